@@ -1,0 +1,40 @@
+//! Credentials for a registry: a JSON object, in base64, in a header.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{text, wire::is_default};
+
+/// The header of pull, push and the rest.
+pub const HEADER: &str = "X-Registry-Auth";
+
+/// Credentials for one registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    #[serde(skip_serializing_if = "is_default")]
+    pub username: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub auth: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub email: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub serveraddress: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub identitytoken: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub registrytoken: String,
+}
+
+impl AuthConfig {
+    /// The header's value.
+    pub fn encode(&self) -> String {
+        text::base64_url(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// From the header's value; Docker takes what it cannot read for no credentials.
+    pub fn decode(value: &str) -> Self {
+        text::base64_url_decode(value).and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+    }
+}

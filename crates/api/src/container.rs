@@ -1,0 +1,73 @@
+//! Containers on the wire: what is asked for, what is shown, how a process ends.
+
+pub mod config; // what runs in it: half of `create` and `inspect`
+pub mod exec; // further processes in it
+pub mod host; // what the host does for it: the other half
+pub mod inspect;
+pub mod list;
+pub mod mount;
+
+pub use config::{ContainerConfig, ContainerCreateRequest, HealthConfig};
+pub use exec::{ExecCreateRequest, ExecInspect, ExecProcessConfig, ExecStartRequest};
+pub use host::{
+    DeviceMapping, DeviceRequest, HostConfig, LogConfig, PortBinding, PortMap, Resources, RestartPolicy,
+    ThrottleDevice, Ulimit, WeightDevice,
+};
+pub use inspect::{
+    ContainerInspect, ContainerState, DriverData, Health, HealthcheckResult, MountPoint, NetworkSettings,
+};
+pub use list::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
+pub use mount::{Mount, MountBindOptions, MountDriverConfig, MountImageOptions, MountTmpfsOptions, MountVolumeOptions};
+
+use crate::wire::is_default;
+
+wire! {
+    /// The answer to `create`.
+    pub struct ContainerCreateResponse {
+        pub id: String,
+        pub warnings: Vec<String>,
+    }
+
+    /// The answer to `wait`.
+    pub struct ContainerWaitResponse {
+        pub status_code: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub error: Option<WaitExitError>,
+    }
+
+    /// Why waiting failed.
+    pub struct WaitExitError {
+        #[serde(skip_serializing_if = "is_default")]
+        pub message: String,
+    }
+
+    /// `top`: one row for each process.
+    pub struct ContainerTopResponse {
+        pub titles: Vec<String>,
+        pub processes: Vec<Vec<String>>,
+    }
+
+    /// The body of `update`; what is zero or missing stays as it is.
+    pub struct ContainerUpdateRequest {
+        pub restart_policy: RestartPolicy,
+        flatten pub resources: Resources,
+    }
+
+    /// The answer to `update`.
+    pub struct ContainerUpdateResponse {
+        pub warnings: Option<Vec<String>>,
+    }
+
+    /// The answer to `prune`.
+    pub struct ContainerPruneResponse {
+        pub containers_deleted: Option<Vec<String>>,
+        pub space_reclaimed: u64,
+    }
+
+    /// One changed path of a container's file system.
+    pub struct FilesystemChange {
+        pub path: String,
+        /// 0 changed, 1 added, 2 deleted.
+        pub kind: u8,
+    }
+}

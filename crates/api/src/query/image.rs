@@ -1,0 +1,65 @@
+//! Query strings of `/images` and `/commit`.
+
+use crate::{Filters, query::query};
+
+query! {
+    /// Of `GET /images/json`.
+    pub struct ImageListQuery {
+        pub all: bool = "all",
+        pub filters: Filters = "filters",
+        pub shared_size: bool = "shared-size",
+        pub digests: bool = "digests",
+        pub manifests: bool = "manifests",
+        /// The `docker images NAME` of clients before 1.25.
+        pub filter: Option<String> = "filter",
+    }
+
+    /// Of `POST /images/create`: `pull` with `from_image`, `import` with `from_src`.
+    pub struct ImageCreateQuery {
+        pub from_image: String = "fromImage",
+        /// `-` for the body, or a URL.
+        pub from_src: String = "fromSrc",
+        pub repo: String = "repo",
+        pub tag: String = "tag",
+        pub message: String = "message",
+        pub changes: Vec<String> = "changes",
+        pub platform: Option<String> = "platform",
+    }
+
+    /// Of `POST /images/{name}/tag`.
+    pub struct ImageTagQuery {
+        pub repo: String = "repo",
+        pub tag: String = "tag",
+    }
+
+    /// Of `DELETE /images/{name}`.
+    pub struct ImageRemoveQuery {
+        pub force: bool = "force",
+        pub no_prune: bool = "noprune",
+        pub platforms: Vec<String> = "platforms",
+    }
+
+    /// Of `GET /images/get`.
+    pub struct ImageSaveQuery {
+        pub names: Vec<String> = "names",
+        pub platform: Vec<String> = "platform",
+    }
+
+    /// Of `POST /images/load`.
+    pub struct ImageLoadQuery {
+        pub quiet: bool = "quiet",
+        pub platform: Vec<String> = "platform",
+    }
+
+    /// Of `POST /commit`.
+    pub struct ImageCommitQuery {
+        pub container: String = "container",
+        pub repo: String = "repo",
+        pub tag: String = "tag",
+        pub comment: String = "comment",
+        pub author: String = "author",
+        /// Pauses unless it says no.
+        pub pause: Option<bool> = "pause",
+        pub changes: Vec<String> = "changes",
+    }
+}

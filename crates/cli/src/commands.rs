@@ -1,0 +1,166 @@
+//! The table of all commands: what runs, what groups them, and what hako does not have.
+
+use crate::{
+    command::{Entry, entry},
+    completion, container, image, inspect, network, system, volume,
+};
+
+/// Every command; the order does not matter.
+static TABLE: &[Entry] = &[
+    entry::<container::run::Run>(),
+    entry::<container::exec::Exec>(),
+    entry::<container::list::List>(),
+    entry::<container::attach::Attach>(),
+    entry::<container::commit::Commit>(),
+    entry::<container::create::Create>(),
+    entry::<container::diff::Diff>(),
+    entry::<container::export::Export>(),
+    entry::<container::kill::Kill>(),
+    entry::<container::logs::Logs>(),
+    entry::<container::pause::Pause>(),
+    entry::<container::pause::Unpause>(),
+    entry::<container::port::Port>(),
+    entry::<container::prune::Prune>(),
+    entry::<container::remove::Remove>(),
+    entry::<container::rename::Rename>(),
+    entry::<container::restart::Restart>(),
+    entry::<container::start::Start>(),
+    entry::<container::stop::Stop>(),
+    entry::<container::top::Top>(),
+    entry::<container::update::Update>(),
+    entry::<container::wait::Wait>(),
+    entry::<image::history::History>(),
+    entry::<image::import::Import>(),
+    entry::<image::list::List>(),
+    entry::<image::load::Load>(),
+    entry::<image::prune::Prune>(),
+    entry::<image::pull::Pull>(),
+    entry::<image::remove::Remove>(),
+    entry::<image::save::Save>(),
+    entry::<image::tag::Tag>(),
+    entry::<inspect::Inspect>(),
+    entry::<inspect::InspectContainer>(),
+    entry::<inspect::InspectImage>(),
+    entry::<inspect::InspectNetwork>(),
+    entry::<inspect::InspectVolume>(),
+    entry::<network::change::Connect>(),
+    entry::<network::change::Create>(),
+    entry::<network::change::Disconnect>(),
+    entry::<network::change::Prune>(),
+    entry::<network::change::Remove>(),
+    entry::<network::list::List>(),
+    entry::<system::dial::DialStdio>(),
+    entry::<system::disk::Disk>(),
+    entry::<system::events::Events>(),
+    entry::<system::info::Info>(),
+    entry::<system::prune::Prune>(),
+    entry::<system::version::Version>(),
+    entry::<volume::Create>(),
+    entry::<volume::List>(),
+    entry::<volume::Prune>(),
+    entry::<volume::Remove>(),
+    entry::<completion::Completion>(),
+];
+
+/// Words that only stand before commands.
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("network", "Manage networks"),
+    ("system", "Look after the daemon"),
+    ("volume", "Manage volumes"),
+];
+
+/// What people use most, in the order in which help shows it.
+pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "pull", "images", "version", "info"];
+
+/// Commands of docker that hako does not have, and what it lacks for them.
+pub(crate) const ABSENT: &[(&str, &str)] = &[
+    ("bake", "does not build images so far"),
+    ("build", "does not build images so far"),
+    ("builder", "does not build images so far"),
+    ("buildx", "does not build images so far"),
+    ("checkpoint", "cannot save the state of processes"),
+    ("compose", "does not read Compose files so far"),
+    ("config", "does not form swarms so far"),
+    ("context", "reads contexts, but does not change them"),
+    ("cp", "does not copy files in and out of containers so far"),
+    ("container cp", "does not copy files in and out of containers so far"),
+    ("container stats", "does not sample containers so far"),
+    ("image build", "does not build images so far"),
+    ("image push", "does not push images so far"),
+    ("login", "does not log in to registries so far"),
+    ("logout", "does not log in to registries so far"),
+    ("manifest", "does not edit manifest lists"),
+    ("node", "does not form swarms so far"),
+    ("plugin", "does not run plugins"),
+    ("push", "does not push images so far"),
+    ("search", "does not search registries so far"),
+    ("secret", "does not form swarms so far"),
+    ("service", "does not form swarms so far"),
+    ("stack", "does not form swarms so far"),
+    ("stats", "does not sample containers so far"),
+    ("swarm", "does not form swarms so far"),
+    ("trust", "does not sign images"),
+];
+
+/// All commands.
+pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
+    TABLE.iter()
+}
+
+/// All ways to call all commands.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|entry| entry.shape.paths.iter().copied())
+}
+
+/// The command that is called by exactly this.
+pub(crate) fn find(path: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.shape.paths.contains(&path))
+}
+
+/// The command that these words begin with, how it was called, and how many words that took.
+pub(crate) fn resolve(words: &[String]) -> Option<(&'static Entry, String, usize)> {
+    if let [group, name, ..] = words {
+        let path = format!("{group} {name}");
+        if let Some(entry) = find(&path) {
+            return Some((entry, path, 2));
+        }
+    }
+    let name = words.first()?;
+    find(name).map(|entry| (entry, name.clone(), 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_names_of_its_own_and_flags_that_do_not_clash() {
+        let mut seen = std::collections::BTreeSet::new();
+        for path in paths() {
+            assert!(seen.insert(path), "{path} is there twice");
+            if let Some((group, _)) = path.split_once(' ') {
+                assert!(GROUPS.iter().any(|(name, _)| *name == group), "{path} has no group");
+            }
+        }
+        for entry in all() {
+            (entry.show_flags)(&mut |set| {
+                let mut names = std::collections::BTreeSet::new();
+                for flag in set.flags() {
+                    assert!(names.insert(flag.name().to_owned()), "{}: {}", entry.shape.paths[0], flag.name());
+                    if let Some(short) = flag.short() {
+                        assert!(names.insert(short.to_string()), "{}: -{short}", entry.shape.paths[0]);
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn nothing_is_both_there_and_absent() {
+        for (name, _) in ABSENT {
+            assert!(find(name).is_none(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `--format`: Go templates with the functions Docker adds to them.
+//!
+//! The engine is gotmpl. It has no method calls with arguments, and `.Label "name"` is the only
+//! one Docker's templates know, so that is rewritten to a function call before parsing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gotmpl::{MissingKey, Template, TemplateError, Value};
+
+use super::json::KeyOrder;
+
+/// A template that can be executed for many rows.
+pub(crate) struct Format {
+    template: Template,
+}
+
+/// What is wrong with a template, or with a template for this value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FormatError {
+    #[error("failed to parse template: {0}")]
+    Parse(String),
+    #[error("template parsing error: {0}")]
+    Execute(String),
+    #[error("template parsing error: template: :1:2: executing \"\" at <.{key}>: map has no entry for key \"{key}\"")]
+    Missing { key: String },
+}
+
+/// What a field that a row lacks means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The person mistyped it: an error.
+    Error,
+    /// It prints as `<no value>` and is false in a condition.
+    NoValue,
+}
+
+impl Format {
+    /// Parses `text`; `\t` and `\n` written with a backslash count as tabs and line ends.
+    ///
+    /// # Errors
+    /// When it is not a template.
+    pub(crate) fn parse(text: &str, order: KeyOrder, missing: Missing) -> Result<Self, FormatError> {
+        Self::build(missing).func("json", move |args: &[Value]| {
+            let mut out = String::new();
+            order.write(args.first().unwrap_or(&Value::Nil), &mut out);
+            Ok(Value::String(out.into()))
+        })
+        .finish(text)
+    }
+
+    /// The same template, to be executed with column titles instead of values: functions that
+    /// would change a value leave a title as it is.
+    ///
+    /// # Errors
+    /// When it is not a template.
+    pub(crate) fn parse_header(text: &str) -> Result<Self, FormatError> {
+        let mut template = Self::build(Missing::Error);
+        for name in ["json", "title", "lower", "upper", "truncate", "join", "split", "pad"] {
+            template = template.func(name, |args: &[Value]| Ok(args.first().cloned().unwrap_or(Value::Nil)));
+        }
+        template
+            .func("label", |args: &[Value]| {
+                let name = args.get(1).and_then(Value::as_str).unwrap_or_default();
+                let last = name.rsplit('.').next().unwrap_or(name);
+                Ok(Value::String(last.replace(['-', '_'], " ").into()))
+            })
+            .finish(text)
+    }
+
+    /// Writes one row.
+    ///
+    /// # Errors
+    /// When the row has no such field, or a function is given what it cannot take.
+    pub(crate) fn row(&self, value: &Value) -> Result<String, FormatError> {
+        self.template.execute_to_string(value).map_err(|error| match error {
+            TemplateError::MissingKey { key } => FormatError::Missing { key },
+            other => FormatError::Execute(other.to_string()),
+        })
+    }
+
+    fn build(missing: Missing) -> Template {
+        let missing = match missing {
+            Missing::Error => MissingKey::Error,
+            Missing::NoValue => MissingKey::Invalid,
+        };
+        Template::new("")
+            .missing_key(missing)
+            .func("split", |args| {
+                let (text, separator) = two_texts(args);
+                Ok(Value::List(text.split(separator.as_str()).map(|part| Value::String(part.into())).collect()))
+            })
+            .func("join", |args| {
+                let separator = args.get(1).map(ToString::to_string).unwrap_or_default();
+                let Some(Value::List(items)) = args.first() else { return Ok(Value::String("".into())) };
+                let parts: Vec<String> = items.iter().map(ToString::to_string).collect();
+                Ok(Value::String(parts.join(&separator).into()))
+            })
+            .func("lower", |args| one_text(args, |text| text.to_lowercase()))
+            .func("upper", |args| one_text(args, |text| text.to_uppercase()))
+            .func("title", |args| one_text(args, title))
+            .func("pad", |args| {
+                let blanks = |at: usize| " ".repeat(usize::try_from(args.get(at).and_then(Value::as_int).unwrap_or(0)).unwrap_or(0));
+                one_text(args, |text| match text {
+                    "" => String::new(),
+                    _ => format!("{}{text}{}", blanks(1), blanks(2)),
+                })
+            })
+            .func("truncate", |args| {
+                let limit = usize::try_from(args.get(1).and_then(Value::as_int).unwrap_or(0)).unwrap_or(0);
+                one_text(args, |text| text.chars().take(limit).collect())
+            })
+            .func("label", |args| {
+                let name = args.get(1).and_then(Value::as_str).unwrap_or_default();
+                let labels = args.first().and_then(|row| row.field(LABELS));
+                Ok(labels.and_then(|labels| labels.field(name)).cloned().unwrap_or(Value::String("".into())))
+            })
+    }
+}
+
+/// The hidden field of a row that `.Label "name"` looks into.
+pub(crate) const LABELS: &str = "\u{0}labels";
+
+trait Finish {
+    fn finish(self, text: &str) -> Result<Format, FormatError>;
+}
+
+impl Finish for Template {
+    fn finish(self, text: &str) -> Result<Format, FormatError> {
+        let text = label_calls(&text.replace("\\t", "\t").replace("\\n", "\n"));
+        let template = self.parse(&text).map_err(|error: TemplateError| FormatError::Parse(error.to_string()))?;
+        Ok(Format { template })
+    }
+}
+
+// `.Label "x"` becomes `label $ "x"` within actions, outside quotes.
+fn label_calls(text: &str) -> String {
+    const CALL: &str = ".Label ";
+    let mut out = String::with_capacity(text.len());
+    let (mut in_action, mut quote, mut rest) = (false, None, text);
+    while let Some(c) = rest.chars().next() {
+        if let Some(closing) = quote {
+            if c == '\\' && closing == '"' {
+                out.push(c);
+                rest = &rest[1..];
+                let Some(escaped) = rest.chars().next() else { break };
+                out.push(escaped);
+                rest = &rest[escaped.len_utf8()..];
+                continue;
+            }
+            quote = (c != closing).then_some(closing);
+        } else if in_action && matches!(c, '"' | '`') {
+            quote = Some(c);
+        } else if rest.starts_with("{{") {
+            in_action = true;
+        } else if rest.starts_with("}}") {
+            in_action = false;
+        } else if in_action && rest.starts_with(CALL) {
+            if out.ends_with('$') {
+                out.pop();
+            }
+            out.push_str("label $ ");
+            rest = &rest[CALL.len()..];
+            continue;
+        }
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+fn one_text(args: &[Value], change: impl Fn(&str) -> String) -> gotmpl::Result<Value> {
+    let text = args.first().map(ToString::to_string).unwrap_or_default();
+    Ok(Value::String(change(&text).into()))
+}
+
+fn two_texts(args: &[Value]) -> (String, String) {
+    let text = |at: usize| args.get(at).map(ToString::to_string).unwrap_or_default();
+    (text(0), text(1))
+}
+
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at_start = true;
+    for c in text.chars() {
+        if at_start { out.extend(c.to_uppercase()) } else { out.push(c) }
+        at_start = !c.is_alphanumeric() && c != '_' && c != '\'';
+    }
+    out
+}
+
+/// A template value from texts.
+pub(crate) fn text_map<'t>(entries: impl IntoIterator<Item = (&'t str, Value)>) -> Value {
+    let map: BTreeMap<Arc<str>, Value> = entries.into_iter().map(|(key, value)| (key.into(), value)).collect();
+    Value::Map(Arc::new(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(template: &str, expected: &str) {
+        let labels = text_map([("com.x", Value::String("blue".into()))]);
+        let row = text_map([
+            ("ID", Value::String("4a2f".into())),
+            ("Names", Value::List(vec![Value::String("web".into()), Value::String("www".into())].into())),
+            (LABELS, labels),
+        ]);
+        let got = Format::parse(template, KeyOrder::default(), Missing::Error)
+            .and_then(|format| format.row(&row))
+            .unwrap_or_else(|error| error.to_string());
+        assert_eq!(got, expected, "{template}");
+    }
+
+    #[test]
+    fn dockers_functions_are_there() {
+        check("{{.ID}}\\t{{upper .ID}}", "4a2f\t4A2F");
+        check("{{json .Names}} {{join .Names \",\"}}", "[\"web\",\"www\"] web,www");
+        check("{{range split \"a:b\" \":\"}}<{{.}}>{{end}}", "<a><b>");
+        check("{{title \"hello big world\"}}|{{pad \"x\" 1 2}}|{{truncate \"abcdef\" 3}}", "Hello Big World| x  |abc");
+        check("{{println .ID}}", "4a2f\n");
+    }
+
+    #[test]
+    fn a_label_is_found_by_its_name() {
+        check("{{.Label \"com.x\"}}", "blue");
+        check("{{upper (.Label \"com.x\")}} {{.Label \"com.x\" | upper}} {{$.Label \"com.x\"}}", "BLUE BLUE blue");
+        check("{{.Label \"none\"}}.Label \"x\" {{print \".Label x\"}}", ".Label \"x\" .Label x");
+    }
+
+    #[test]
+    fn a_header_shows_titles_whatever_is_done_to_values() {
+        let header = Format::parse_header("{{json .ID}}\t{{.Label \"com.my-team\"}}").unwrap();
+        let titles = text_map([("ID", Value::String("CONTAINER ID".into()))]);
+        assert_eq!(header.row(&titles).unwrap(), "CONTAINER ID\tmy team");
+    }
+}

@@ -1,0 +1,11 @@
+//! Commands for images, one file each.
+
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod list; // images
+pub(crate) mod load;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod remove; // rmi
+pub(crate) mod save;
+pub(crate) mod tag;

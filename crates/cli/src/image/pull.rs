@@ -1,0 +1,53 @@
+//! `image pull`: brings an image from its registry.
+
+use hako_model::Reference;
+
+use crate::{
+    command::{Arguments, Command, Shape},
+    container::create,
+    context::Context,
+    error::CommandError,
+    flag::FlagSet,
+    progress::Place,
+};
+
+#[derive(Default)]
+pub(crate) struct Pull {
+    all_tags: bool,
+    platform: Option<String>,
+    quiet: bool,
+    untrusted: bool,
+}
+
+impl Command for Pull {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["image pull", "pull"],
+        usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+        about: "Bring an image from a registry",
+        arguments: Arguments::Exactly(1),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.all_tags, "-a, --all-tags", "All tags of the repository");
+        set.add(&mut self.platform, "--platform", "Platform of the image (os/architecture)");
+        set.add(&mut self.quiet, "-q, --quiet", "Print the image's name alone");
+        set.add(&mut self.untrusted, "--disable-content-trust", "Accepted, without effect").hide();
+    }
+
+    async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        let reference: Reference = words[0].parse().map_err(|error| CommandError::Said(format!("{error}")))?;
+        if self.all_tags {
+            return Err(CommandError::Said("pulling all tags of a repository is not built yet".to_owned()));
+        }
+        let plain = reference.tag().is_none() && reference.digest().is_none();
+        let whole = reference.with_default_tag();
+        if plain && !self.quiet {
+            cx.print_line("Using default tag: latest")?;
+        }
+        let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
+        let platform = self.platform.as_deref().map(create::platform).transpose()?;
+        create::pull(cx, &words[0], platform, place).await?;
+        cx.print_line(&whole.to_string())
+    }
+}

@@ -1,0 +1,257 @@
+//! `inspect`: everything about objects, as the daemon sent it, or through a template.
+
+use hako_api::{Operation, query::Query};
+use hako_base::ErrorKind;
+
+use crate::{
+    command::{Arguments, Command, Shape},
+    context::Context,
+    error::{CommandError, client_message},
+    flag::FlagSet,
+    format::{
+        json::{self, Document, KeyOrder},
+        template::{Format, FormatError, Missing},
+    },
+};
+
+const FORMAT_HELP: &str = "\"json\", or a Go template for each";
+
+/// A kind of object that can be inspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// As `--type` names it.
+    pub name: &'static str,
+    operation: Operation,
+    has_size: bool,
+}
+
+const CONTAINER: Kind = Kind { name: "container", operation: Operation::ContainerInspect, has_size: true };
+const IMAGE: Kind = Kind { name: "image", operation: Operation::ImageInspect, has_size: false };
+const NETWORK: Kind = Kind { name: "network", operation: Operation::NetworkInspect, has_size: false };
+const VOLUME: Kind = Kind { name: "volume", operation: Operation::VolumeInspect, has_size: false };
+/// In the order in which a name is looked for.
+const KINDS: [Kind; 4] = [CONTAINER, IMAGE, NETWORK, VOLUME];
+
+#[derive(Default)]
+pub(crate) struct Inspect {
+    format: String,
+    size: bool,
+    kind: String,
+}
+
+impl Command for Inspect {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["inspect"],
+        usage: "[OPTIONS] NAME|ID [NAME|ID...]",
+        about: "Show everything about containers, images, networks or volumes",
+        arguments: Arguments::AtLeast(1),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.format, "-f, --format", FORMAT_HELP);
+        set.add(&mut self.size, "-s, --size", "Show how much containers have written");
+        set.add(&mut self.kind, "--type", "Kind of object: container, image, network or volume");
+    }
+
+    async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
+        let kinds = match self.kind.as_str() {
+            "" => KINDS.to_vec(),
+            wanted => match KINDS.iter().find(|kind| kind.name == wanted) {
+                Some(kind) => vec![*kind],
+                None => {
+                    return Err(CommandError::Said(format!(
+                        "unknown type: {}: must be one of \"container\", \"image\", \"network\", \"volume\"",
+                        crate::flag::go_quote(wanted)
+                    )));
+                }
+            },
+        };
+        inspect(cx, &kinds, &names, &self.format, self.size).await
+    }
+}
+
+macro_rules! inspect_one_kind {
+    ($command:ident, $kind:ident, $path:literal, $usage:literal, $about:literal, $extra:expr) => {
+        #[doc = concat!("`", $path, "`")]
+        #[derive(Default)]
+        pub struct $command {
+            format: String,
+            extra: bool,
+        }
+
+        impl Command for $command {
+            const SHAPE: &'static Shape = &Shape {
+                paths: &[$path],
+                usage: $usage,
+                about: $about,
+                arguments: Arguments::AtLeast(1),
+                interspersed: true,
+            };
+
+            fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+                set.add(&mut self.format, "-f, --format", FORMAT_HELP);
+                let extra: ExtraFlag = $extra;
+                if let Some((spec, help)) = extra {
+                    set.add(&mut self.extra, spec, help);
+                }
+            }
+
+            async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
+                inspect(cx, &[$kind], &names, &self.format, self.extra).await
+            }
+        }
+    };
+}
+
+async fn inspect(
+    cx: &mut Context,
+    kinds: &[Kind],
+    names: &[String],
+    format: &str,
+    size: bool,
+) -> Result<(), CommandError> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(cx, kinds, name, size).await? {
+            Ok(text) => found.push(text),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    let text = match format {
+        "" => format!("{}\n", json::indent(&format!("[{}]", found.join(",")), "    ")),
+        _ => through_template(&found, format)?,
+    };
+    cx.print(&text)?;
+    if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
+}
+
+// The object's JSON, or the sentence that says why there is none.
+async fn find(
+    cx: &mut Context,
+    kinds: &[Kind],
+    name: &str,
+    size: bool,
+) -> Result<Result<String, String>, CommandError> {
+    let client = cx.client()?;
+    for kind in kinds {
+        let mut query = Query::default();
+        if size && kind.has_size {
+            query.push("size", "1");
+        }
+        match client.bytes(kind.operation, &[name], &query).await {
+            Ok(bytes) => return Ok(Ok(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            // An ambiguous prefix or a daemon in trouble is told at once; only absence is searched on.
+            Err(error) if error.is_from_daemon() && error.kind() == ErrorKind::NotFound => {
+                if kinds.len() == 1 {
+                    return Ok(Err(client_message(&error)));
+                }
+            }
+            Err(error) if error.is_from_daemon() => return Ok(Err(client_message(&error))),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Err(format!("error: no such object: {name}")))
+}
+
+/// Fields that Go's structs have and their JSON leaves out when empty: `if .State.Health` is a
+/// question, not a mistake.
+const OMITTED: [&str; 24] = [
+    "Annotations", "ArgsEscaped", "ConfigFrom", "Container", "Created", "CreatedAt", "DefaultRuntime", "ExposedPorts",
+    "Health", "Healthcheck", "Init", "LastTagTime", "MacAddress", "Mounts", "OnBuild", "OsVersion", "Shell",
+    "SizeRootFs", "SizeRw", "StopSignal", "StopTimeout", "StorageOpt", "Sysctls", "Tmpfs",
+];
+
+fn through_template(found: &[String], format: &str) -> Result<String, CommandError> {
+    let template = if format == "json" { "{{json .}}" } else { format };
+    let documents: Vec<Document> = found
+        .iter()
+        .map(|text| serde_json::from_str(text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
+    let learn = || {
+        let mut order = KeyOrder::default();
+        documents.iter().for_each(|document| order.learn(document));
+        order
+    };
+    let strict = Format::parse(template, learn(), Missing::Error)?;
+    let lenient = Format::parse(template, learn(), Missing::NoValue)?;
+    let mut text = String::new();
+    for document in &documents {
+        let value = document.to_value();
+        let row = match strict.row(&value) {
+            Err(FormatError::Missing { key }) if may_be_missing(&key) => lenient.row(&value),
+            other => other,
+        };
+        text.push_str(&row?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+// Fields of structs begin with a capital letter; everything else is a key of a map.
+fn may_be_missing(key: &str) -> bool {
+    OMITTED.contains(&key) || !key.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+type ExtraFlag = Option<(&'static str, &'static str)>;
+const WITH_SIZE: ExtraFlag = Some(("-s, --size", "Show how much they have written"));
+const VERBOSE: ExtraFlag = Some(("-v, --verbose", "Show more of a network of several hosts"));
+
+inspect_one_kind!(
+    InspectContainer,
+    CONTAINER,
+    "container inspect",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Show everything about containers",
+    WITH_SIZE
+);
+inspect_one_kind!(
+    InspectImage,
+    IMAGE,
+    "image inspect",
+    "[OPTIONS] IMAGE [IMAGE...]",
+    "Show everything about images",
+    None
+);
+inspect_one_kind!(
+    InspectNetwork,
+    NETWORK,
+    "network inspect",
+    "[OPTIONS] NETWORK [NETWORK...]",
+    "Show everything about networks",
+    VERBOSE
+);
+inspect_one_kind!(
+    InspectVolume,
+    VOLUME,
+    "volume inspect",
+    "[OPTIONS] VOLUME [VOLUME...]",
+    "Show everything about volumes",
+    None
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(template: &str, expected: &str) {
+        let found = [r#"{"Name":"/web","State":{"Running":true},"Config":{"Labels":{"a":"1"}},"Ids":["x","y"]}"#.to_owned()];
+        let got = through_template(&found, template).unwrap_or_else(|error| error.to_string());
+        assert_eq!(got, expected, "{template}");
+    }
+
+    #[test]
+    fn templates_reach_into_the_daemons_answer() {
+        check("{{.Name}} {{.State.Running}}", "/web true\n");
+        check("{{json .State}}{{index .Ids 1}}", "{\"Running\":true}y\n");
+        check("json", "{\"Name\":\"/web\",\"State\":{\"Running\":true},\"Config\":{\"Labels\":{\"a\":\"1\"}},\"Ids\":[\"x\",\"y\"]}\n");
+    }
+
+    #[test]
+    fn what_may_be_empty_is_no_mistake_but_a_wrong_name_is() {
+        check("{{if .State.Health}}ill{{else}}none{{end}}", "none\n");
+        check("{{.Config.Labels.b}}", "<no value>\n");
+        check("{{.Foo}}", "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"");
+    }
+}

@@ -1,0 +1,233 @@
+//! From the words of a command line to a command that runs.
+//!
+//! Flags before the command concern the daemon's address; the address comes, in this order, from
+//! `-H`, `-c`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context of `config.json`, and the
+//! default of the name the program was called by.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use crate::{
+    commands::{self, ABSENT, GROUPS},
+    config::{self, Config},
+    context::Context,
+    error::{self, CommandError},
+    flag::{FlagError, FlagSet},
+    help, suggest, terminal,
+};
+
+const HAKO_SOCKET: &str = "unix:///run/hako.sock";
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// The flags before the command.
+#[derive(Default)]
+struct Globals {
+    config: Option<String>,
+    context: Option<String>,
+    debug: bool,
+    hosts: Vec<String>,
+    log_level: String,
+    tls: bool,
+    tls_ca: String,
+    tls_cert: String,
+    tls_key: String,
+    tls_verify: bool,
+    version: bool,
+}
+
+impl Globals {
+    fn bind<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.config, "--config", "Directory of config.json (default ~/.docker)");
+        set.add(&mut self.context, "-c, --context", "Context whose daemon to talk to");
+        set.add(&mut self.debug, "-D, --debug", "Say more about what goes wrong");
+        set.add(&mut self.hosts, "-H, --host", "Address of the daemon").kind("string");
+        set.add(&mut self.log_level, "-l, --log-level", "debug, info, warn, error or fatal (default \"info\")");
+        set.add(&mut self.tls, "--tls", "Use TLS; implied by --tlsverify");
+        set.add(&mut self.tls_ca, "--tlscacert", "Trust certificates signed by this CA alone");
+        set.add(&mut self.tls_cert, "--tlscert", "Certificate to show");
+        set.add(&mut self.tls_key, "--tlskey", "Key of that certificate");
+        set.add(&mut self.tls_verify, "--tlsverify", "Use TLS and verify the daemon");
+        set.add(&mut self.version, "-v, --version", "Print the version and leave");
+    }
+}
+
+/// Runs the command line `argv`, whose first word is the name it was called by.
+pub fn main(argv: Vec<OsString>) -> ExitCode {
+    let mut words = argv.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let program = program_name(&words.next().unwrap_or_default());
+    let words: Vec<String> = words.collect();
+    match run(program, &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::restore();
+            error::report(program, &error)
+        }
+    }
+}
+
+fn program_name(called: &str) -> &'static str {
+    match Path::new(called).file_name().and_then(|name| name.to_str()) {
+        Some("docker") => "docker",
+        _ => "hako",
+    }
+}
+
+fn run(program: &'static str, words: &[String]) -> Result<(), CommandError> {
+    let mut globals = Globals::default();
+    let mut set = FlagSet::default();
+    globals.bind(&mut set);
+    let parsed = set.parse(words, false);
+    let rest = match parsed {
+        Ok(rest) => rest,
+        Err(FlagError::Help) => return print(&help::top(program, &set)),
+        Err(error) => {
+            return Err(CommandError::Usage {
+                message: format!(
+                    "{error}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information"
+                ),
+                hint: None,
+                code: 125,
+            });
+        }
+    };
+    if rest.is_empty() || rest[0] == "help" {
+        let text = help_for(program, rest.get(1..).unwrap_or_default(), &set)?;
+        drop(set);
+        return if globals.version { print(&version(program)) } else { print(&text) };
+    }
+    drop(set);
+    if globals.version {
+        return print(&version(program));
+    }
+    dispatch(program, &globals, &rest)
+}
+
+fn print(text: &str) -> Result<(), CommandError> {
+    io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output)
+}
+
+fn version(program: &str) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    match program {
+        // Programs read a Docker version from this line.
+        "docker" => format!("Docker version {}, build hako-{own}\n", crate::system::version::DOCKER_VERSION),
+        _ => format!("hako version {own}\n"),
+    }
+}
+
+fn help_for(program: &str, words: &[String], set: &FlagSet<'_>) -> Result<String, CommandError> {
+    if words.is_empty() {
+        return Ok(help::top(program, set));
+    }
+    match commands::resolve(words) {
+        Some((entry, path, _)) => {
+            let mut text = String::new();
+            (entry.show_flags)(&mut |set| text = help::command(program, &path, entry.shape, set));
+            Ok(text)
+        }
+        None => match GROUPS.iter().find(|(name, _)| *name == words[0]) {
+            Some((name, about)) => Ok(help::group(program, name, about)),
+            None => Err(unknown(program, words)),
+        },
+    }
+}
+
+fn dispatch(program: &'static str, globals: &Globals, words: &[String]) -> Result<(), CommandError> {
+    let Some((entry, path, used)) = commands::resolve(words) else {
+        return no_command(program, words);
+    };
+    let directory = config::directory(globals.config.as_deref());
+    let config = Config::read(&directory).unwrap_or_else(|warning| {
+        // Docker goes on with the defaults too; a closed standard error is no reason to stop.
+        let _ = writeln!(io::stderr(), "WARNING: {warning}");
+        Config::default()
+    });
+    let (context, host) = daemon_address(program, globals, &directory, &config);
+    let mut cx = Context::new(program, config, context, host);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::local("start the event loop"))?;
+    let done = runtime.block_on((entry.run)(&mut cx, &path, words[used..].to_vec()));
+    // A thread may still be waiting for input that nobody wants any more.
+    runtime.shutdown_background();
+    done
+}
+
+/// The context's name and the daemon's address.
+fn daemon_address(
+    program: &str,
+    globals: &Globals,
+    directory: &Path,
+    config: &Config,
+) -> (String, Result<String, String>) {
+    let default = || "default".to_owned();
+    if globals.tls || globals.tls_verify {
+        return (default(), Err("TLS connections are not built yet, use unix:// or plain tcp://".to_owned()));
+    }
+    match globals.hosts.as_slice() {
+        [] => {}
+        [host] if globals.context.is_none() => return (default(), Ok(host.clone())),
+        [_] => {
+            let both = "conflicting options: either specify --host or --context, not both";
+            return (default(), Err(both.to_owned()));
+        }
+        _ => return (default(), Err("Specify only one -H".to_owned())),
+    }
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host_variable = || variable("DOCKER_HOST");
+    let name = match &globals.context {
+        Some(name) => name.clone(),
+        None => match host_variable() {
+            Some(host) => return (default(), Ok(host)),
+            None => variable("DOCKER_CONTEXT").unwrap_or_else(|| config.current_context.clone()),
+        },
+    };
+    if name.is_empty() || name == "default" {
+        let socket = if program == "docker" { DOCKER_SOCKET } else { HAKO_SOCKET };
+        return (default(), Ok(host_variable().unwrap_or_else(|| socket.to_owned())));
+    }
+    let host = config::context_host(directory, &name);
+    (name, host)
+}
+
+// A group without a command, a command that hako does not have, or a word that is none.
+fn no_command(program: &str, words: &[String]) -> Result<(), CommandError> {
+    let line = words.join(" ");
+    let called = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    if let Some((name, why)) = ABSENT.iter().find(|(name, _)| called(name)) {
+        return Err(CommandError::Said(format!("{program}: '{program} {name}' is not there yet: hako {why}")));
+    }
+    let Some((name, about)) = GROUPS.iter().find(|(name, _)| *name == words[0]) else {
+        return Err(unknown(program, words));
+    };
+    match words.get(1).map(String::as_str) {
+        None | Some("--help" | "-h") => print(&help::group(program, name, about)),
+        Some(_) => Err(unknown(program, words)),
+    }
+}
+
+fn unknown(program: &str, words: &[String]) -> CommandError {
+    let group = GROUPS.iter().map(|(name, _)| *name).find(|name| *name == words[0] && words.len() > 1);
+    let (place, usage) = match group {
+        Some(name) => (format!("{program} {name}"), format!("Usage:  {program} {name}\n\n")),
+        None => (program.to_owned(), String::new()),
+    };
+    let typed = &words[usize::from(group.is_some())];
+    let members = commands::paths().filter_map(|path| match group {
+        Some(group) => path.strip_prefix(group)?.strip_prefix(' '),
+        None => (!path.contains(' ')).then_some(path),
+    });
+    let groups = GROUPS.iter().map(|(name, _)| *name).filter(|_| group.is_none());
+    CommandError::Usage {
+        message: format!(
+            "{program}: unknown command: {place} {typed}\n\n{usage}Run '{place} --help' for more information"
+        ),
+        hint: suggest::nearest(typed, members.chain(groups)).map(|name| format!("Did you mean \"{place} {name}\"?")),
+        code: 1,
+    }
+}

@@ -1,0 +1,156 @@
+//! The rows of `/containers`.
+
+use hako_api::{
+    Operation,
+    container::{
+        ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerPruneResponse, ContainerSummary,
+        ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange,
+    },
+    query::{
+        ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
+        ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery,
+        ContainerTopQuery, ContainerWaitQuery, PruneQuery, ResizeQuery,
+    },
+};
+use hyper::header;
+
+use crate::{BodyReader, Client, ClientError, Hijacked, limits};
+
+/// A container being waited for: the daemon has begun to wait.
+#[derive(Debug)]
+pub struct ContainerWait {
+    body: BodyReader,
+}
+
+impl ContainerWait {
+    /// Waits for what was asked for.
+    ///
+    /// # Errors
+    /// When the connection breaks off before it happens.
+    pub async fn outcome(self) -> Result<ContainerWaitResponse, ClientError> {
+        let operation = Operation::ContainerWait.name();
+        let body = self.body.collect(limits::ANSWER_BYTES_MAX).await?;
+        serde_json::from_slice(&body).map_err(|source| ClientError::Decode { operation, source })
+    }
+}
+
+/// A log being read.
+#[derive(Debug)]
+pub struct LogReader {
+    /// Whether it comes in frames (`multiplex`); not known below API 1.42, where it depends on the
+    /// container's terminal.
+    pub multiplexed: Option<bool>,
+    pub body: BodyReader,
+}
+
+/// What every method here may answer: that the daemon does not, or answers with an error.
+type Answer<T> = Result<T, ClientError>;
+
+impl Client {
+    pub async fn container_list(&self, query: &ContainerListQuery) -> Answer<Vec<ContainerSummary>> {
+        self.call(Operation::ContainerList, &[]).query(query).read().await
+    }
+
+    pub async fn container_create(
+        &self,
+        query: &ContainerCreateQuery,
+        request: &ContainerCreateRequest,
+    ) -> Answer<ContainerCreateResponse> {
+        self.call(Operation::ContainerCreate, &[]).query(query).json(request)?.read().await
+    }
+
+    pub async fn container_inspect(&self, name: &str, query: &ContainerInspectQuery) -> Answer<ContainerInspect> {
+        self.call(Operation::ContainerInspect, &[name]).query(query).read().await
+    }
+
+    pub async fn container_top(&self, name: &str, query: &ContainerTopQuery) -> Answer<ContainerTopResponse> {
+        self.call(Operation::ContainerTop, &[name]).query(query).read().await
+    }
+
+    pub async fn container_logs(&self, name: &str, query: &ContainerLogsQuery) -> Answer<LogReader> {
+        let response = self.call(Operation::ContainerLogs, &[name]).query(query).start().await?;
+        let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let multiplexed = match content_type {
+            Some("application/vnd.docker.multiplexed-stream") => Some(true),
+            _ => None,
+        };
+        Ok(LogReader { multiplexed, body: BodyReader::new(Operation::ContainerLogs.name(), response.into_body()) })
+    }
+
+    pub async fn container_changes(&self, name: &str) -> Answer<Vec<FilesystemChange>> {
+        let changes: Option<Vec<_>> = self.call(Operation::ContainerChanges, &[name]).read().await?;
+        Ok(changes.unwrap_or_default())
+    }
+
+    /// A tar of its file system.
+    pub async fn container_export(&self, name: &str) -> Answer<BodyReader> {
+        self.call(Operation::ContainerExport, &[name]).stream().await
+    }
+
+    pub async fn container_resize(&self, name: &str, query: &ResizeQuery) -> Answer<()> {
+        self.call(Operation::ContainerResize, &[name]).query(query).done().await
+    }
+
+    /// An already running container is no error here.
+    pub async fn container_start(&self, name: &str, query: &ContainerStartQuery) -> Answer<()> {
+        unless_not_modified(self.call(Operation::ContainerStart, &[name]).query(query).done().await)
+    }
+
+    /// An already stopped container is no error here.
+    pub async fn container_stop(&self, name: &str, query: &ContainerStopQuery) -> Answer<()> {
+        unless_not_modified(self.call(Operation::ContainerStop, &[name]).query(query).done().await)
+    }
+
+    pub async fn container_restart(&self, name: &str, query: &ContainerStopQuery) -> Answer<()> {
+        self.call(Operation::ContainerRestart, &[name]).query(query).done().await
+    }
+
+    pub async fn container_kill(&self, name: &str, query: &ContainerKillQuery) -> Answer<()> {
+        self.call(Operation::ContainerKill, &[name]).query(query).done().await
+    }
+
+    pub async fn container_update(
+        &self,
+        name: &str,
+        request: &ContainerUpdateRequest,
+    ) -> Answer<ContainerUpdateResponse> {
+        self.call(Operation::ContainerUpdate, &[name]).json(request)?.read().await
+    }
+
+    pub async fn container_rename(&self, name: &str, query: &ContainerRenameQuery) -> Answer<()> {
+        self.call(Operation::ContainerRename, &[name]).query(query).done().await
+    }
+
+    pub async fn container_pause(&self, name: &str) -> Answer<()> {
+        self.call(Operation::ContainerPause, &[name]).done().await
+    }
+
+    pub async fn container_unpause(&self, name: &str) -> Answer<()> {
+        self.call(Operation::ContainerUnpause, &[name]).done().await
+    }
+
+    pub async fn container_attach(&self, name: &str, query: &ContainerAttachQuery) -> Answer<Hijacked> {
+        self.call(Operation::ContainerAttach, &[name]).query(query).hijack().await
+    }
+
+    /// Returns as soon as the daemon waits, so that a start after it cannot be missed.
+    pub async fn container_wait(&self, name: &str, query: &ContainerWaitQuery) -> Answer<ContainerWait> {
+        Ok(ContainerWait { body: self.call(Operation::ContainerWait, &[name]).query(query).stream().await? })
+    }
+
+    pub async fn container_remove(&self, name: &str, query: &ContainerRemoveQuery) -> Answer<()> {
+        self.call(Operation::ContainerRemove, &[name]).query(query).done().await
+    }
+
+    pub async fn container_prune(&self, query: &PruneQuery) -> Answer<ContainerPruneResponse> {
+        self.call(Operation::ContainerPrune, &[]).query(query).read().await
+    }
+}
+
+// Docker answers 304 where nothing had to be done; its own client takes that for success.
+fn unless_not_modified(answer: Answer<()>) -> Answer<()> {
+    match answer {
+        Err(ClientError::Api { status: 304, .. }) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,101 @@
+//! The rows of `/images` and `/commit`.
+
+use hako_api::{
+    Operation,
+    auth::{self, AuthConfig},
+    container::ContainerConfig,
+    image::{IdResponse, ImageDeleteItem, ImageHistoryItem, ImageInspect, ImagePruneResponse, ImageSummary},
+    progress::ProgressMessage,
+    query::{
+        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery,
+        ImageTagQuery, PruneQuery,
+    },
+};
+use hyper::header::HeaderName;
+
+use crate::{BodyReader, Client, ClientError, JsonStream, RequestBody};
+
+impl Client {
+    pub async fn image_list(&self, query: &ImageListQuery) -> Result<Vec<ImageSummary>, ClientError> {
+        self.call(Operation::ImageList, &[]).query(query).read().await
+    }
+
+    /// `pull` (no body) or `import` (a tar); errors after the first line come in band.
+    pub async fn image_create(
+        &self,
+        query: &ImageCreateQuery,
+        credentials: Option<&AuthConfig>,
+        body: RequestBody,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        let mut call = self.call(Operation::ImageCreate, &[]).query(query);
+        if let Some(credentials) = credentials {
+            call = call.header(HeaderName::from_static(AUTH_HEADER), &credentials.encode());
+        }
+        let body = call.tar(body).stream().await?;
+        Ok(JsonStream::new(Operation::ImageCreate.name(), body))
+    }
+
+    pub async fn image_inspect(&self, name: &str) -> Result<ImageInspect, ClientError> {
+        self.call(Operation::ImageInspect, &[name]).read().await
+    }
+
+    pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryItem>, ClientError> {
+        self.call(Operation::ImageHistory, &[name]).read().await
+    }
+
+    pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<(), ClientError> {
+        self.call(Operation::ImageTag, &[name]).query(query).done().await
+    }
+
+    pub async fn image_remove(
+        &self,
+        name: &str,
+        query: &ImageRemoveQuery,
+    ) -> Result<Vec<ImageDeleteItem>, ClientError> {
+        self.call(Operation::ImageRemove, &[name]).query(query).read().await
+    }
+
+    pub async fn image_prune(&self, query: &PruneQuery) -> Result<ImagePruneResponse, ClientError> {
+        self.call(Operation::ImagePrune, &[]).query(query).read().await
+    }
+
+    /// Gives the new image's id. `config` replaces the container's where it says something.
+    pub async fn image_commit(
+        &self,
+        query: &ImageCommitQuery,
+        config: Option<&ContainerConfig>,
+    ) -> Result<String, ClientError> {
+        let call = self.call(Operation::ImageCommit, &[]).query(query);
+        let made: IdResponse = match config {
+            Some(config) => call.json(config)?.read().await?,
+            None => call.read().await?,
+        };
+        Ok(made.id)
+    }
+
+    /// A tar of the images named in the query.
+    pub async fn image_save(&self, query: &ImageSaveQuery) -> Result<BodyReader, ClientError> {
+        self.call(Operation::ImageSave, &[]).query(query).stream().await
+    }
+
+    /// A tar of one image.
+    pub async fn image_save_one(&self, name: &str) -> Result<BodyReader, ClientError> {
+        self.call(Operation::ImageSaveOne, &[name]).stream().await
+    }
+
+    /// Takes a tar of images; errors after the first line come in band.
+    pub async fn image_load(
+        &self,
+        query: &ImageLoadQuery,
+        tar: RequestBody,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        let body = self.call(Operation::ImageLoad, &[]).query(query).tar(tar).stream().await?;
+        Ok(JsonStream::new(Operation::ImageLoad.name(), body))
+    }
+}
+
+// `HeaderName` wants lower case.
+const AUTH_HEADER: &str = {
+    assert!(auth::HEADER.eq_ignore_ascii_case("x-registry-auth"));
+    "x-registry-auth"
+};

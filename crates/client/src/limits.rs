@@ -1,0 +1,13 @@
+//! How much of an answer the client takes.
+
+/// One JSON answer held in memory. `ps -a` of 10,000 containers is about 20 MB.
+pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The text of an error. Docker's longest are build failures of a few KiB.
+pub(crate) const ERROR_BYTES_MAX: usize = 1 << 20;
+
+/// One object of a JSON stream. The largest are build traces in base64, some 100 KiB.
+pub(crate) const OBJECT_BYTES_MAX: usize = 16 << 20;
+
+/// Connections kept for the next request; a command line needs one, a test harness a few.
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 8;

@@ -1,0 +1,175 @@
+//! Whether a spec makes sense on this host, before anything is made. Docker's sentences.
+
+use std::net::IpAddr;
+
+use hako_model::{ContainerSpec, NetworkMode, RestartPolicy};
+
+use crate::{Engine, EngineError};
+
+/// The least memory a container can be given (Docker's).
+const MEMORY_BYTES_MIN: u64 = 6 << 20;
+
+/// Checks everything about `spec` that can be known before it is carried out; answers with warnings.
+///
+/// # Errors
+/// The first thing that makes no sense, or that is not built yet, by name.
+pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>, EngineError> {
+    let mut warnings = Vec::new();
+    restart(spec)?;
+    memory(spec)?;
+    cpus(spec)?;
+    modes(spec)?;
+    networks(spec, engine)?;
+    names(spec)?;
+    security(spec)?;
+    if spec.host.privileged && !spec.host.port_bindings.is_empty() && spec.host.network_mode == NetworkMode::Host {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    } else if !spec.host.port_bindings.is_empty() && spec.host.network_mode == NetworkMode::Host {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    Ok(warnings)
+}
+
+fn restart(spec: &ContainerSpec) -> Result<(), EngineError> {
+    if spec.host.auto_remove && spec.host.restart != RestartPolicy::No {
+        return Err(EngineError::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok(())
+}
+
+fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let limits = &spec.host.limits;
+    let memory = limits.memory_bytes;
+    if memory > 0 && memory < MEMORY_BYTES_MIN {
+        return Err(EngineError::invalid("Minimum memory limit allowed is 6MB"));
+    }
+    if limits.memory_swap_bytes > 0 {
+        if memory == 0 {
+            return Err(EngineError::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+        }
+        if limits.memory_swap_bytes.unsigned_abs() < memory {
+            return Err(EngineError::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
+        }
+    }
+    if limits.memory_swappiness.is_some_and(|swappiness| swappiness > 100) {
+        return Err(EngineError::invalid("Invalid value: valid memory swappiness range is 0-100"));
+    }
+    if limits.memory_reservation_bytes > 0 && memory > 0 && memory < limits.memory_reservation_bytes {
+        return Err(EngineError::invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+    }
+    if !(-1000..=1000).contains(&limits.oom_score_adj) {
+        return Err(EngineError::invalid("Invalid value, range for oom score adj is [-1000, 1000]"));
+    }
+    Ok(())
+}
+
+fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let limits = &spec.host.limits;
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    if limits.nano_cpus > count * 1_000_000_000 {
+        return Err(EngineError::invalid(format!(
+            "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+        )));
+    }
+    if limits.nano_cpus > 0 && (limits.cpu_period_us > 0 || limits.cpu_quota_us > 0) {
+        return Err(EngineError::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
+    }
+    if limits.cpu_period_us != 0 && !(1_000..=1_000_000).contains(&limits.cpu_period_us) {
+        return Err(EngineError::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+    }
+    if limits.cpu_quota_us > 0 && limits.cpu_quota_us < 1_000 {
+        return Err(EngineError::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
+        return Err(EngineError::invalid("Range of blkio weight is from 10 to 1000"));
+    }
+    Ok(())
+}
+
+fn modes(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let host = &spec.host;
+    let known = |what: &str, mode: &str, allowed: &[&str], shares: bool| {
+        if mode.is_empty() || allowed.contains(&mode) || (shares && mode.starts_with("container:")) {
+            return Ok(());
+        }
+        Err(EngineError::invalid(format!("invalid {what} mode: {mode}")))
+    };
+    known("PID", &host.pid_mode, &["host", "private"], true)?;
+    known("IPC", &host.ipc_mode, &["host", "private", "none", "shareable"], true)?;
+    known("UTS", &host.uts_mode, &["host"], false)?;
+    known("userns", &host.userns_mode, &["host"], false)?;
+    known("cgroup namespace", &host.cgroupns_mode, &["host", "private"], false)?;
+    if !matches!(host.runtime.as_str(), "hako" | "runc" | "io.containerd.runc.v2") {
+        return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    if !host.storage_options.is_empty() {
+        return Err(EngineError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
+    }
+    Ok(())
+}
+
+fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
+    let host = &spec.host;
+    match &host.network_mode {
+        NetworkMode::Container(other) => {
+            engine.containers.find(other)?;
+            let refused = |what: &str| {
+                Err(EngineError::invalid(format!("conflicting options: {what} and the container type network mode")))
+            };
+            if !spec.hostname.is_empty() {
+                return refused("hostname");
+            }
+            if !host.port_bindings.is_empty() || host.publish_all {
+                return refused("port publishing");
+            }
+            if !host.dns.is_empty() {
+                return refused("dns");
+            }
+            if !host.extra_hosts.is_empty() {
+                return refused("custom host-to-IP mapping");
+            }
+        }
+        NetworkMode::Host if !host.links.is_empty() => {
+            return Err(EngineError::invalid("conflicting options: host type networking can't be used with links"));
+        }
+        _ => {}
+    }
+    // Looked up now as Docker 28 does not, so that a typo is told before anything is made.
+    let main = host.network_mode.network_name();
+    for name in main.into_iter().chain(spec.networks.keys().map(String::as_str)).filter(|name| *name != "default") {
+        engine.network_record(name)?;
+    }
+    for entry in &host.extra_hosts {
+        let address = entry.split_once(':').map(|(_, address)| address.trim_matches(['[', ']']));
+        if !address.is_some_and(|address| address == "host-gateway" || address.parse::<IpAddr>().is_ok()) {
+            return Err(EngineError::invalid(format!("invalid IP address in add-host: {entry:?}")));
+        }
+    }
+    if !host.links.is_empty() {
+        return Err(EngineError::NotBuilt { text: "--link is not built yet".to_owned() });
+    }
+    Ok(())
+}
+
+fn names(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let valid_label = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if spec.hostname.len() > 64 || (!spec.hostname.is_empty() && !spec.hostname.split('.').all(valid_label)) {
+        return Err(EngineError::invalid(format!("invalid hostname format: {}", spec.hostname)));
+    }
+    if let Some(signal) = &spec.stop_signal {
+        signal.parse::<hako_model::Signal>().map_err(|error| EngineError::invalid(error.to_string()))?;
+    }
+    for variable in &spec.env {
+        if variable.starts_with('=') || variable.contains('\0') {
+            return Err(EngineError::invalid(format!("invalid environment variable: {variable}")));
+        }
+    }
+    Ok(())
+}
+
+fn security(spec: &ContainerSpec) -> Result<(), EngineError> {
+    super::plan::Security::parse(&spec.host).map(|_| ())?;
+    super::plan::capabilities(&spec.host).map(|_| ())
+}

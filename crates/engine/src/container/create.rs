@@ -1,0 +1,190 @@
+//! `container create`: from a spec to a container that could be started.
+//!
+//! Nothing runs yet. The order is chosen so that the record is written last: a crash before it
+//! leaves only garbage that `recover` sweeps, never half a container.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hako_base::clock;
+use hako_image::Image;
+use hako_model::{ContainerId, ContainerSpec, EndpointSpec, NetworkMode};
+
+use super::{check, merge::{Merged, merge}, mounts, name};
+use crate::{
+    Engine, EngineError,
+    log::LogPlan,
+    operation::Operation,
+    record::{EndpointRecord, Record, StateRecord, VERSION},
+    table::Container,
+    view::Created,
+};
+
+impl Engine {
+    /// Makes a container, under `name` or one that is made up.
+    ///
+    /// # Errors
+    /// A missing image (kind not-found), a spec that makes no sense, a name that is taken.
+    pub async fn container_create(&self, name: Option<&str>, spec: ContainerSpec) -> Result<Created, EngineError> {
+        let engine = self.clone();
+        let name = name.filter(|name| !name.is_empty()).map(name::parse).transpose()?.map(str::to_owned);
+        crate::blocking(move || engine.create(name, spec)).await
+    }
+
+    fn create(&self, name: Option<String>, mut spec: ContainerSpec) -> Result<Created, EngineError> {
+        if spec.image.is_empty() {
+            return Err(EngineError::invalid("no image specified"));
+        }
+        self.fill_defaults(&mut spec);
+        let warnings = check::spec(&spec, self)?;
+        let image = self.images.resolve(&spec.image).map_err(crate::image::error)?;
+        let merged = merge(&spec, &image.config)?;
+        let id = ContainerId::random();
+        let log = LogPlan::new(
+            &self.container_files(id).join(format!("{id}-json.log")),
+            &spec.host.log_driver,
+            &spec.host.log_options,
+        )?;
+
+        // Declared before the operation, which may have to take them back.
+        let (mounts, record);
+        let mut operation = Operation::begin("container.create");
+        let name = operation.step("name", || self.claim_name(name, id), || self.release_names(id))?;
+        operation.step("files", || self.make_files(id), || self.remove_container_files(id))?;
+        operation.step("snapshot", || self.prepare_snapshot(id, &image), || self.forget_snapshot(id))?;
+        mounts = mounts::resolve(self, &spec, &merged.config)?;
+        operation.step(
+            "volumes",
+            || mounts::make_volumes(self, id, &mounts),
+            || mounts::unmake_volumes(self, &mounts.fresh),
+        )?;
+        record = self.record_of(id, &name, spec, merged, &image, mounts.list.clone())?;
+        operation.step("record", || self.records.create(&record), || drop(self.records.remove(&record)))?;
+        operation.finish();
+
+        self.containers.insert(Container::new(record.clone(), log));
+        self.publish_container("create", &record, []);
+        Ok(Created { id, warnings })
+    }
+
+    /// What the daemon's configuration says where the person did not.
+    fn fill_defaults(&self, spec: &mut ContainerSpec) {
+        if spec.host.log_driver.is_empty() {
+            self.config.log_driver.clone_into(&mut spec.host.log_driver);
+            for (key, value) in &self.config.log_options {
+                spec.host.log_options.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        if spec.host.shm_size_bytes == 0 {
+            spec.host.shm_size_bytes = self.config.shm_bytes;
+        }
+        if spec.host.runtime.is_empty() {
+            "hako".clone_into(&mut spec.host.runtime);
+        }
+        if spec.host.ipc_mode.is_empty() {
+            "private".clone_into(&mut spec.host.ipc_mode);
+        }
+        if spec.host.cgroupns_mode.is_empty() {
+            let private = hako_runtime::cgroup::Layout::of_host().version() == 2 && !spec.host.privileged;
+            if private { "private" } else { "host" }.clone_into(&mut spec.host.cgroupns_mode);
+        }
+        for ulimit in &self.config.ulimits {
+            if !spec.host.limits.ulimits.iter().any(|own| own.name == ulimit.name) {
+                spec.host.limits.ulimits.push(ulimit.clone());
+            }
+        }
+    }
+
+    fn claim_name(&self, wanted: Option<String>, id: ContainerId) -> Result<String, EngineError> {
+        if let Some(name) = wanted {
+            self.containers.claim(&name, id)?;
+            return Ok(name);
+        }
+        for attempt in 0..1000 {
+            let name = name::make_up(attempt);
+            if self.containers.claim(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        Err(EngineError::conflict("no free name was found: give the container one with --name"))
+    }
+
+    fn release_names(&self, id: ContainerId) {
+        self.containers.release_all(id);
+    }
+
+    fn make_files(&self, id: ContainerId) -> Result<(), EngineError> {
+        let directory = self.container_files(id);
+        hako_base::file::make_dir(&directory, 0o710)
+            .map_err(|error| EngineError::io(format_args!("cannot make {}", directory.display()), &error))
+    }
+
+    fn remove_container_files(&self, id: ContainerId) {
+        let _ = std::fs::remove_dir_all(self.container_files(id));
+    }
+
+    fn prepare_snapshot(&self, id: ContainerId, image: &Image) -> Result<(), EngineError> {
+        self.images.snapshot_prepare(id, &image.id).map_err(crate::image::error)
+    }
+
+    fn forget_snapshot(&self, id: ContainerId) {
+        if let Err(error) = self.images.snapshot_remove(id) {
+            tracing::warn!(container = %id.short(), %error, "cannot remove the snapshot; the next start will");
+        }
+    }
+
+    fn record_of(
+        &self,
+        id: ContainerId,
+        name: &str,
+        spec: ContainerSpec,
+        merged: Merged,
+        image: &Image,
+        mounts: Vec<crate::record::MountRecord>,
+    ) -> Result<Record, EngineError> {
+        let hostname = self.hostname_of(id, &spec)?;
+        Ok(Record {
+            version: VERSION,
+            id,
+            name: name.to_owned(),
+            created: clock::now(),
+            endpoints: endpoints_of(&spec),
+            hostname,
+            config: Arc::new(merged.config),
+            path: merged.path,
+            args: merged.args,
+            image: image.id,
+            mounts,
+            spec: Arc::new(spec),
+            state: StateRecord::default(),
+            published: Vec::new(),
+        })
+    }
+
+    fn hostname_of(&self, id: ContainerId, spec: &ContainerSpec) -> Result<String, EngineError> {
+        if let NetworkMode::Container(other) = &spec.host.network_mode {
+            return Ok(self.containers.find(other)?.record().hostname.clone());
+        }
+        if !spec.hostname.is_empty() {
+            return Ok(spec.hostname.clone());
+        }
+        if spec.host.network_mode == NetworkMode::Host || spec.host.uts_mode == "host" {
+            return Ok(hako_runtime::observe::hostname());
+        }
+        Ok(id.short())
+    }
+}
+
+/// The networks a container is to join, with what it asks of each.
+fn endpoints_of(spec: &ContainerSpec) -> BTreeMap<String, EndpointRecord> {
+    let mut endpoints = BTreeMap::new();
+    let Some(main) = spec.host.network_mode.network_name() else { return endpoints };
+    let of = |spec: EndpointSpec| EndpointRecord { spec, ..EndpointRecord::default() };
+    let asked = spec.networks.iter().find(|(name, _)| name.as_str() == main || (main == "bridge" && *name == "default"));
+    endpoints.insert(main.to_owned(), of(asked.map(|(_, asked)| asked.clone()).unwrap_or_default()));
+    for (name, asked) in &spec.networks {
+        if name != "default" {
+            endpoints.entry(name.clone()).or_insert_with(|| of(asked.clone()));
+        }
+    }
+    endpoints
+}

@@ -1,0 +1,127 @@
+//! A container's process has ended: by itself, by `stop`, by the kernel, or while no daemon was there.
+//!
+//! Whoever waits is told as soon as the exit status is known, the last output is in the log and the
+//! published ports are free. Everything else is taken down after that; the next start waits for it.
+
+use std::{sync::Arc, time::Duration};
+
+use hako_base::clock;
+use hako_keeper::{ExitStatus, Subject};
+use hako_model::ContainerState;
+
+use super::restart;
+use crate::{
+    Engine, limits,
+    record::Record,
+    stdio::Stdin,
+    table::{Container, Live},
+};
+
+impl Engine {
+    /// The container's process of this generation has ended.
+    pub(crate) async fn container_exited(self, container: Arc<Container>, generation: u64, status: ExitStatus) {
+        // Held by a start until it is complete, so that an end never overtakes its beginning.
+        let teardown = container.teardown.clone().lock_owned().await;
+        let record = container.record();
+        let subject = Subject::Container(container.id, generation);
+        let live = if record.state.generation == generation { container.live.lock().take() } else { None };
+        // A notice that comes twice, or about a start that was given up.
+        let Some(live) = live else {
+            self.acknowledge(subject).await;
+            return;
+        };
+        container.stdin.send_replace(Stdin::Closed);
+        let mut drained = live.drained.clone();
+        if tokio::time::timeout(limits::LAST_OUTPUT_DEADLINE, drained.wait_for(|drained| *drained)).await.is_err() {
+            tracing::warn!(container = %container.id.short(), "the last output did not arrive in time");
+        }
+        self.release_ports(&record).await;
+        let before = record;
+        let (record, pause) = self.note_exit(&container, &status);
+        self.announce(&record, &status);
+        self.publish_network("disconnect", &record);
+        self.images.snapshot_release(record.id);
+        let remove = record.auto_remove();
+        if remove {
+            if let Err(error) = self.remove_locked(&container, true).await {
+                tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
+            }
+        }
+        container.stdin.send_replace(Stdin::Awaited);
+        container.phase.send_modify(|phase| {
+            phase.running = false;
+            phase.exits += 1;
+            phase.exit_code = status.code;
+            phase.error = None;
+        });
+        self.end_execs(&container);
+        let engine = self.clone();
+        let settled = record.clone();
+        crate::blocking(move || engine.take_down(&before, &settled, live, !remove)).await;
+        self.acknowledge(subject).await;
+        drop(teardown);
+        if let Some(pause) = pause {
+            tokio::spawn(self.restart_later(container, pause));
+        }
+    }
+
+    /// Writes the end into the record in memory and decides what comes next.
+    fn note_exit(&self, container: &Container, status: &ExitStatus) -> (Arc<Record>, Option<Duration>) {
+        let before = container.record();
+        let ran = before.state.started_at.map_or(Duration::ZERO, |started| {
+            Duration::try_from(status.at.duration_since(started)).unwrap_or_default()
+        });
+        let mut state = before.state.clone();
+        state.exit_code = status.code;
+        if ran >= Duration::from_secs(10) {
+            state.restart_count = 0;
+        }
+        let pause = restart::decide(before.spec.host.restart, &state, ran);
+        let record = container.change(|record| {
+            record.state.status = if pause.is_some() { ContainerState::Restarting } else { ContainerState::Exited };
+            record.state.pid = 0;
+            record.state.exit_code = status.code;
+            record.state.oom_killed = status.oom_killed;
+            record.state.finished_at = Some(status.at);
+            record.state.cgroup = None;
+            record.published.clear();
+            for endpoint in record.endpoints.values_mut() {
+                endpoint.plugged = None;
+                endpoint.endpoint_id.clear();
+            }
+        });
+        (record, pause)
+    }
+
+    fn announce(&self, record: &Record, status: &ExitStatus) {
+        if status.oom_killed {
+            self.publish_container("oom", record, []);
+        }
+        let took = record.state.started_at.map_or(0, |started| clock::now().duration_since(started).as_secs());
+        let code = status.code.to_string();
+        let took = took.to_string();
+        self.publish_container("die", record, [("exitCode", code.as_str()), ("execDuration", took.as_str())]);
+    }
+
+    /// What is left of a life, off everybody's path.
+    fn take_down(&self, plugged: &Record, record: &Record, live: Live, keep_record: bool) {
+        let id = record.id;
+        self.leave_after_exit(plugged, live.sandbox);
+        if let Err(error) = live.cgroup.remove() {
+            tracing::warn!(container = %id.short(), %error, "cannot remove its cgroup; the next start will");
+        }
+        if keep_record {
+            self.records.settled(record);
+        }
+    }
+
+    pub(crate) async fn acknowledge(&self, subject: Subject) {
+        let engine = self.clone();
+        crate::blocking(move || {
+            if let Err(error) = engine.keeper.acknowledge(subject) {
+                tracing::warn!(%error, "cannot acknowledge an exit");
+            }
+        })
+        .await;
+    }
+}

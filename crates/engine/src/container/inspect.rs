@@ -1,0 +1,66 @@
+//! `container inspect`: everything about one container, from its record.
+
+use std::collections::BTreeMap;
+
+use super::list::{endpoints, mount_view};
+use crate::{
+    Engine, EngineError,
+    record::Record,
+    view::{ContainerView, StateView},
+};
+
+impl Engine {
+    /// Everything about one container; with `size`, what it takes on the disk.
+    ///
+    /// # Errors
+    /// No such container.
+    pub fn container_inspect(&self, name: &str, size: bool) -> Result<ContainerView, EngineError> {
+        let container = self.containers.find(name)?;
+        let record = container.record();
+        let files = self.container_files(record.id);
+        let kept = |name: &str| files.join(name).display().to_string();
+        let upper = self.config.data_root.join("snapshots/containers").join(record.id.to_string()).join("fs");
+        let running = record.is_running();
+        Ok(ContainerView {
+            id: record.id,
+            name: record.name.clone(),
+            created: record.created,
+            spec: record.spec.clone(),
+            config: (*record.config).clone(),
+            path: record.path.clone(),
+            args: record.args.clone(),
+            image: record.image,
+            platform: "linux".to_owned(),
+            state: state_view(&record),
+            restart_count: record.state.restart_count,
+            mounts: record.mounts.iter().map(mount_view).collect(),
+            networks: endpoints(&record),
+            ports: if running { record.ports() } else { BTreeMap::new() },
+            sandbox_id: if running { record.id.to_string() } else { String::new() },
+            // The kernel's own name of the namespace: no file keeps it alive, the keeper does.
+            sandbox_key: if running { format!("/proc/{}/ns/net", record.state.pid) } else { String::new() },
+            hostname: record.hostname.clone(),
+            hostname_path: kept("hostname"),
+            hosts_path: kept("hosts"),
+            resolv_conf_path: kept("resolv.conf"),
+            log_path: if container.log.kept { container.log.path.display().to_string() } else { String::new() },
+            exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
+            upper_dir: upper.display().to_string(),
+            size: size.then(|| self.container_size(&record)).flatten(),
+            apparmor_profile: String::new(),
+        })
+    }
+}
+
+fn state_view(record: &Record) -> StateView {
+    let state = &record.state;
+    StateView {
+        status: state.status,
+        pid: state.pid,
+        exit_code: state.exit_code,
+        error: state.error.clone(),
+        oom_killed: state.oom_killed,
+        started_at: state.started_at,
+        finished_at: state.finished_at,
+    }
+}

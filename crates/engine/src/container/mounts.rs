@@ -1,0 +1,227 @@
+//! What a container's mounts are on this host: from wishes to sources, volumes made where needed.
+//!
+//! Deciding is [`resolve`]; [`make_volumes`] carries it out at create. Nothing is mounted before the start.
+
+use std::{collections::BTreeSet, os::fd::AsFd, path::Path};
+
+use hako_model::{ContainerId, ContainerSpec, ImageConfig, MountKind, MountSpec, Propagation};
+
+use crate::{Engine, EngineError, record::MountRecord};
+
+/// The mounts of a container to be made.
+pub(crate) struct Resolved {
+    pub(crate) list: Vec<MountRecord>,
+    /// Volumes that do not exist yet, by name.
+    pub(crate) fresh: Vec<String>,
+}
+
+/// Finds the source of every mount, in the order of their targets: parents first.
+///
+/// # Errors
+/// Two mounts at one target, a missing host path, a target that is none.
+pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfig) -> Result<Resolved, EngineError> {
+    let mut list = Vec::new();
+    let mut targets = BTreeSet::new();
+    let mut fresh = Vec::new();
+    for wish in &spec.host.mounts {
+        check_target(&wish.target)?;
+        if !targets.insert(clean(&wish.target)) {
+            return Err(EngineError::invalid(format!("Duplicate mount point: {}", wish.target)));
+        }
+        list.push(resolve_one(engine, wish, &mut fresh)?);
+    }
+    for source in &spec.host.volumes_from {
+        for mount in inherited(engine, source)? {
+            if targets.insert(clean(&mount.target)) {
+                list.push(mount);
+            }
+        }
+    }
+    // Paths that the image or `-v /path` wants kept get a volume without a name.
+    for target in &config.volumes {
+        check_target(target)?;
+        if targets.insert(clean(target)) {
+            let wish = MountSpec {
+                kind: MountKind::Volume,
+                source: String::new(),
+                target: clean(target),
+                read_only: false,
+                bind: None,
+                volume: None,
+                tmpfs: None,
+                consistency: String::new(),
+                from_binds: true,
+                mode: String::new(),
+            };
+            list.push(resolve_one(engine, &wish, &mut fresh)?);
+        }
+    }
+    list.sort_by(|a, b| a.target.cmp(&b.target));
+    Ok(Resolved { list, fresh })
+}
+
+fn check_target(target: &str) -> Result<(), EngineError> {
+    if !target.starts_with('/') {
+        return Err(EngineError::invalid(format!("invalid mount path: '{target}' mount path must be absolute")));
+    }
+    if clean(target) == "/" {
+        return Err(EngineError::invalid("invalid specification: destination can't be '/'"));
+    }
+    Ok(())
+}
+
+/// The path without `.`, `..` and doubled slashes.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn resolve_one(engine: &Engine, wish: &MountSpec, fresh: &mut Vec<String>) -> Result<MountRecord, EngineError> {
+    let mut mount = MountRecord {
+        kind: wish.kind,
+        name: String::new(),
+        source: String::new(),
+        target: clean(&wish.target),
+        driver: String::new(),
+        mode: wish.mode.clone(),
+        writable: !wish.read_only,
+        propagation: None,
+        anonymous: false,
+        spec: wish.clone(),
+    };
+    match wish.kind {
+        MountKind::Bind => {
+            mount.source = bind_source(wish)?;
+            mount.propagation = Some(wish.bind.as_ref().and_then(|bind| bind.propagation).unwrap_or(Propagation::RPrivate));
+        }
+        MountKind::Volume => {
+            mount.anonymous = wish.source.is_empty();
+            mount.name = if mount.anonymous { hako_base::random::hex(32) } else { wish.source.clone() };
+            hako_volume::check_name(&mount.name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+            if engine.volumes.inspect(&mount.name).is_err() && !fresh.contains(&mount.name) {
+                fresh.push(mount.name.clone());
+            }
+            mount.source = engine.volumes.path(&mount.name).display().to_string();
+            "local".clone_into(&mut mount.driver);
+        }
+        MountKind::Tmpfs => {}
+        MountKind::Image => {
+            return Err(EngineError::NotBuilt { text: "mounts of type image are not built yet".to_owned() });
+        }
+    }
+    Ok(mount)
+}
+
+/// A host path that exists, or that may be made: `-v` makes a missing directory, `--mount` does not.
+fn bind_source(wish: &MountSpec) -> Result<String, EngineError> {
+    let path = Path::new(&wish.source);
+    if !path.is_absolute() {
+        return Err(EngineError::invalid(format!("invalid mount path: '{}' mount path must be absolute", wish.source)));
+    }
+    let make = wish.from_binds || wish.bind.as_ref().is_some_and(|bind| bind.create_source);
+    if path.exists() {
+        return Ok(wish.source.clone());
+    }
+    let missing = || {
+        EngineError::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            wish.source
+        ))
+    };
+    // A socket that is not there yet must not become a directory: the daemon that owns it could then
+    // never start again (the trap of `-v /var/run/docker.sock:…` on a host without Docker).
+    if !make || path.extension().is_some_and(|extension| extension == "sock") {
+        return Err(missing());
+    }
+    hako_base::file::make_dir(path, 0o755)
+        .map_err(|error| EngineError::io(format_args!("cannot make the bind source {}", wish.source), &error))?;
+    Ok(wish.source.clone())
+}
+
+/// `--volumes-from NAME[:ro|rw]`
+fn inherited(engine: &Engine, source: &str) -> Result<Vec<MountRecord>, EngineError> {
+    let (name, read_only) = match source.rsplit_once(':') {
+        Some((name, "ro")) => (name, true),
+        Some((name, "rw" | "z" | "Z")) => (name, false),
+        Some((_, mode)) => return Err(EngineError::invalid(format!("invalid mode: {mode}"))),
+        None => (source, false),
+    };
+    let record = engine.containers.find(name)?.record();
+    let mut mounts: Vec<MountRecord> =
+        record.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).cloned().collect();
+    for mount in &mut mounts {
+        mount.writable &= !read_only;
+        // Its owner is the container it came from.
+        mount.anonymous = false;
+    }
+    Ok(mounts)
+}
+
+/// Makes the volumes that do not exist and fills new ones with what the image has at their targets.
+///
+/// # Errors
+/// Those of the volumes and of copying; what was made is removed by [`unmake_volumes`].
+pub(crate) fn make_volumes(engine: &Engine, id: ContainerId, resolved: &Resolved) -> Result<(), EngineError> {
+    // A step that fails half-way takes back its own half.
+    make_and_fill(engine, id, resolved).inspect_err(|_| unmake_volumes(engine, &resolved.fresh))
+}
+
+fn make_and_fill(engine: &Engine, id: ContainerId, Resolved { list: mounts, fresh }: &Resolved) -> Result<(), EngineError> {
+    for mount in mounts.iter().filter(|mount| fresh.contains(&mount.name)) {
+        let options = mount.spec.volume.clone().unwrap_or_default();
+        let made = engine.volumes.create(&hako_volume::Wish {
+            name: mount.name.clone(),
+            options: options.driver_options,
+            labels: options.labels,
+            anonymous: mount.anonymous,
+        });
+        made.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+        crate::volume::publish_created(engine, &mount.name);
+    }
+    let to_fill: Vec<&MountRecord> = mounts
+        .iter()
+        .filter(|mount| mount.kind == MountKind::Volume && !mount.spec.volume.as_ref().is_some_and(|v| v.no_copy))
+        .filter(|mount| engine.volumes.is_empty(&mount.name))
+        .collect();
+    if to_fill.is_empty() {
+        return Ok(());
+    }
+    let root = engine.images.snapshot_view(id).map_err(crate::image::error)?;
+    for mount in to_fill {
+        engine
+            .volumes
+            .fill(&mount.name, root.as_fd(), Path::new(&mount.target))
+            .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+    }
+    Ok(())
+}
+
+/// Takes [`make_volumes`] back.
+pub(crate) fn unmake_volumes(engine: &Engine, fresh: &[String]) {
+    for name in fresh {
+        if let Err(error) = engine.volumes.remove(name) {
+            tracing::debug!(volume = %name, %error, "was not made or cannot be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_without_asking_the_file_system() {
+        for (path, expected) in [("/a//b/./c", "/a/b/c"), ("/a/../../b", "/b"), ("/", "/"), ("/a/", "/a")] {
+            assert_eq!(clean(path), expected);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `container rename`: another name for the same container.
+
+use hako_model::EventKind;
+
+use super::name;
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Gives a container a new name.
+    ///
+    /// # Errors
+    /// No such container, a name that is none, or one that is taken (also its own).
+    pub async fn container_rename(&self, old: &str, new: &str) -> Result<(), EngineError> {
+        let container = self.containers.find(old)?;
+        if new.is_empty() {
+            return Err(EngineError::invalid("Neither old nor new names may be empty"));
+        }
+        let new = name::parse(new)?;
+        let _turn = container.operation.lock().await;
+        let before = container.record().name.clone();
+        if before == new {
+            return Err(EngineError::invalid(
+                "Renaming a container with the same name as its current name".to_owned(),
+            ));
+        }
+        let record = self.containers.rename(&container, new)?;
+        let engine = self.clone();
+        let written = record.clone();
+        crate::blocking(move || engine.records.settled(&written)).await;
+        self.publish_container("rename", &record, [("oldName", format!("/{before}").as_str())]);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Publishes an event about a container with its image, name and labels, as Docker does.
+    pub(crate) fn publish_container<'a>(
+        &self,
+        action: &str,
+        record: &'a crate::record::Record,
+        more: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) {
+        let labels = record.config.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let own = [("image", record.spec.image.as_str()), ("name", record.name.as_str())];
+        self.events.publish(EventKind::Container, action, &record.id.to_string(), labels.chain(own).chain(more));
+    }
+}

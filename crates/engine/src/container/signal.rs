@@ -1,0 +1,152 @@
+//! `container kill`, `stop`, `restart`: ask a container's process to end, wait, then insist.
+
+use std::{sync::Arc, time::Duration};
+
+use hako_model::{ContainerState, Signal};
+
+use crate::{Engine, EngineError, limits, record::Record, table::Container, timer, view::StopOptions};
+
+impl Engine {
+    /// Sends a signal (SIGKILL if none is named) to the container's first process; after SIGKILL, waits for its end.
+    ///
+    /// # Errors
+    /// No such container, or one that does not run.
+    pub async fn container_kill(&self, name: &str, signal: Option<Signal>) -> Result<(), EngineError> {
+        let container = self.containers.find(name)?;
+        let record = container.record();
+        let signal = signal.unwrap_or(Signal::KILL);
+        if !record.is_running() {
+            // A container between two starts of its policy is ended by not starting it again.
+            if record.state.status == ContainerState::Restarting {
+                container.change(|record| record.state.stopped_by_hand = true);
+                container.restart.notify_waiters();
+                return Ok(());
+            }
+            return Err(EngineError::conflict(format!("container {} is not running", record.id)));
+        }
+        if signal == Signal::KILL || ends(&record, signal) {
+            container.change(|record| record.state.stopped_by_hand = true);
+        }
+        let mut phase = container.phase.subscribe();
+        send(&container, signal)?;
+        self.publish_container("kill", &record, [("signal", signal.number().to_string().as_str())]);
+        if signal == Signal::KILL {
+            let _ = tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running)).await;
+        }
+        Ok(())
+    }
+
+    /// Asks the container to end by its stop signal, and ends it by SIGKILL when the time is over.
+    ///
+    /// # Errors
+    /// No such container; `NotModified` if it does not run.
+    pub async fn container_stop(&self, name: &str, options: StopOptions) -> Result<(), EngineError> {
+        let container = self.containers.find(name)?;
+        let _turn = container.operation.lock().await;
+        self.stop_locked(&container, options).await
+    }
+
+    /// Stops the container if it runs, and starts it.
+    ///
+    /// # Errors
+    /// No such container, or those of a start.
+    pub async fn container_restart(&self, name: &str, options: StopOptions) -> Result<(), EngineError> {
+        let container = self.containers.find(name)?;
+        let _turn = container.operation.lock().await;
+        match self.stop_locked(&container, options).await {
+            Ok(()) | Err(EngineError::NotModified { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.start_locked(&container).await?;
+        self.publish_container("restart", &container.record(), []);
+        Ok(())
+    }
+
+    pub(crate) async fn stop_locked(&self, container: &Arc<Container>, options: StopOptions) -> Result<(), EngineError> {
+        let record = container.change(|record| record.state.stopped_by_hand = true);
+        if record.state.status == ContainerState::Restarting {
+            container.restart.notify_waiters();
+            self.settle_stopped(container).await;
+            return Ok(());
+        }
+        if !record.is_running() {
+            return Err(EngineError::NotModified { text: format!("container {} is not running", record.id) });
+        }
+        let signal = options.signal.unwrap_or_else(|| stop_signal(&record));
+        let timeout_s = options.timeout_s.or(record.spec.stop_timeout_s).unwrap_or(limits::STOP_TIMEOUT_S);
+        let mut phase = container.phase.subscribe();
+        send(container, signal)?;
+        self.publish_container("kill", &record, [("signal", signal.number().to_string().as_str())]);
+        let grace = async {
+            match u64::try_from(timeout_s) {
+                Ok(seconds) => timer::after(Duration::from_secs(seconds)).await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let left_in_time = tokio::select! {
+            _ = phase.wait_for(|phase| !phase.running) => true,
+            () = grace => false,
+        };
+        if !left_in_time {
+            self.insist(container, &record, signal, timeout_s).await?;
+        }
+        self.publish_container("stop", &container.record(), []);
+        Ok(())
+    }
+
+    /// The process did not leave in time.
+    async fn insist(
+        &self,
+        container: &Arc<Container>,
+        record: &Record,
+        signal: Signal,
+        timeout_s: i64,
+    ) -> Result<(), EngineError> {
+        tracing::info!(container = %record.id.short(), %signal, timeout_s, "did not end in time: sending SIGKILL");
+        let mut phase = container.phase.subscribe();
+        match send(container, Signal::KILL) {
+            // It ended between the deadline and now.
+            Err(EngineError::Conflict { .. }) => return Ok(()),
+            other => other?,
+        }
+        self.publish_container("kill", record, [("signal", "9")]);
+        tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running)).await.map_err(|_| {
+            EngineError::Mechanism {
+                kind: hako_base::ErrorKind::Internal,
+                text: format!(
+                    "container {} does not end: its process {} has been sent SIGKILL but is stuck in the kernel",
+                    record.id, record.state.pid
+                ),
+            }
+        })?.ok();
+        Ok(())
+    }
+}
+
+/// The signal that asks a container to end.
+pub(crate) fn stop_signal(record: &Record) -> Signal {
+    record.config.stop_signal.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Signal::TERM)
+}
+
+/// Whether this signal is the one that stops the container for good.
+fn ends(record: &Record, signal: Signal) -> bool {
+    signal == stop_signal(record)
+}
+
+/// Sends a signal to the first process; one that is paused is let go on, or it would never see it.
+fn send(container: &Container, signal: Signal) -> Result<(), EngineError> {
+    let live = container.live.lock();
+    let not_running = || EngineError::conflict(format!("container {} is not running", container.id));
+    let live = live.as_ref().ok_or_else(not_running)?;
+    let sent = hako_runtime::observe::signal(&live.pidfd, signal);
+    match sent {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Err(not_running()),
+        Err(error) => Err(EngineError::io(format_args!("cannot signal container {}", container.id), &error)),
+        Ok(()) => {
+            if signal == Signal::KILL && container.record().state.status == ContainerState::Paused {
+                live.cgroup.thaw().map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! `container start`: from a record to a running process.
+//!
+//! ```text
+//! wait for the last life's end ─ sandbox, addresses ─ ports ─ root and mounts ─ cgroup ─ plan ─► keeper
+//! ```
+//! All of it is prepared here and handed to the keeper as descriptors and plain data; the process itself is
+//! made by the keeper. Every step takes itself back when a later one fails.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use hako_base::{ErrorKind, clock};
+use hako_keeper::{KeeperError, Launched, StdioSpec};
+use hako_model::{ContainerState, MountKind, NetworkMode, Propagation};
+use hako_runtime::{
+    LaunchPlan,
+    cgroup::Cgroup,
+    plan::{Namespace, Namespaces},
+    user::UserError,
+};
+use tokio::sync::watch;
+
+use super::{
+    files::TARGETS,
+    output::pump_container,
+    plan::{self, Confinement, Prepared, Security},
+};
+use crate::{
+    Engine, EngineError,
+    log::write::LogWriter,
+    network::Joined,
+    operation::Operation,
+    record::{MountRecord, Record},
+    stdio::{Stdin, open_stdin},
+    table::{Container, Live},
+};
+
+/// What Docker says before the runtime's own words; clients look at what follows.
+const LAUNCH_PREFIX: &str =
+    "failed to create task for container: failed to create shim task: OCI runtime create failed";
+
+impl Engine {
+    /// Starts a container.
+    ///
+    /// # Errors
+    /// `NotModified` if it runs; else the first step that failed, with the container's exit code set as Docker does.
+    pub async fn container_start(&self, name: &str) -> Result<(), EngineError> {
+        let container = self.containers.find(name)?;
+        let _turn = container.operation.lock().await;
+        self.start_locked(&container).await
+    }
+
+    pub(crate) async fn start_locked(&self, container: &Arc<Container>) -> Result<(), EngineError> {
+        let record = container.record();
+        match record.state.status {
+            ContainerState::Running => {
+                return Err(EngineError::NotModified { text: format!("container {} is already running", record.id) });
+            }
+            ContainerState::Paused => {
+                return Err(EngineError::conflict("cannot start a paused container, try unpause instead"));
+            }
+            ContainerState::Removing | ContainerState::Dead => {
+                return Err(EngineError::conflict("container is marked for removal and cannot be started"));
+            }
+            _ => {}
+        }
+        // The last life may still be taken down; this one's end waits until its beginning is complete.
+        let birth = container.teardown.clone().lock_owned().await;
+        let engine = self.clone();
+        let target = container.clone();
+        let started = crate::blocking(move || engine.start(&target)).await;
+        match started {
+            Ok(begun) => {
+                self.follow(container, begun);
+                drop(birth);
+                self.publish_network("connect", &container.record());
+                self.publish_container("start", &container.record(), []);
+                Ok(())
+            }
+            Err(error) => {
+                self.note_failed_start(container, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What a start that failed leaves in the record, as Docker does it.
+    async fn note_failed_start(&self, container: &Arc<Container>, error: &EngineError) {
+        let exit_code = if let EngineError::Start { exit_code, .. } = error { *exit_code } else { 128 };
+        let record = container.change(|record| {
+            record.state.exit_code = exit_code;
+            record.state.error = error.to_string();
+            if record.state.status == ContainerState::Restarting {
+                record.state.status = ContainerState::Exited;
+            }
+        });
+        self.settle(&record).await;
+        container.phase.send_modify(|phase| {
+            phase.running = false;
+            phase.exits += 1;
+            phase.exit_code = exit_code;
+            // Whoever asked for the start gets the error; those who wait get the exit code, as with Docker.
+            phase.error = None;
+        });
+        if record.auto_remove() {
+            if let Err(error) = self.remove_locked(container, true).await {
+                tracing::warn!(container = %record.id.short(), %error, "cannot remove after a failed start");
+            }
+        }
+    }
+
+    /// The blocking half: everything up to a running process.
+    fn start(&self, container: &Arc<Container>) -> Result<Begun, EngineError> {
+        let record = container.record();
+        let id = record.id;
+        let security = Security::parse(&record.spec.host)?;
+        let confinement = plan::confinement(self, &record, &security)?;
+        let generation = record.state.generation + 1;
+        // Known before the process is: its end is recognised by it.
+        container.change(|record| record.state.generation = generation);
+
+        let mut operation = Operation::begin("container.start");
+        let joined = operation.step_with(
+            "network",
+            || self.join_networks(&record).map(Arc::new),
+            |joined| {
+                let joined = joined.clone();
+                move || self.leave_networks(id, &joined)
+            },
+        )?;
+        operation.step(
+            "files",
+            || self.write_network_files(&record, &joined.addresses()),
+            || {},
+        )?;
+        let mut descriptors = Descriptors::default();
+        let root = operation.step(
+            "root",
+            || self.images.snapshot_mount(id, record.auto_remove()).map_err(crate::image::error),
+            || self.images.snapshot_release(id),
+        )?;
+        let cgroup = operation.step("cgroup", || self.make_cgroup(&record), || self.unmake_cgroup(id))?;
+        let launch = self.prepare(&record, &security, &confinement, &joined, root, &cgroup, &mut descriptors)?;
+        let log = operation.step("log", || open_log(container, None), || {})?;
+        let launched = operation.step(
+            "process",
+            || self.launch(container, generation, &launch, descriptors.0, &joined, log.length()),
+            || self.unmake_process(id),
+        )?;
+        let pid = launched.pid;
+        let running = container.change(|record| {
+            let started = clock::now();
+            record.state.status = ContainerState::Running;
+            record.state.pid = pid;
+            record.state.exit_code = 0;
+            record.state.error.clear();
+            record.state.oom_killed = false;
+            record.state.stopped_by_hand = false;
+            record.state.started_at = Some(started);
+            record.state.cgroup = Some((self.cgroup_parent_of(record), id.to_string()));
+            joined.note(record);
+        });
+        let status = record.state.clone();
+        operation.step(
+            "record",
+            || self.records.running(&running),
+            || drop(container.change(|record| record.state = status)),
+        )?;
+        operation.finish();
+        Ok(Begun { launched, cgroup, joined, confinement: Arc::new(confinement), log })
+    }
+
+    /// Everything that the plan needs, as descriptors in their places.
+    #[expect(clippy::too_many_arguments, reason = "each is a separate thing that was made by a step of its own")]
+    fn prepare(
+        &self,
+        record: &Record,
+        security: &Security,
+        confinement: &Confinement,
+        joined: &Joined,
+        root: OwnedFd,
+        cgroup: &Cgroup,
+        descriptors: &mut Descriptors,
+    ) -> Result<LaunchPlan, EngineError> {
+        let host = &record.spec.host;
+        let user = hako_runtime::user::resolve(root.as_fd(), &record.config.user, &host.group_add)
+            .map_err(|error| user_error(&error))?;
+        let root = descriptors.add(root);
+        let namespaces = self.namespaces(record, joined, descriptors)?;
+        let mounts = self.open_mounts(record, descriptors)?;
+        let mut files = Vec::new();
+        for (name, target) in TARGETS {
+            let source = self.container_files(record.id).join(name);
+            let bound = hako_volume::bind::open(&source, &hako_volume::bind::Options::default())
+                .map_err(|error| EngineError::io(format_args!("cannot bind {}", source.display()), &error))?;
+            files.push((target, descriptors.add(bound)));
+        }
+        let shm = if host.ipc_mode == "host" {
+            let bound = hako_volume::bind::open(std::path::Path::new("/dev/shm"), &hako_volume::bind::Options::default())
+                .map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error))?;
+            Some(descriptors.add(bound))
+        } else {
+            None
+        };
+        let seccomp = match &confinement.seccomp {
+            Some(program) => Some(descriptors.add(seccomp_descriptor(program)?)),
+            None => None,
+        };
+        let init = if host.init.unwrap_or(self.config.init) {
+            let program = std::fs::File::open(&self.config.program)
+                .map_err(|error| EngineError::io("cannot open the program for --init", &error))?;
+            Some(descriptors.add(program.into()))
+        } else {
+            None
+        };
+        let prepared = Prepared {
+            root,
+            namespaces,
+            mounts,
+            files,
+            shm,
+            seccomp,
+            init,
+            cgroup: cgroup.join_plan(),
+            devices: super::device::nodes(host)?,
+            user,
+        };
+        Ok(plan::launch(record, security, confinement, prepared))
+    }
+
+    fn namespaces(
+        &self,
+        record: &Record,
+        joined: &Joined,
+        descriptors: &mut Descriptors,
+    ) -> Result<Namespaces, EngineError> {
+        let host = &record.spec.host;
+        let pid = match host.pid_mode.as_str() {
+            "host" => Namespace::Host,
+            mode => match mode.strip_prefix("container:") {
+                Some(other) => Namespace::Join(descriptors.add(self.pidfd_of(other)?)),
+                None => Namespace::New,
+            },
+        };
+        let ipc = match host.ipc_mode.as_str() {
+            "host" => Namespace::Host,
+            mode => match mode.strip_prefix("container:") {
+                Some(_) => {
+                    return Err(EngineError::NotBuilt { text: "--ipc container: is not built yet".to_owned() });
+                }
+                None => Namespace::New,
+            },
+        };
+        let network = match (&host.network_mode, joined.namespace()?) {
+            (NetworkMode::Host, _) => Namespace::Host,
+            (NetworkMode::Container(other), _) => Namespace::Join(descriptors.add(self.pidfd_of(other)?)),
+            (_, Some(namespace)) => Namespace::Join(descriptors.add(namespace)),
+            (_, None) => Namespace::New,
+        };
+        Ok(Namespaces {
+            pid,
+            ipc,
+            uts: if host.uts_mode == "host" { Namespace::Host } else { Namespace::New },
+            network,
+            cgroup: if host.cgroupns_mode == "private" { Namespace::New } else { Namespace::Host },
+            time: Namespace::Host,
+            user: hako_runtime::plan::UserNamespace::Host,
+        })
+    }
+
+    fn pidfd_of(&self, name: &str) -> Result<OwnedFd, EngineError> {
+        let container = self.containers.find(name)?;
+        let live = container.live.lock();
+        let pidfd = live.as_ref().map(|live| live.pidfd.try_clone());
+        match pidfd {
+            Some(Ok(pidfd)) => Ok(pidfd),
+            Some(Err(error)) => Err(EngineError::io("cannot duplicate a descriptor", &error)),
+            None => Err(EngineError::conflict(format!(
+                "cannot join the namespaces of container {name}: it is not running"
+            ))),
+        }
+    }
+
+    /// Binds and volumes as detached mounts; `None` for what the runtime makes in place.
+    fn open_mounts(&self, record: &Record, descriptors: &mut Descriptors) -> Result<Vec<Option<usize>>, EngineError> {
+        let open = |mount: &MountRecord| -> Result<Option<OwnedFd>, EngineError> {
+            let bind = mount.spec.bind.clone().unwrap_or_default();
+            let options = hako_volume::bind::Options {
+                read_only: !mount.writable,
+                recursive: !bind.non_recursive,
+                read_only_recursive: !bind.read_only_non_recursive,
+                propagation: mount.propagation.unwrap_or(Propagation::RPrivate),
+            };
+            let opened = match mount.kind {
+                MountKind::Tmpfs | MountKind::Image => return Ok(None),
+                MountKind::Bind => hako_volume::bind::open(std::path::Path::new(&mount.source), &options),
+                MountKind::Volume => {
+                    let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
+                    let volume = self
+                        .volumes
+                        .open_content(&mount.name, subpath)
+                        .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+                    hako_volume::bind::of(volume.as_fd(), &options)
+                }
+            };
+            opened.map(Some).map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput))
+        };
+        record.mounts.iter().map(|mount| Ok(open(mount)?.map(|opened| descriptors.add(opened)))).collect()
+    }
+
+    fn cgroup_parent_of(&self, record: &Record) -> String {
+        if record.spec.host.cgroup_parent.is_empty() {
+            self.cgroup_parent()
+        } else {
+            record.spec.host.cgroup_parent.clone()
+        }
+    }
+
+    fn make_cgroup(&self, record: &Record) -> Result<Cgroup, EngineError> {
+        let rules = super::device::rules(&record.spec.host)?;
+        Cgroup::create(&self.cgroup_parent_of(record), &record.id.to_string(), &record.spec.host.limits, &rules)
+            .map_err(|error| EngineError::mechanism(error.kind(), &error))
+    }
+
+    fn unmake_cgroup(&self, id: hako_model::ContainerId) {
+        let Ok(container) = self.containers.find(&id.to_string()) else { return };
+        let parent = self.cgroup_parent_of(&container.record());
+        if let Err(error) = Cgroup::open(&parent, &id.to_string()).and_then(|cgroup| cgroup.remove()) {
+            tracing::warn!(container = %id.short(), %error, "cannot remove its cgroup");
+        }
+    }
+
+    fn unmake_process(&self, id: hako_model::ContainerId) {
+        let Ok(container) = self.containers.find(&id.to_string()) else { return };
+        let parent = self.cgroup_parent_of(&container.record());
+        if let Err(error) = Cgroup::open(&parent, &id.to_string()).and_then(|cgroup| cgroup.kill_all()) {
+            tracing::warn!(container = %id.short(), %error, "cannot end its processes");
+        }
+    }
+
+    fn launch(
+        &self,
+        container: &Container,
+        generation: u64,
+        plan: &LaunchPlan,
+        descriptors: Vec<OwnedFd>,
+        joined: &Joined,
+        log_length: u64,
+    ) -> Result<Launched, EngineError> {
+        let record = container.record();
+        let spec = &record.spec;
+        let stdio = StdioSpec {
+            tty: spec.tty.then_some(spec.host.console_size),
+            stdin: spec.open_stdin,
+            stdin_once: spec.stdin_once,
+            non_blocking_output: spec.host.log_options.get("mode").is_some_and(|mode| mode == "non-blocking"),
+            log_length,
+            ..StdioSpec::default()
+        };
+        let kept = joined.kept()?;
+        self.keeper
+            .launch(container.id, generation, plan, descriptors, stdio, kept)
+            .map_err(|error| launch_error(&error, LAUNCH_PREFIX))
+    }
+
+    /// The asynchronous half: the daemon's ends of the streams, and the task that moves the output.
+    fn follow(&self, container: &Arc<Container>, begun: Begun) {
+        let Begun { launched, cgroup, joined, confinement, log } = begun;
+        let stdin = match launched.stdin.map(open_stdin) {
+            Some(Ok(stdin)) => stdin,
+            Some(Err(error)) => {
+                tracing::error!(container = %container.id.short(), %error, "stdin cannot be written");
+                Stdin::Closed
+            }
+            None => Stdin::Closed,
+        };
+        container.stdin.send_replace(stdin);
+        let (done, drained) = watch::channel(false);
+        tokio::spawn(pump_container(container.clone(), launched.ring, log, done));
+        *container.live.lock() = Some(Live {
+            pidfd: Arc::new(launched.pidfd),
+            pty: launched.pty,
+            cgroup,
+            sandbox: joined.sandbox(),
+            confinement,
+            drained,
+        });
+        container.phase.send_modify(|phase| phase.running = true);
+    }
+}
+
+/// A process has begun.
+struct Begun {
+    launched: Launched,
+    cgroup: Cgroup,
+    joined: Arc<Joined>,
+    confinement: Arc<Confinement>,
+    log: LogWriter,
+}
+
+/// The descriptors that travel with a plan.
+#[derive(Default)]
+struct Descriptors(Vec<OwnedFd>);
+
+impl Descriptors {
+    fn add(&mut self, descriptor: OwnedFd) -> usize {
+        self.0.push(descriptor);
+        self.0.len() - 1
+    }
+}
+
+pub(crate) fn open_log(container: &Container, committed: Option<u64>) -> Result<LogWriter, EngineError> {
+    let log = LogWriter::open(container.log.clone(), committed)
+        .map_err(|error| EngineError::io(format_args!("cannot open {}", container.log.path.display()), &error))?;
+    container.log_mark.send_replace((log.generation(), log.length()));
+    Ok(log)
+}
+
+/// The filter in a memfd, a duplicate of the one that is kept with it.
+pub(crate) fn seccomp_descriptor(program: &hako_runtime::seccomp::Program) -> Result<OwnedFd, EngineError> {
+    let memory = program.memfd().and_then(|memory| memory.try_clone_to_owned());
+    memory.map_err(|error| EngineError::io("cannot pass the seccomp filter", &error))
+}
+
+fn start_error(text: String, exit_code: i32, kind: ErrorKind) -> EngineError {
+    EngineError::Start { text, exit_code, kind }
+}
+
+fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
+    let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return format!("invalid mount config for type \"bind\": bind source path does not exist: {}", mount.source);
+    }
+    format!("error while mounting {} on {}: {why}", mount.source, mount.target)
+}
+
+/// Docker's words for a user or group that the image does not know.
+pub(crate) fn user_error(error: &UserError) -> EngineError {
+    start_error(hako_base::error::chain(error), 126, error.kind())
+}
+
+/// A launch that failed, in Docker's words: the command line derives 126 and 127 from them.
+pub(crate) fn launch_error(error: &KeeperError, prefix: &str) -> EngineError {
+    match error {
+        KeeperError::Launch(error) => {
+            let text = format!("{prefix}: unable to start container process: {error}");
+            start_error(text, error.exit_code(), error.kind())
+        }
+        other => EngineError::mechanism(other.kind(), other),
+    }
+}

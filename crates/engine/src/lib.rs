@@ -1,0 +1,93 @@
+//! The truth about this host.
+//!
+//! [`Engine`] owns every container, image, network and volume record, and every operation that
+//! takes more than one step. It asks mechanisms (`image`, `keeper`, `network`, `volume`) to act
+//! and never touches the kernel itself. It knows nothing of HTTP, Docker JSON or clusters.
+//!
+//! Start reading at `container/create.rs`: it shows the shape of every operation.
+#![forbid(unsafe_code)]
+
+mod operation; // steps with undo; how an operation survives a crash
+mod record; // what is on disk, one document per container
+mod table; // what is in memory: containers by name and id
+mod recover; // what the daemon does first
+pub mod config; // what the daemon was told
+pub mod container; // create, start, stop, remove, list, inspect, logs, attach, …
+mod exec; // further processes in running containers
+mod image; // images, and what containers make of them
+mod network; // networks, endpoints, published ports
+mod volume; // volumes and who uses them
+mod system; // info, events, disk usage
+mod prune; // which objects a prune is about
+mod event; // what happened, for those who watch
+mod log; // what containers wrote
+pub mod stdio; // a process's input and output as the daemon holds them
+pub mod view; // what operations take and give
+mod timer; // deadlines
+mod limits; // every limit, with its reason
+mod error; // why an operation did not happen
+
+use std::{ops::Deref, path::PathBuf, sync::Arc};
+
+use hako_model::ContainerId;
+use jiff::Timestamp;
+
+pub use config::EngineConfig;
+pub use error::EngineError;
+
+/// The engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Parts>);
+
+/// What the engine is made of.
+pub struct Parts {
+    pub(crate) config: EngineConfig,
+    /// Identifies this data root for as long as it lives.
+    pub(crate) id: String,
+    pub(crate) started: Timestamp,
+    pub(crate) containers: table::Table,
+    pub(crate) execs: exec::Execs,
+    pub(crate) records: record::Records,
+    pub(crate) networks: network::Networks,
+    pub(crate) events: Arc<event::EventBus>,
+    pub(crate) images: hako_image::Store,
+    pub(crate) volumes: hako_volume::Volumes,
+    pub(crate) network: hako_network::Network,
+    pub(crate) keeper: hako_keeper::Keeper,
+}
+
+impl Deref for Engine {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Engine {
+    /// Where a container's own files are: log, hosts, resolv.conf, hostname.
+    pub(crate) fn container_files(&self, id: ContainerId) -> PathBuf {
+        self.config.data_root.join("containers").join(id.to_string())
+    }
+
+    /// The cgroup that this daemon's containers are below.
+    pub(crate) fn cgroup_parent(&self) -> String {
+        match (self.config.cgroup_parent.as_str(), self.config.is_default_instance()) {
+            ("", true) => "/hako".to_owned(),
+            ("", false) => format!("/hako-{}", self.config.instance()),
+            (parent, _) => parent.to_owned(),
+        }
+    }
+}
+
+/// Does kernel work on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being shut down; nobody is left to see the value.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

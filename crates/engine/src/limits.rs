@@ -1,0 +1,47 @@
+//! Every limit of the engine, with its reason.
+
+use std::time::Duration;
+
+/// Events kept for `events --since`. Docker keeps 256; a compose project of 50 services makes about 400 at once.
+pub(crate) const EVENTS_KEPT: usize = 1024;
+
+/// Events a slow watcher may be behind before it loses some.
+pub(crate) const EVENTS_QUEUED_MAX: usize = 4096;
+
+/// Chunks of output waiting for one attached client; then the container waits, as with Docker.
+pub(crate) const OUTPUT_QUEUED_MAX: usize = 64;
+
+/// Bytes taken from a container's ring in one turn, so that no container keeps the others waiting.
+pub(crate) const OUTPUT_TURN_BYTES: usize = 256 << 10;
+
+/// One line of a log file; longer ones are split, as Docker splits them at 16 KiB.
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+
+/// Size of a log file before it is rotated, unless `max-size` says otherwise. Docker's default is "never",
+/// the most frequent reason for full disks.
+pub(crate) const LOG_FILE_BYTES: u64 = 10 << 20;
+
+/// How many log files are kept, unless `max-file` says otherwise.
+pub(crate) const LOG_FILES: usize = 5;
+
+/// How long a stop waits before SIGKILL, unless the container or the caller says otherwise (Docker's 10 s).
+pub(crate) const STOP_TIMEOUT_S: i64 = 10;
+
+/// How long SIGKILL may take: uninterruptible sleep aside it takes milliseconds.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the last output of an ended process may take to arrive (the keeper marks the end).
+pub(crate) const LAST_OUTPUT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Anonymous memory for `/dev/shm` when nothing is asked for (Docker's 64 MB).
+pub(crate) const SHM_BYTES: u64 = 64 << 20;
+
+/// Finished execs remembered per container for `inspect`, as long as it runs.
+pub(crate) const EXECS_KEPT: usize = 256;
+
+/// Argument and environment bytes of one process: the kernel's own limit for one `execve` is a quarter of the
+/// stack, 2 MiB by default.
+pub(crate) const ARGUMENT_BYTES_MAX: usize = 2 << 20;
+
+/// A container's name. Docker has no limit; host names end at 63, file names at 255.
+pub(crate) const NAME_BYTES_MAX: usize = 255;

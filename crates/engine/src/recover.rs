@@ -1,0 +1,398 @@
+//! What the daemon does first: finds what is there, adopts what runs, sweeps what was left half-made.
+//!
+//! ```text
+//! lock ─ database, images, volumes ─ records ─ networks ─ keeper ─► adopt ─ sweep ─ restart policies
+//! ```
+//! The keeper's list is the truth about what runs; the records say what it is. A process without a record is
+//! ended; a record whose process is gone says how it ended, or that nobody knows.
+
+use std::{collections::HashMap, fs, os::fd::OwnedFd, sync::Arc};
+
+use hako_base::{ErrorKind, clock};
+use hako_keeper::{Adopted, ExitStatus, Keeper, KeeperCommand, Notice, Subject};
+use hako_model::{ContainerId, ContainerState, RestartPolicy};
+use hako_network::Alive;
+use hako_runtime::cgroup::Cgroup;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    Engine, EngineConfig, EngineError, Parts,
+    container::{
+        output::pump_container,
+        plan::{self, Security},
+        start::open_log,
+    },
+    event::EventBus,
+    exec::Execs,
+    log::LogPlan,
+    network::{self, Networks},
+    record::{Record, Records},
+    stdio::{Stdin, open_stdin},
+    table::{Container, Live, Table},
+};
+
+/// Exit code of a process of which only the end is known.
+const UNKNOWN_EXIT: i32 = 255;
+
+impl Engine {
+    /// Opens the engine on its roots. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// Another daemon on the same root, a damaged database, a kernel that lacks something: by name.
+    pub async fn open(config: EngineConfig) -> Result<Self, EngineError> {
+        let (notices, incoming) = mpsc::unbounded_channel();
+        let (engine, adopted) = crate::blocking(move || open_blocking(config, notices)).await?;
+        let found = engine.adopt(adopted).await?;
+        engine.sweep(&found).await;
+        tokio::spawn(engine.clone().heed(incoming));
+        for container in found.to_start {
+            tokio::spawn(engine.clone().start_by_policy(container));
+        }
+        Ok(engine)
+    }
+
+    /// Acts on what the keeper says, for as long as it is there.
+    async fn heed(self, mut notices: mpsc::UnboundedReceiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            match notice {
+                Notice::Exited { subject: Subject::Container(id, generation), status } => {
+                    match self.containers.find(&id.to_string()) {
+                        Ok(container) => {
+                            tokio::spawn(self.clone().container_exited(container, generation, status));
+                        }
+                        Err(_) => self.acknowledge(Subject::Container(id, generation)).await,
+                    }
+                }
+                Notice::Exited { subject: Subject::Exec(id), status } => match self.execs.get(id) {
+                    Some(exec) => {
+                        tokio::spawn(self.clone().exec_exited(exec, status));
+                    }
+                    None => self.acknowledge(Subject::Exec(id)).await,
+                },
+                Notice::Replaced => {
+                    tracing::error!("another daemon has taken over this exec-root: this one ends");
+                    std::process::exit(1);
+                }
+                Notice::KeeperLost => {
+                    // Containers run on; a new daemon starts a new keeper and says what is not known.
+                    tracing::error!("the keeper has ended: the daemon starts again to make another");
+                    std::process::exit(1);
+                }
+            }
+        }
+    }
+
+    /// Takes up every process the keeper has.
+    async fn adopt(&self, adopted: Vec<Adopted>) -> Result<Found, EngineError> {
+        let kept: Vec<(String, Vec<OwnedFd>)> = {
+            let engine = self.clone();
+            crate::blocking(move || engine.keeper.kept()).await.map_err(|error| EngineError::mechanism(error.kind(), &error))?
+        };
+        let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> =
+            kept.into_iter().filter_map(|(key, fds)| Some((network::ports_owner(&key)?, fds))).collect();
+        let mut found = Found::default();
+        let mut alive = Vec::new();
+        for process in adopted {
+            let Subject::Container(id, generation) = process.subject else {
+                // Whoever asked for an exec has gone with the last daemon.
+                self.end_stray(&process).await;
+                continue;
+            };
+            let container = self.containers.find(&id.to_string()).ok();
+            let container = container.filter(|container| container.record().state.generation == generation);
+            let Some(container) = container else {
+                self.end_stray(&process).await;
+                continue;
+            };
+            found.with_process.push(id);
+            alive.extend(self.endpoints_alive(&container.record(), listeners.remove(&id).unwrap_or_default()));
+            if let Some(status) = self.adopt_one(&container, process)? {
+                found.ended.push((container, generation, status));
+            }
+        }
+        let engine = self.clone();
+        let recovered = crate::blocking(move || engine.network.recover(alive))
+            .await
+            .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+        for port in &recovered.lost {
+            tracing::error!(port = %port.host, "a published port was taken by another program while no daemon ran");
+        }
+        for id in listeners.into_keys() {
+            let engine = self.clone();
+            let _ = crate::blocking(move || engine.keeper.discard(&network::ports_key(id))).await;
+        }
+        for (container, generation, status) in std::mem::take(&mut found.ended) {
+            tokio::spawn(self.clone().container_exited(container, generation, status));
+        }
+        self.settle_vanished(&mut found).await;
+        Ok(found)
+    }
+
+    fn endpoints_alive(&self, record: &Record, mut listeners: Vec<OwnedFd>) -> Vec<Alive> {
+        let main = record.spec.host.network_mode.network_name();
+        record
+            .endpoints
+            .iter()
+            .filter_map(|(name, place)| {
+                let is_main = Some(name.as_str()) == main;
+                Some(Alive {
+                    endpoint: place.plugged.clone()?,
+                    ports: if is_main { record.published.clone() } else { Vec::new() },
+                    listeners: if is_main { std::mem::take(&mut listeners) } else { Vec::new() },
+                })
+            })
+            .collect()
+    }
+
+    /// Takes up one container's process; answers how it ended, if it has.
+    fn adopt_one(&self, container: &Arc<Container>, process: Adopted) -> Result<Option<ExitStatus>, EngineError> {
+        let record = container.change(|record| {
+            record.state.status = match record.state.status {
+                ContainerState::Paused => ContainerState::Paused,
+                _ => ContainerState::Running,
+            };
+            record.state.pid = process.pid;
+        });
+        let security = Security::parse(&record.spec.host)?;
+        let confinement = plan::confinement(self, &record, &security)?;
+        let (parent, name) = record.state.cgroup.clone().unwrap_or_else(|| (self.cgroup_parent(), record.id.to_string()));
+        let cgroup =
+            Cgroup::open(&parent, &name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+        let sandbox = match process.kept.into_iter().next() {
+            Some(netns) => {
+                let sandbox = self.network.sandbox_adopt(netns, false);
+                Some(Arc::new(sandbox.map_err(|error| EngineError::mechanism(error.kind(), &error))?))
+            }
+            None => None,
+        };
+        if process.exited.is_none() {
+            match hako_runtime::observe::root_of(process.pid) {
+                Ok(root) => self.images.snapshot_adopt(record.id, root),
+                Err(error) => tracing::warn!(container = %record.id.short(), %error, "cannot open its root"),
+            }
+        }
+        let log = open_log(container, Some(process.ring.log_length()))?;
+        let (done, drained) = watch::channel(false);
+        tokio::spawn(pump_container(container.clone(), process.ring, log, done));
+        let stdin = process.stdin.and_then(|stdin| open_stdin(stdin).ok()).unwrap_or(Stdin::Closed);
+        container.stdin.send_replace(stdin);
+        *container.live.lock() = Some(Live {
+            pidfd: Arc::new(process.pidfd),
+            pty: process.pty,
+            cgroup,
+            sandbox,
+            confinement: Arc::new(confinement),
+            drained,
+        });
+        container.phase.send_modify(|phase| phase.running = true);
+        Ok(process.exited)
+    }
+
+    /// Ends a process that nobody knows any more.
+    async fn end_stray(&self, process: &Adopted) {
+        tracing::warn!(subject = %process.subject, pid = process.pid, "is not known here: it is ended");
+        if process.exited.is_none() {
+            if let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL) {
+                tracing::warn!(%error, "cannot end it");
+            }
+        }
+        if process.exited.is_some() {
+            self.acknowledge(process.subject).await;
+        }
+    }
+
+    /// Records that say "running" without a process: the host was restarted, or the keeper was killed.
+    async fn settle_vanished(&self, found: &mut Found) {
+        for container in self.containers.all() {
+            let record = container.record();
+            let policy = record.spec.host.restart;
+            let was_up = matches!(
+                record.state.status,
+                ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+            );
+            let has_process = found.with_process.contains(&record.id);
+            if was_up && !has_process {
+                let record = container.change(|record| {
+                    record.state.status = ContainerState::Exited;
+                    record.state.pid = 0;
+                    record.state.exit_code = UNKNOWN_EXIT;
+                    record.state.finished_at = Some(clock::now());
+                    record.state.cgroup = None;
+                    record.published.clear();
+                    record.endpoints.values_mut().for_each(|place| place.plugged = None);
+                });
+                container.phase.send_modify(|phase| {
+                    phase.running = false;
+                    phase.exit_code = UNKNOWN_EXIT;
+                });
+                self.settle(&record).await;
+                if record.auto_remove() {
+                    if let Err(error) = self.remove_locked(&container, true).await {
+                        tracing::warn!(container = %record.id.short(), %error, "cannot remove");
+                    }
+                    continue;
+                }
+            }
+            let starts = match policy {
+                RestartPolicy::Always => true,
+                RestartPolicy::UnlessStopped => !record.state.stopped_by_hand && record.state.started_at.is_some(),
+                RestartPolicy::OnFailure(_) => was_up,
+                RestartPolicy::No => false,
+            };
+            let ended = matches!(record.state.status, ContainerState::Created);
+            if starts && !has_process && !ended {
+                found.to_start.push(container);
+            }
+        }
+    }
+
+    async fn start_by_policy(self, container: Arc<Container>) {
+        let _turn = container.operation.lock().await;
+        match self.start_locked(&container).await {
+            Ok(()) | Err(EngineError::NotModified { .. }) => {}
+            Err(error) => tracing::warn!(container = %container.id.short(), %error, "cannot start it again"),
+        }
+    }
+
+    /// Removes what a crash left of containers that do not exist: snapshots, directories, cgroups.
+    async fn sweep(&self, found: &Found) {
+        let engine = self.clone();
+        let with_process = found.with_process.clone();
+        crate::blocking(move || {
+            let known = |id: &ContainerId| engine.containers.find(&id.to_string()).is_ok();
+            match engine.images.snapshot_list() {
+                Ok(snapshots) => {
+                    for id in snapshots.iter().filter(|id| !known(id)) {
+                        if let Err(error) = engine.images.snapshot_remove(*id) {
+                            tracing::warn!(container = %id.short(), %error, "cannot sweep its snapshot");
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot list snapshots"),
+            }
+            for id in directories(&engine.config.data_root.join("containers")).into_iter().filter(|id| !known(id)) {
+                let _ = fs::remove_dir_all(engine.container_files(id));
+            }
+            for id in hako_runtime::observe::cgroup_children(&engine.cgroup_parent()) {
+                let alive = id.parse().is_ok_and(|id: ContainerId| with_process.contains(&id));
+                if !alive {
+                    if let Err(error) = Cgroup::open(&engine.cgroup_parent(), &id).and_then(|cgroup| cgroup.remove()) {
+                        tracing::debug!(cgroup = id, %error, "cannot sweep");
+                    }
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// What was found at the start.
+#[derive(Default)]
+struct Found {
+    with_process: Vec<ContainerId>,
+    ended: Vec<(Arc<Container>, u64, ExitStatus)>,
+    to_start: Vec<Arc<Container>>,
+}
+
+fn directories(root: &std::path::Path) -> Vec<ContainerId> {
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn open_blocking(
+    config: EngineConfig,
+    notices: mpsc::UnboundedSender<Notice>,
+) -> Result<(Engine, Vec<Adopted>), EngineError> {
+    for (root, mode) in [(&config.data_root, 0o710), (&config.exec_root, 0o711)] {
+        hako_base::file::make_dir(root, mode)
+            .map_err(|error| EngineError::io(format_args!("cannot make {}", root.display()), &error))?;
+    }
+    let id = identity(&config)?;
+    let database = Arc::new(open_database(&config)?);
+    let images = hako_image::Store::open(&config.data_root, database.clone()).map_err(crate::image::error)?;
+    let volumes = hako_volume::Volumes::open(&config.data_root, database.clone())
+        .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+    let (records, known) = Records::open(database, &config.exec_root)?;
+    let networks = Networks::open(&config.data_root)?;
+    let mut settings = hako_network::Settings::new(config.instance(), tokio::runtime::Handle::current());
+    settings.pool_size = if config.bridge_disabled { 0 } else { config.sandboxes };
+    settings.firewall = config.firewall;
+    settings.ip_forward = config.ip_forward;
+    let network =
+        hako_network::Network::open(settings).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+    network::prepare(&config, &networks, &network)?;
+    let command = KeeperCommand {
+        program: config.keeper.0.clone(),
+        arguments: config.keeper.1.iter().map(Into::into).collect(),
+    };
+    let forward = move |notice| drop(notices.send(notice));
+    let (keeper, adopted) = Keeper::connect_or_start_with(&config.exec_root, &command, Box::new(forward))
+        .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+    let engine = Engine(Arc::new(Parts {
+        id,
+        started: clock::now(),
+        containers: Table::default(),
+        execs: Execs::default(),
+        records,
+        networks,
+        events: EventBus::new(),
+        images,
+        volumes,
+        network,
+        keeper,
+        config,
+    }));
+    for record in known {
+        engine.take_in(record);
+    }
+    Ok((engine, adopted))
+}
+
+impl Engine {
+    /// A container from its record, as it was.
+    fn take_in(&self, record: Record) {
+        let path = self.container_files(record.id).join(format!("{}-json.log", record.id));
+        let log = LogPlan::new(&path, &record.spec.host.log_driver, &record.spec.host.log_options);
+        let log = match log {
+            Ok(log) => log,
+            Err(error) => {
+                tracing::error!(container = %record.id.short(), %error, "its log cannot be kept");
+                return;
+            }
+        };
+        if let Err(error) = self.containers.claim(&record.name, record.id) {
+            tracing::error!(container = %record.id.short(), %error, "two containers have one name");
+            return;
+        }
+        self.containers.insert(Container::new(record, log));
+    }
+}
+
+/// The database is also the lock: it lets one process in.
+fn open_database(config: &EngineConfig) -> Result<redb::Database, EngineError> {
+    let path = config.data_root.join("state.redb");
+    redb::Database::create(&path).map_err(|error| EngineError::Mechanism {
+        kind: ErrorKind::Unavailable,
+        text: match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                format!("another daemon uses {}: give this one a --data-root of its own", config.data_root.display())
+            }
+            other => format!("cannot open {}: {other}", path.display()),
+        },
+    })
+}
+
+/// A name that stays with the data root, as `info` shows it.
+fn identity(config: &EngineConfig) -> Result<String, EngineError> {
+    let path = config.data_root.join("engine-id");
+    if let Ok(text) = fs::read_to_string(&path) {
+        if !text.trim().is_empty() {
+            return Ok(text.trim().to_owned());
+        }
+    }
+    let hex = hako_base::random::hex(16);
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    hako_base::file::write_atomic(&path, id.as_bytes(), 0o600, hako_base::file::Durability::Power)
+        .map_err(|error| EngineError::io(format_args!("cannot write {}", path.display()), &error))?;
+    Ok(id)
+}

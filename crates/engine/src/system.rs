@@ -1,0 +1,123 @@
+//! The host and the daemon: `info`, `events`, `system df`.
+
+use hako_model::{Event, Filters};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::{
+    Engine, EngineError,
+    view::{CgroupFeatures, DiskUsage, InfoView, ListOptions},
+};
+
+impl Engine {
+    /// What this daemon and its host are.
+    pub fn system_info(&self) -> InfoView {
+        let (running, paused, stopped) = self.containers.count();
+        let host = hako_runtime::observe::host();
+        let cgroup = hako_runtime::observe::cgroup_features();
+        let warnings = [
+            (cgroup.memory, "memory limit"),
+            (cgroup.swap, "swap limit"),
+            (cgroup.cpu, "cpu shares"),
+            (cgroup.cpu, "cpu cfs quota"),
+            (cgroup.pids, "pids limit"),
+            (cgroup.cpuset, "cpuset"),
+        ];
+        let mut warnings: Vec<String> = warnings
+            .iter()
+            .filter(|(there, _)| !there)
+            .map(|(_, what)| format!("WARNING: No {what} support"))
+            .collect();
+        warnings.extend(self.network.obstacles().iter().map(|obstacle| format!("WARNING: {obstacle}")));
+        InfoView {
+            id: self.id.clone(),
+            containers: running + paused + stopped,
+            running,
+            paused,
+            stopped,
+            images: self.images.list().len(),
+            driver_status: vec![("Supports d_type".to_owned(), "true".to_owned())],
+            data_root: self.config.data_root.display().to_string(),
+            debug: self.config.debug,
+            started: self.started,
+            name: host.name,
+            kernel: host.kernel,
+            operating_system: host.operating_system,
+            os_version: host.os_version,
+            architecture: std::env::consts::ARCH.to_owned(),
+            cpus: host.cpus,
+            memory_bytes: host.memory_bytes,
+            cgroup_version: hako_runtime::cgroup::Layout::of_host().version(),
+            cgroup_features: CgroupFeatures {
+                memory: cgroup.memory,
+                swap: cgroup.swap,
+                oom_kill_disable: cgroup.oom_kill_disable,
+                cpu_shares: cgroup.cpu,
+                cpu_quota: cgroup.cpu,
+                cpuset: cgroup.cpuset,
+                pids: cgroup.pids,
+            },
+            ipv4_forwarding: host.ipv4_forwarding,
+            labels: self.config.labels.clone(),
+            security_options: security_options(),
+            file_descriptors: host.own_descriptors,
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            event_listeners: self.events.listeners(),
+            warnings,
+            default_runtime: "hako".to_owned(),
+            runtimes: vec!["hako".to_owned()],
+            log_driver: self.config.log_driver.clone(),
+        }
+    }
+
+    /// What happened since `since` and what happens until `until`.
+    ///
+    /// # Errors
+    /// A filter that there is none of.
+    pub fn system_events(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        filters: &Filters,
+    ) -> Result<mpsc::Receiver<Event>, EngineError> {
+        self.events.watch(since, until, filters)
+    }
+
+    /// What takes room on the disk.
+    ///
+    /// # Errors
+    /// Those of the lists.
+    pub async fn system_df(&self) -> Result<DiskUsage, EngineError> {
+        let engine = self.clone();
+        crate::blocking(move || {
+            let containers =
+                engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
+            let volumes = engine
+                .volumes
+                .list()
+                .iter()
+                .map(|volume| {
+                    let size = engine.volumes.size(&volume.name);
+                    let mut view = engine.volume_view(volume);
+                    view.usage = Some((size, engine.volume_users(&volume.name).len()));
+                    view
+                })
+                .collect();
+            Ok(DiskUsage {
+                layers_bytes: engine.images.layers_size(),
+                images: engine.image_list(true, &Filters::default())?,
+                containers,
+                volumes,
+            })
+        })
+        .await
+    }
+}
+
+fn security_options() -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if hako_runtime::cgroup::Layout::of_host().version() == 2 {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}

@@ -1,0 +1,144 @@
+//! Volumes, and which containers use them.
+
+use hako_model::{EventKind, Filters};
+
+use crate::{
+    Engine, EngineError,
+    prune::Chosen,
+    view::{PruneView, VolumeOptions, VolumeView},
+};
+
+const KNOWN_FILTERS: &[&str] = &["dangling", "driver", "label", "name"];
+
+fn error(error: hako_volume::VolumeError) -> EngineError {
+    EngineError::mechanism(error.kind(), &error)
+}
+
+/// Tells watchers that a volume was made.
+pub(crate) fn publish_created(engine: &Engine, name: &str) {
+    engine.events.publish(EventKind::Volume, "create", name, [("driver", "local")]);
+}
+
+impl Engine {
+    /// Makes a volume; one that exists is answered as it is.
+    ///
+    /// # Errors
+    /// A name that is none, an unknown driver or option.
+    pub async fn volume_create(&self, options: VolumeOptions) -> Result<VolumeView, EngineError> {
+        if !matches!(options.driver.as_str(), "" | "local") {
+            return Err(EngineError::NotBuilt {
+                text: format!("volume driver {:?} is not built; local is", options.driver),
+            });
+        }
+        let anonymous = options.name.is_empty();
+        let name = if anonymous { hako_base::random::hex(32) } else { options.name };
+        hako_volume::check_name(&name).map_err(error)?;
+        let existed = self.volumes.inspect(&name).is_ok();
+        let wish = hako_volume::Wish { name, options: options.options, labels: options.labels, anonymous };
+        let engine = self.clone();
+        let volume = crate::blocking(move || engine.volumes.create(&wish)).await.map_err(error)?;
+        if !existed {
+            publish_created(self, &volume.name);
+        }
+        Ok(self.volume_view(&volume))
+    }
+
+    /// The volumes that `filters` chooses, by name.
+    ///
+    /// # Errors
+    /// A filter that there is none of.
+    pub fn volume_list(&self, filters: &Filters) -> Result<Vec<VolumeView>, EngineError> {
+        if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
+            return Err(EngineError::invalid(format!("invalid filter '{key}'")));
+        }
+        let dangling = filters.values("dangling").next().map(|value| matches!(value, "true" | "1"));
+        let mut views: Vec<VolumeView> = self
+            .volumes
+            .list()
+            .iter()
+            .filter(|volume| filters.any("name", |part| volume.name.contains(part)))
+            .filter(|volume| filters.any("driver", |driver| driver == "local") && filters.labels("label", &volume.labels))
+            .filter(|volume| dangling.is_none_or(|wanted| self.volume_users(&volume.name).is_empty() == wanted))
+            .map(|volume| self.volume_view(volume))
+            .collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
+    }
+
+    /// Everything about one volume.
+    ///
+    /// # Errors
+    /// No such volume.
+    pub fn volume_inspect(&self, name: &str) -> Result<VolumeView, EngineError> {
+        let volume = self.volumes.inspect(name).map_err(|_| EngineError::NoVolume { name: name.to_owned() })?;
+        Ok(self.volume_view(&volume))
+    }
+
+    /// Removes a volume that no container uses; with `force` a missing one is no error.
+    ///
+    /// # Errors
+    /// No such volume, or one that is used.
+    pub async fn volume_remove(&self, name: &str, force: bool) -> Result<(), EngineError> {
+        if self.volumes.inspect(name).is_err() {
+            return if force { Ok(()) } else { Err(EngineError::NoVolume { name: name.to_owned() }) };
+        }
+        let users = self.volume_users(name);
+        if !users.is_empty() {
+            return Err(EngineError::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+        }
+        let (engine, owned) = (self.clone(), name.to_owned());
+        crate::blocking(move || engine.volumes.remove(&owned)).await.map_err(error)?;
+        self.events.publish(EventKind::Volume, "destroy", name, [("driver", "local")]);
+        Ok(())
+    }
+
+    /// Removes unused volumes: those without a name or, with the filter `all=true`, every unused one.
+    ///
+    /// # Errors
+    /// A filter that there is none of.
+    pub async fn volume_prune(&self, filters: &Filters) -> Result<PruneView, EngineError> {
+        let all = filters.values("all").any(|value| matches!(value, "true" | "1"));
+        let chosen = Chosen::parse(filters)?;
+        let mut view = PruneView::default();
+        for volume in self.volumes.list() {
+            if !(all || volume.anonymous)
+                || !chosen.contains(volume.created, &volume.labels)
+                || !self.volume_users(&volume.name).is_empty()
+            {
+                continue;
+            }
+            let engine = self.clone();
+            let name = volume.name.clone();
+            let size = crate::blocking(move || engine.volumes.size(&name)).await;
+            if self.volume_remove(&volume.name, false).await.is_ok() {
+                view.removed.push(volume.name.clone());
+                view.reclaimed += size;
+            }
+        }
+        Ok(view)
+    }
+
+    /// Ids of the containers, running or not, that have this volume.
+    pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
+        self.containers
+            .all()
+            .iter()
+            .map(|container| container.record())
+            .filter(|record| record.mounts.iter().any(|mount| mount.name == name))
+            .map(|record| record.id.to_string())
+            .collect()
+    }
+
+    pub(crate) fn volume_view(&self, volume: &hako_volume::Volume) -> VolumeView {
+        VolumeView {
+            name: volume.name.clone(),
+            driver: "local".to_owned(),
+            mountpoint: self.volumes.path(&volume.name).display().to_string(),
+            created: volume.created,
+            labels: volume.labels.clone(),
+            options: volume.options.clone(),
+            anonymous: volume.anonymous,
+            usage: None,
+        }
+    }
+}

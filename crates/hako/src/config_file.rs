@@ -1,0 +1,181 @@
+//! `daemon.json`: the daemon's flags in a file. A flag and the file may not say the same thing.
+//!
+//! Keys are dockerd's. One that is not known is an error with its name, since a person wrote it; one that
+//! means nothing here is taken with a remark, as its flag is.
+
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
+
+use serde_json::Value;
+
+use crate::flags::DaemonFlags;
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Keys of dockerd that do nothing here.
+const IGNORED: [&str; 22] = [
+    "allow-nondistributable-artifacts", "builder", "containerd", "containerd-namespace", "containerd-plugin-namespace",
+    "cri-containerd", "default-runtime", "exec-opts", "experimental", "features", "init-path", "ip6tables",
+    "live-restore", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "raw-logs",
+    "runtimes", "shutdown-timeout", "storage-driver", "userland-proxy", "userland-proxy-path",
+];
+
+/// Reads the file into the flags; answers with remarks for the log.
+///
+/// # Errors
+/// What is wrong with the file, with its name and the key.
+pub(crate) fn apply(flags: &mut DaemonFlags, given: &[String], is_default: bool) -> Result<Vec<String>, String> {
+    let path = flags.config_file.clone();
+    let text = match read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_default => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: BTreeMap<String, Value> =
+        serde_json::from_str(&text).map_err(|error| format!("{} is not a configuration: {error}", path.display()))?;
+    let mut remarks = Vec::new();
+    for (key, value) in &values {
+        let flag = flag_of(key);
+        if given.iter().any(|word| word == &flag || word.starts_with(&format!("{flag}="))) {
+            return Err(format!(
+                "the following directives are specified both as a flag and in the configuration file {}: {key}",
+                path.display()
+            ));
+        }
+        if IGNORED.contains(&key.as_str()) {
+            remarks.push(format!("{key} in {} does nothing here", path.display()));
+            continue;
+        }
+        set(flags, key, value).map_err(|why| format!("{}: {key}: {why}", path.display()))?;
+    }
+    Ok(remarks)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The flag that says the same as a key.
+fn flag_of(key: &str) -> String {
+    match key {
+        "hosts" => "--host".to_owned(),
+        "labels" => "--label".to_owned(),
+        "log-opts" => "--log-opt".to_owned(),
+        "dns-opts" => "--dns-opt".to_owned(),
+        "default-ulimits" => "--default-ulimit".to_owned(),
+        key => format!("--{key}"),
+    }
+}
+
+fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> {
+    match key {
+        "data-root" => flags.data_root = text(value)?.into(),
+        "exec-root" => flags.exec_root = text(value)?.into(),
+        "hosts" => flags.hosts = texts(value)?,
+        "docker-socket" => flags.docker_socket = text(value)?,
+        "group" => flags.group = text(value)?,
+        "pidfile" => flags.pidfile = Some(text(value)?.into()),
+        "debug" => flags.debug = switch(value)?,
+        "log-level" => flags.log_level = text(value)?,
+        "tls" => flags.tls = Some(switch(value)?),
+        "bridge" => flags.bridge = text(value)?,
+        "bip" => flags.bip = Some(parsed(value)?),
+        "ipv6" => flags.ipv6 = switch(value)?,
+        "mtu" => flags.mtu = value.as_u64().and_then(|mtu| u32::try_from(mtu).ok()).ok_or("expected a number")?,
+        "icc" => flags.icc = switch(value)?,
+        "ip-masq" => flags.ip_masq = switch(value)?,
+        "ip-forward" => flags.ip_forward = switch(value)?,
+        "iptables" => flags.iptables = switch(value)?,
+        "ip" => flags.ip = Some(parsed(value)?),
+        "dns" => flags.dns = addresses(value)?,
+        "dns-opts" => flags.dns_options = texts(value)?,
+        "dns-search" => flags.dns_search = texts(value)?,
+        "log-driver" => flags.log_driver = text(value)?,
+        "log-opts" => flags.log_options = pairs(value)?,
+        "cgroup-parent" => flags.cgroup_parent = text(value)?,
+        "default-shm-size" => flags.default_shm_size = text(value)?,
+        "default-ulimits" => flags.default_ulimits = ulimits(value)?,
+        "init" => flags.init = switch(value)?,
+        "no-new-privileges" => flags.no_new_privileges = switch(value)?,
+        "labels" => flags.labels = texts(value)?,
+        _ => return Err("is not known (or not built yet)".to_owned()),
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "expected a text".to_owned())
+}
+
+fn switch(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "expected true or false".to_owned())
+}
+
+fn texts(value: &Value) -> Result<Vec<String>, String> {
+    value.as_array().ok_or("expected a list of texts")?.iter().map(text).collect()
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value) -> Result<T, String> {
+    let text = text(value)?;
+    text.parse().map_err(|_| format!("{text:?} is not an address"))
+}
+
+fn addresses(value: &Value) -> Result<Vec<IpAddr>, String> {
+    value.as_array().ok_or("expected a list of addresses")?.iter().map(parsed).collect()
+}
+
+fn pairs(value: &Value) -> Result<Vec<String>, String> {
+    let pairs = value.as_object().ok_or("expected an object of texts")?;
+    pairs.iter().map(|(key, value)| Ok(format!("{key}={}", text(value)?))).collect()
+}
+
+fn ulimits(value: &Value) -> Result<Vec<String>, String> {
+    let all = value.as_object().ok_or("expected an object")?;
+    all.iter()
+        .map(|(name, limit)| {
+            let number = |key: &str| limit.get(key).and_then(Value::as_i64).ok_or("expected Soft and Hard");
+            Ok(format!("{name}={}:{}", number("Soft")?, number("Hard")?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn check(text: &str, given: &[&str], expected: &str) {
+        let path = std::env::temp_dir().join(format!("hako-config-{}.json", hako_base::random::hex(8)));
+        fs::write(&path, text).unwrap();
+        let mut flags = DaemonFlags::try_parse_from(["hako"]).unwrap();
+        flags.config_file = path.clone();
+        let given: Vec<String> = given.iter().map(|word| (*word).to_owned()).collect();
+        let got = match apply(&mut flags, &given, false) {
+            Ok(remarks) => format!("debug={} icc={} {remarks:?}", flags.debug, flags.icc),
+            Err(error) => error,
+        };
+        assert_eq!(got.replace(&path.display().to_string(), "FILE"), expected);
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_read_and_mistakes_are_named() {
+        check(r#"{"debug": true, "icc": false}"#, &[], "debug=true icc=false []");
+        check(r#"{"live-restore": true}"#, &[], "debug=false icc=true [\"live-restore in FILE does nothing here\"]");
+        check(r#"{"colour": "red"}"#, &[], "FILE: colour: is not known (or not built yet)");
+        check(r#"{"debug": "yes"}"#, &[], "FILE: debug: expected true or false");
+        check(
+            r#"{"debug": true}"#,
+            &["--debug"],
+            "the following directives are specified both as a flag and in the configuration file FILE: debug",
+        );
+        check("{", &[], "FILE is not a configuration: EOF while parsing an object at line 1 column 1");
+    }
+}

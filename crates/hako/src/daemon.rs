@@ -1,0 +1,196 @@
+//! `hako daemon`: the one place where the parts are put together, and taken apart again.
+//!
+//! Stopping the daemon stops no container: the keeper goes on, and the next daemon takes everything up.
+
+use std::{collections::BTreeMap, ffi::OsString, fs, process::ExitCode};
+
+use clap::Parser;
+use hako_engine::{Engine, EngineConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    config_file,
+    flags::DaemonFlags,
+    socket::{self, Sockets},
+};
+
+/// The role; `arguments` begin with the program's name.
+pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    let given: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut flags = match DaemonFlags::try_parse_from(&arguments) {
+        Ok(flags) => flags,
+        Err(error) => error.exit(),
+    };
+    let is_default = !given.iter().any(|word| word.starts_with("--config-file"));
+    let remarks = match config_file::apply(&mut flags, &given, is_default) {
+        Ok(remarks) => remarks,
+        Err(why) => return fail(&why),
+    };
+    if flags.validate {
+        println!("configuration OK");
+        return ExitCode::SUCCESS;
+    }
+    let level = if flags.debug { "debug" } else if flags.log_level == "fatal" { "error" } else { &flags.log_level };
+    hako_base::telemetry::start(level);
+    for remark in remarks {
+        tracing::warn!("{remark}");
+    }
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("hako daemon: {why}");
+    ExitCode::FAILURE
+}
+
+fn run(flags: &DaemonFlags) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("this needs to be root: it makes namespaces, mounts and bridges for containers".to_owned());
+    }
+    for remark in flags.ignored.remarks()? {
+        tracing::warn!("{remark}");
+    }
+    let config = engine_config(flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(512)
+        // Small: most of what runs here is shallow, and there are many of them.
+        .thread_stack_size(1 << 20)
+        .build()
+        .map_err(|error| format!("cannot start the reactor: {error}"))?;
+    runtime.block_on(serve(flags, config))
+}
+
+async fn serve(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> {
+    // Heard from the first moment on: a daemon that is told to stop while it starts, stops.
+    let stop = stop_asked()?;
+    let engine = Engine::open(config).await.map_err(|error| error.to_string())?;
+    let Sockets { listeners, files } = socket::open(flags)?;
+    if let Some(path) = &flags.pidfile {
+        fs::write(path, std::process::id().to_string())
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    notify("READY=1");
+    let sockets: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    tracing::info!(data_root = %flags.data_root.display(), sockets = sockets.join(" "), "ready");
+    let settings = hako_server::Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_commit: option_env!("HAKO_COMMIT").unwrap_or("unknown").to_owned(),
+        build_time: option_env!("HAKO_BUILD_TIME").unwrap_or("unknown").to_owned(),
+    };
+    hako_server::serve(engine, settings, listeners, stop).await;
+    notify("STOPPING=1");
+    for file in files.iter().chain(&flags.pidfile) {
+        let _ = fs::remove_file(file);
+    }
+    tracing::info!("ends; containers run on");
+    Ok(())
+}
+
+/// Completes at SIGTERM or SIGINT. SIGHUP is taken and changes nothing yet, so that a reload does not end the daemon.
+fn stop_asked() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hang_up.recv() => tracing::warn!("a reload of the configuration is not built yet"),
+            }
+        }
+    })
+}
+
+/// Tells the service manager, if there is one (`sd_notify(3)`).
+fn notify(state: &str) {
+    use std::os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::debug!(%error, "cannot tell the service manager");
+    }
+}
+
+fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
+    let absolute = |path: &std::path::Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
+    let mut config = EngineConfig::new(absolute(&flags.data_root)?, absolute(&flags.exec_root)?);
+    config.cgroup_parent = flags.cgroup_parent.clone();
+    config.bridge_disabled = flags.bridge == "none";
+    config.bridge = if config.bridge_disabled { String::new() } else { flags.bridge.clone() };
+    config.bridge_address = flags.bip;
+    config.ipv6 = flags.ipv6;
+    config.mtu = flags.mtu;
+    config.icc = flags.icc;
+    config.masquerade = flags.ip_masq;
+    config.ip_forward = flags.ip_forward;
+    config.firewall = flags.iptables;
+    config.publish_address = flags.ip;
+    config.dns.clone_from(&flags.dns);
+    config.dns_options.clone_from(&flags.dns_options);
+    config.dns_search.clone_from(&flags.dns_search);
+    config.log_driver.clone_from(&flags.log_driver);
+    config.log_options = pairs(&flags.log_options, "--log-opt")?;
+    config.shm_bytes = size(&flags.default_shm_size)?;
+    config.ulimits = flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
+    config.init = flags.init;
+    config.no_new_privileges = flags.no_new_privileges;
+    config.labels.clone_from(&flags.labels);
+    config.debug = flags.debug;
+    config.sandboxes = flags.sandboxes;
+    Ok(config)
+}
+
+fn pairs(texts: &[String], flag: &str) -> Result<BTreeMap<String, String>, String> {
+    let pair = |text: &String| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    texts.iter().map(|text| pair(text).ok_or_else(|| format!("{flag} {text}: expected KEY=VALUE"))).collect()
+}
+
+/// `64M`, `1g`, `67108864`
+fn size(text: &str) -> Result<u64, String> {
+    let bad = || format!("--default-shm-size {text}: expected a size such as 64M");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err(bad()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(bad)
+}
+
+/// `nofile=1024:2048`
+fn ulimit(text: &str) -> Result<hako_model::Ulimit, String> {
+    let bad = || format!("--default-ulimit {text}: expected NAME=SOFT[:HARD]");
+    let (name, limits) = text.split_once('=').ok_or_else(bad)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    Ok(hako_model::Ulimit {
+        name: name.to_owned(),
+        soft: soft.parse().map_err(|_| bad())?,
+        hard: hard.parse().map_err(|_| bad())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_limits_are_read_or_refused() {
+        assert_eq!(size("64M").unwrap(), 64 << 20);
+        assert_eq!(size("1gib").unwrap(), 1 << 30);
+        assert!(size("lots").is_err());
+        assert_eq!(ulimit("nofile=1:2").unwrap().hard, 2);
+        assert!(ulimit("nofile").is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! The daemon's flags: dockerd's own names.
+//!
+//! Those that mean nothing here are taken with a remark in the log, so that unit files written for
+//! dockerd go on working; those whose absence would change what a person relies on are refused.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+
+/// hako's engine: containers, images, networks, volumes and Docker's API
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "hako daemon", version, disable_help_subcommand = true)]
+pub(crate) struct DaemonFlags {
+    /// Directory of images, containers and volumes
+    #[arg(long, default_value = "/var/lib/hako", alias = "graph")]
+    pub(crate) data_root: PathBuf,
+    /// Directory of sockets and of what only matters until the host restarts
+    #[arg(long, default_value = "/run/hako")]
+    pub(crate) exec_root: PathBuf,
+    /// Socket to listen on: unix://PATH, tcp://ADDRESS:PORT or fd:// (repeatable)
+    #[arg(short = 'H', long = "host", value_name = "SOCKET")]
+    pub(crate) hosts: Vec<String>,
+    /// Offer Docker's own socket too: auto (when nobody else has it), off, or a path
+    #[arg(long, default_value = "auto", value_name = "auto|off|PATH")]
+    pub(crate) docker_socket: String,
+    /// Group that may use the unix sockets
+    #[arg(short = 'G', long, default_value = "docker")]
+    pub(crate) group: String,
+    /// Configuration file
+    #[arg(long, default_value = "/etc/hako/daemon.json")]
+    pub(crate) config_file: PathBuf,
+    /// Check the configuration and exit
+    #[arg(long)]
+    pub(crate) validate: bool,
+    /// File to write the daemon's process id to
+    #[arg(short = 'p', long)]
+    pub(crate) pidfile: Option<PathBuf>,
+    /// Log everything
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+    /// Level of the daemon's log: debug, info, warn, error, fatal
+    #[arg(short = 'l', long, default_value = "info")]
+    pub(crate) log_level: String,
+    /// Use TLS; off means a TCP socket that anybody may use
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) tls: Option<bool>,
+    /// Name of the default bridge, or none
+    #[arg(short = 'b', long, default_value = "")]
+    pub(crate) bridge: String,
+    /// Address of the default bridge with its prefix length
+    #[arg(long)]
+    pub(crate) bip: Option<IpNet>,
+    /// Give the default bridge IPv6 addresses
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+    /// MTU of the default bridge
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) mtu: u32,
+    /// Let containers of the default bridge talk to each other
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) icc: bool,
+    /// Let containers reach the outside with the host's address
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) ip_masq: bool,
+    /// Switch on forwarding in the kernel
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) ip_forward: bool,
+    /// Keep a firewall table
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) iptables: bool,
+    /// Address that ports are published on when none is named
+    #[arg(long)]
+    pub(crate) ip: Option<IpAddr>,
+    /// Name server for containers (repeatable)
+    #[arg(long)]
+    pub(crate) dns: Vec<IpAddr>,
+    /// Resolver option for containers (repeatable)
+    #[arg(long = "dns-opt")]
+    pub(crate) dns_options: Vec<String>,
+    /// Search domain for containers (repeatable)
+    #[arg(long)]
+    pub(crate) dns_search: Vec<String>,
+    /// Default log driver
+    #[arg(long, default_value = "json-file")]
+    pub(crate) log_driver: String,
+    /// Option of the default log driver, KEY=VALUE (repeatable)
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub(crate) log_options: Vec<String>,
+    /// cgroup below which every container gets its own
+    #[arg(long, default_value = "")]
+    pub(crate) cgroup_parent: String,
+    /// Default size of /dev/shm
+    #[arg(long, default_value = "64M")]
+    pub(crate) default_shm_size: String,
+    /// Default ulimit, NAME=SOFT[:HARD] (repeatable)
+    #[arg(long = "default-ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) default_ulimits: Vec<String>,
+    /// Run an init in every container
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Set no-new-privileges for every container
+    #[arg(long)]
+    pub(crate) no_new_privileges: bool,
+    /// Label of this daemon, KEY=VALUE (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Network namespaces prepared ahead
+    #[arg(long, default_value_t = 8, value_name = "COUNT")]
+    pub(crate) sandboxes: usize,
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredFlags,
+}
+
+/// Flags of dockerd that mean nothing here.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct IgnoredFlags {
+    #[arg(long, hide = true)]
+    containerd: Option<String>,
+    #[arg(long, hide = true)]
+    containerd_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    containerd_plugins_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    cri_containerd: bool,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    userland_proxy: Option<String>,
+    #[arg(long, hide = true)]
+    userland_proxy_path: Option<String>,
+    #[arg(short = 's', long, hide = true)]
+    storage_driver: Option<String>,
+    #[arg(long, hide = true)]
+    live_restore: bool,
+    #[arg(long, hide = true)]
+    experimental: bool,
+    #[arg(long, hide = true)]
+    shutdown_timeout: Option<u32>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    ip6tables: Option<String>,
+    #[arg(long, hide = true)]
+    init_path: Option<String>,
+    #[arg(long, hide = true)]
+    add_runtime: Vec<String>,
+    #[arg(long, hide = true)]
+    default_runtime: Option<String>,
+    #[arg(long, hide = true)]
+    exec_opt: Vec<String>,
+    #[arg(long, hide = true)]
+    max_concurrent_downloads: Option<u32>,
+    #[arg(long, hide = true)]
+    max_concurrent_uploads: Option<u32>,
+    #[arg(long, hide = true)]
+    max_download_attempts: Option<u32>,
+    #[arg(long, hide = true)]
+    oom_score_adjust: Option<i32>,
+    #[arg(long, hide = true)]
+    raw_logs: bool,
+}
+
+impl IgnoredFlags {
+    /// The flags that were given, each with the reason why it does nothing.
+    ///
+    /// # Errors
+    /// A flag whose absence would change what a person relies on.
+    pub(crate) fn remarks(&self) -> Result<Vec<String>, String> {
+        if let Some(driver) = self.storage_driver.as_deref().filter(|driver| !matches!(*driver, "overlay2" | "overlay")) {
+            return Err(format!("storage driver {driver:?} is not built; overlay2 is"));
+        }
+        if let Some(runtime) = self.default_runtime.as_deref().filter(|runtime| !matches!(*runtime, "hako" | "runc")) {
+            return Err(format!("--default-runtime {runtime}: other runtimes are not built yet"));
+        }
+        let given = [
+            (self.containerd.is_some(), "--containerd", "there is no containerd"),
+            (self.containerd_namespace.is_some(), "--containerd-namespace", "there is no containerd"),
+            (self.containerd_plugins_namespace.is_some(), "--containerd-plugins-namespace", "there is no containerd"),
+            (self.cri_containerd, "--cri-containerd", "there is no containerd"),
+            (self.userland_proxy.is_some(), "--userland-proxy", "there are no proxy processes"),
+            (self.userland_proxy_path.is_some(), "--userland-proxy-path", "there are no proxy processes"),
+            (self.storage_driver.is_some(), "--storage-driver", "overlayfs is the only one"),
+            (self.live_restore, "--live-restore", "containers always outlive the daemon"),
+            (self.experimental, "--experimental", "there is nothing to switch on"),
+            (self.shutdown_timeout.is_some(), "--shutdown-timeout", "containers outlive the daemon"),
+            (self.ip6tables.is_some(), "--ip6tables", "both families share one table: see --iptables"),
+            (self.init_path.is_some(), "--init-path", "hako is its own init"),
+            (!self.add_runtime.is_empty(), "--add-runtime", "other runtimes are not built yet"),
+            (self.default_runtime.is_some(), "--default-runtime", "hako has its own"),
+            (!self.exec_opt.is_empty(), "--exec-opt", "cgroups are used directly"),
+            (self.max_concurrent_downloads.is_some(), "--max-concurrent-downloads", "pulling is not built yet"),
+            (self.max_concurrent_uploads.is_some(), "--max-concurrent-uploads", "pushing is not built yet"),
+            (self.max_download_attempts.is_some(), "--max-download-attempts", "pulling is not built yet"),
+            (self.oom_score_adjust.is_some(), "--oom-score-adjust", "the service manager sets it"),
+            (self.raw_logs, "--raw-logs", "the log is coloured on terminals only"),
+        ];
+        let given = given.iter().filter(|(given, ..)| *given);
+        Ok(given.map(|(_, flag, why)| format!("{flag} does nothing here: {why}")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(line: &str) -> DaemonFlags {
+        DaemonFlags::try_parse_from(line.split_whitespace()).unwrap()
+    }
+
+    #[test]
+    fn a_unit_file_of_dockerd_is_understood() {
+        let flags = parse("dockerd -H fd:// --containerd=/run/containerd/containerd.sock --userland-proxy=false --live-restore");
+        assert_eq!(flags.hosts, ["fd://"]);
+        assert_eq!(
+            flags.ignored.remarks().unwrap(),
+            [
+                "--containerd does nothing here: there is no containerd",
+                "--userland-proxy does nothing here: there are no proxy processes",
+                "--live-restore does nothing here: containers always outlive the daemon",
+            ]
+        );
+        assert!(parse("dockerd -s btrfs").ignored.remarks().is_err());
+    }
+
+    #[test]
+    fn switches_can_be_switched_off() {
+        let flags = parse("hako --icc=false --iptables=false --ip-masq");
+        assert!(!flags.icc && !flags.iptables && flags.ip_masq && flags.ip_forward);
+    }
+}

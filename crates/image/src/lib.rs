@@ -1,0 +1,34 @@
+//! Images: content by digest, layers unpacked once, snapshots on overlayfs.
+//!
+//! [`Store`] is everything: it resolves names, reads and writes archives, makes and removes images, and
+//! keeps a root filesystem for each container. It is synchronous, and its clones share one state. It knows
+//! nothing of containers but their ids; who uses an image is told to it.
+#![forbid(unsafe_code)]
+
+mod store; // what is here, and every operation on it
+
+mod record; // an image as others see it; what operations ask for and answer
+
+mod catalog; // the records, in memory and in the database
+
+mod content; // bytes by their digest
+mod layer; // layers on disk
+
+pub mod change; // `--change`: instructions of a Dockerfile that change a configuration
+mod config; // the JSON of a configuration
+
+pub mod archive; // trees of files from and to tar, by descriptor
+pub mod tar; // the tar format itself
+
+mod codec; // compression, recognised by the first bytes
+mod flow; // bytes through several hands at once, in bounded memory
+
+mod error;
+pub mod limits; // every limit, with its reason
+
+pub use error::ImageError;
+pub use record::{
+    Change, ChangeKind, CommitOptions, Image, ImportOptions, Loaded, Progress, Pruned, RemoveOptions, Removed,
+    SnapshotSize, Use,
+};
+pub use store::{Store, View};

@@ -1,0 +1,120 @@
+//! The skeleton: what every container's root filesystem has whether its image has it or not.
+//!
+//! Mount points (`/proc`, `/dev`, `/etc/hosts` …) and `/.dockerenv`, by which programs recognise a container. As
+//! in Docker they lie in a layer of their own between the image and the container, so that neither `diff` nor
+//! `commit` sees them; but hako makes it once for a stack of layers, not once for every container.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use hako_model::Digest;
+use rustix::fs::{Mode, OFlags};
+
+use super::Inner;
+use crate::archive::walk;
+
+/// What is made where it is missing.
+enum Thing {
+    Directory,
+    File,
+    Link(&'static str),
+}
+
+const SKELETON: [(&str, Thing); 11] = [
+    ("dev", Thing::Directory),
+    ("dev/pts", Thing::Directory),
+    ("dev/shm", Thing::Directory),
+    ("proc", Thing::Directory),
+    ("sys", Thing::Directory),
+    (".dockerenv", Thing::File),
+    ("dev/console", Thing::File),
+    ("etc/hostname", Thing::File),
+    ("etc/hosts", Thing::File),
+    ("etc/resolv.conf", Thing::File),
+    ("etc/mtab", Thing::Link("/proc/mounts")),
+];
+
+impl Inner {
+    /// The skeleton's directory for a stack, made if it is not there.
+    pub(super) fn skeleton(&self, stack: Option<Digest>) -> io::Result<PathBuf> {
+        let path = self.layers.directory(stack).join("skeleton");
+        let mut known = self.skeletons.lock();
+        if known.contains(&stack) {
+            return Ok(path);
+        }
+        if !path.exists() {
+            let making = path.with_file_name(format!("skeleton-{}", hako_base::random::hex(4)));
+            let work = making.with_extension("work");
+            let made = self.make(stack, &making, &work).and_then(|()| fs::rename(&making, &path));
+            for directory in [&making, &work] {
+                if directory.exists() {
+                    fs::remove_dir_all(directory)?;
+                }
+            }
+            made?;
+        }
+        known.insert(stack);
+        Ok(path)
+    }
+
+    fn make(&self, stack: Option<Digest>, upper: &PathBuf, work: &PathBuf) -> io::Result<()> {
+        let lowers = self.lowers(stack);
+        fs::create_dir(upper)?;
+        fs::create_dir(work)?;
+        if let Some(top) = lowers.first() {
+            copy_attributes(top, upper)?;
+        }
+        let mount = hako_sys::mount::overlay(&lowers, Some((upper, work)), true)?;
+        let root = walk::open_in_root(mount.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for (path, thing) in &SKELETON {
+            ensure(root.as_fd(), path, thing)?;
+        }
+        Ok(())
+    }
+}
+
+// The merged root directory shows the attributes of the topmost layer's.
+pub(super) fn copy_attributes(from: &PathBuf, to: &PathBuf) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let metadata = fs::metadata(from)?;
+    chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(to, PermissionsExt::from_mode(metadata.mode() & 0o7777))
+}
+
+fn ensure(root: BorrowedFd<'_>, path: &str, thing: &Thing) -> io::Result<()> {
+    let (above, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+    // An image may have a link or a file where a directory is expected (`/etc -> usr/etc`): links are followed inside.
+    let parent = match parent(root, above) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
+        other => other?,
+    };
+    if walk::stat_leaf(parent.as_fd(), leaf.as_bytes())?.is_some() {
+        return Ok(());
+    }
+    let mode = Mode::from_raw_mode(0o755);
+    match thing {
+        Thing::Directory => rustix::fs::mkdirat(&parent, leaf, mode)?,
+        Thing::Link(target) => rustix::fs::symlinkat(*target, &parent, leaf)?,
+        Thing::File => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&parent, leaf, flags, mode)?;
+            // Docker's have 755 too, whatever the umask is.
+            rustix::fs::fchmod(file, mode)?;
+        }
+    }
+    Ok(())
+}
+
+fn parent(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    match walk::open_in_root(root, path.as_bytes(), flags) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            rustix::fs::mkdirat(root, path, Mode::from_raw_mode(0o755))?;
+            walk::open_in_root(root, path.as_bytes(), flags)
+        }
+        other => other,
+    }
+}

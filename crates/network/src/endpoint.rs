@@ -1,0 +1,297 @@
+//! A sandbox is plugged into a bridge, and unplugged.
+//!
+//! Two batches: one on the sandbox's own socket (addresses, routes, the gateway as a permanent
+//! neighbour), one on the host's (into the bridge, its forwarding entry, the container as a permanent
+//! neighbour). Nothing waits for ARP, learning or duplicate detection.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use hako_base::backoff::wait_for;
+use hako_sys::netlink::{
+    Batch, namespace,
+    route::{self, LinkChange, PortFlags, Route, VethEnd},
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::{
+    Network, Sandbox,
+    address::mac,
+    bridge::Bridge,
+    error::{Context, NetworkError},
+    plan::{Endpoint, EndpointPlan},
+    sandbox::{FIRST_LINK, Inside, MTU, Prepared, veth_make},
+    sysctl,
+};
+
+/// Interfaces a container may have by itself (`eth0` …): more than networks anybody connects to one.
+const INTERFACES_MAX: usize = 1024;
+
+// Addresses that were taken for an endpoint; given back if it does not come to be.
+struct Taken<'a> {
+    bridge: &'a Bridge,
+    ipv4: Option<Ipv4Net>,
+    ipv6: Option<Ipv6Net>,
+    keep: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.ipv4.iter().for_each(|net| self.bridge.address_release(net.addr().into()));
+            self.ipv6.iter().for_each(|net| self.bridge.address_release(net.addr().into()));
+        }
+    }
+}
+
+impl Network {
+    /// Plugs a sandbox into a bridge.
+    pub fn endpoint_attach(&self, sandbox: &Sandbox, plan: &EndpointPlan) -> Result<Endpoint, NetworkError> {
+        let bridge = self.bridge(plan.network)?;
+        let mut taken = take_addresses(&bridge, plan)?;
+        let mut inside = sandbox.inside.lock();
+        let name = interface_name(&mut inside, plan)?;
+        let mut link = self.link_for(sandbox, &mut inside, &name, &bridge, taken.ipv6.is_some())?;
+        let endpoint = endpoint_of(&bridge, plan, &taken, name, &link);
+        let result = self
+            .configure_inside(&mut inside, &mut link, &bridge, &endpoint, plan)
+            .and_then(|()| self.configure_host(&link, &bridge, &endpoint))
+            .and_then(|()| self.frames_wait(&mut inside, &link, &bridge));
+        if let Err(error) = result {
+            self.reaper.delete(link.link);
+            return Err(error);
+        }
+        taken.keep = true;
+        Ok(endpoint)
+    }
+
+    /// Unplugs; its addresses are free at once, its links are deleted off the path.
+    pub fn endpoint_detach(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        if let Ok(bridge) = self.bridge(endpoint.network) {
+            let closed = self.host.rtnetlink("unplug", &endpoint.link, |socket| {
+                let mut batch = Batch::new();
+                // Whatever is left of the container must not answer for its successor.
+                route::port_close(&mut batch, &endpoint.link);
+                for address in endpoint.addresses() {
+                    route::neighbour_remove(&mut batch, bridge.index, address);
+                }
+                socket.transact(&mut batch)
+            });
+            // What is gone already was refused; the rest was done.
+            if let Err(error) = closed {
+                tracing::debug!(error = %hako_base::error::chain(&error), "a part of it was gone");
+            }
+            endpoint.addresses().for_each(|address| bridge.address_release(address));
+        }
+        self.reaper.delete(endpoint.link.clone());
+        Ok(())
+    }
+
+    /// Waits until links and namespaces that were let go are gone from the host.
+    pub fn settle(&self) {
+        self.reaper.settle();
+    }
+
+    // The prepared pair for eth0, or a pair made now: a second network, another name, a namespace
+    // that was not prepared here.
+    fn link_for(
+        &self,
+        sandbox: &Sandbox,
+        inside: &mut Inside,
+        name: &str,
+        bridge: &Bridge,
+        ipv6: bool,
+    ) -> Result<Prepared, NetworkError> {
+        let mut link = match inside.prepared.take() {
+            Some(prepared) if name == FIRST_LINK => prepared,
+            unused => {
+                if let Some(unused) = unused {
+                    self.reaper.delete(unused.link);
+                }
+                return self.link_make(sandbox, inside, name, bridge, ipv6);
+            }
+        };
+        if ipv6 {
+            link.switch_ipv6_on().context("switch IPv6 on for", name)?;
+        }
+        Ok(link)
+    }
+
+    fn link_make(
+        &self,
+        sandbox: &Sandbox,
+        inside: &mut Inside,
+        name: &str,
+        bridge: &Bridge,
+        ipv6: bool,
+    ) -> Result<Prepared, NetworkError> {
+        let link = self.settings.instance.link_name();
+        let netns = sandbox.netns();
+        let index = self.host.rtnetlink("make veth pair", &link, |socket| {
+            let near = VethEnd { name: &link, namespace: None, address: None };
+            let far = VethEnd { name, namespace: Some(netns), address: None };
+            veth_make(socket, near, far, bridge.plan.mtu)
+        })?;
+        let switch = format!("net/ipv6/conf/{name}/disable_ipv6");
+        let set = namespace::within(netns, || {
+            // Missing where the kernel has no IPv6.
+            if sysctl::read(&switch).is_some() { sysctl::write(&switch, if ipv6 { "0" } else { "1" }) } else { Ok(()) }
+        });
+        set.context("set sysctl", switch.replace('/', "."))?;
+        let inner = route::link_named(&mut inside.socket, name).context("find", name)?;
+        Ok(Prepared {
+            link,
+            index,
+            inner: inner.map(|link| link.index).unwrap_or_default(),
+            settled: false,
+            ipv6: None,
+        })
+    }
+
+    fn configure_inside(
+        &self,
+        inside: &mut Inside,
+        link: &mut Prepared,
+        bridge: &Bridge,
+        endpoint: &Endpoint,
+        plan: &EndpointPlan,
+    ) -> Result<(), NetworkError> {
+        let mut batch = Batch::new();
+        let change = LinkChange {
+            address: Some(endpoint.mac),
+            mtu: (bridge.plan.mtu != MTU).then_some(bridge.plan.mtu),
+            up: Some(true),
+            ..LinkChange::default()
+        };
+        route::link_change(&mut batch, link.inner, change);
+        for net in nets(endpoint) {
+            route::address_add(&mut batch, link.inner, net.addr(), net.prefix_len());
+        }
+        // Containers may ask the bridge's address even on a network without a way out.
+        for gateway in [bridge.plan.gateway(false), bridge.plan.gateway(true)].into_iter().flatten() {
+            if nets(endpoint).any(|net| net.contains(&gateway)) {
+                route::neighbour_set(&mut batch, link.inner, gateway, bridge.mac);
+            }
+        }
+        if plan.default_route {
+            let v4 = endpoint.gateway.map(|via| (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(via)));
+            let v6 = endpoint.gateway_ipv6.map(|via| (IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(via)));
+            for (destination, via) in v4.into_iter().chain(v6) {
+                let route = Route { destination, prefix: 0, gateway: Some(via), link: Some(link.inner) };
+                route::route_add(&mut batch, route);
+            }
+        }
+        inside.socket.transact(&mut batch).context("configure", endpoint.interface.as_str())
+    }
+
+    // Frames must pass when this returns: a lost first one costs a client a second. A prepared pair and
+    // a bridge in use are so already. IPv6 addresses are a matter of a worker of the kernel, which may
+    // have its turn while the container is being launched: nobody listens there before.
+    fn frames_wait(&self, inside: &mut Inside, link: &Prepared, bridge: &Bridge) -> Result<(), NetworkError> {
+        wait_until("frames pass", &link.link, || {
+            let inner = link.settled
+                || route::links_operating(&mut inside.socket, &[link.inner]).context("ask for", FIRST_LINK)?;
+            Ok(inner && self.frames_pass(&[link.index, bridge.index])?)
+        })
+    }
+
+    /// Whether these links of the host pass frames.
+    pub(crate) fn frames_pass(&self, links: &[u32]) -> Result<bool, NetworkError> {
+        self.host.rtnetlink("ask for", "links", |socket| route::links_operating(socket, links))
+    }
+
+    fn configure_host(&self, link: &Prepared, bridge: &Bridge, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let mut batch = Batch::new();
+        let change = LinkChange {
+            master: Some(bridge.index),
+            mtu: (bridge.plan.mtu != MTU).then_some(bridge.plan.mtu),
+            ..LinkChange::default()
+        };
+        route::link_change(&mut batch, link.index, change);
+        // Hairpin matters where br_netfilter translates on the bridge itself.
+        route::port_flags(&mut batch, link.index, PortFlags { hairpin: true, isolated: !bridge.plan.icc });
+        route::forwarding_set(&mut batch, link.index, endpoint.mac);
+        for address in endpoint.addresses() {
+            route::neighbour_set(&mut batch, bridge.index, address, endpoint.mac);
+        }
+        let result = self.host.rtnetlink("enslave", &link.link, |socket| socket.transact(&mut batch));
+        result.map_err(|error| match error {
+            // `br_add_if` finds no free port number.
+            NetworkError::Netlink { source, .. } if source.errno() == libc::EXFULL => {
+                NetworkError::BridgeFull { name: bridge.plan.name.clone() }
+            }
+            other => other,
+        })
+    }
+}
+
+/// How long the kernel may take to act on what was asked; longer means that somebody undid it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Questions before the first pause; each takes some microseconds.
+const ASK_AT_ONCE: usize = 16;
+
+/// Waits until the kernel has acted; if it does not, that is said and no failure.
+pub(crate) fn wait_until(
+    what: &'static str,
+    subject: &str,
+    mut ready: impl FnMut() -> Result<bool, NetworkError>,
+) -> Result<(), NetworkError> {
+    // It is a matter of microseconds as a rule, and the shortest pause is a millisecond.
+    for _ in 0..ASK_AT_ONCE {
+        if ready()? {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+    let answer = wait_for(PATIENCE, || ready().map(|yes| yes.then_some(())).transpose());
+    if answer.is_none() {
+        tracing::warn!(what, subject, "the kernel does not get ready");
+    }
+    answer.unwrap_or(Ok(()))
+}
+
+fn take_addresses<'a>(bridge: &'a Bridge, plan: &EndpointPlan) -> Result<Taken<'a>, NetworkError> {
+    let mut taken = Taken { bridge, ipv4: None, ipv6: None, keep: false };
+    if let Some(IpNet::V4(net)) = bridge.address_take(plan.ipv4.map(IpAddr::V4), false)? {
+        taken.ipv4 = Some(net);
+    }
+    if let Some(IpNet::V6(net)) = bridge.address_take(plan.ipv6.map(IpAddr::V6), true)? {
+        taken.ipv6 = Some(net);
+    }
+    Ok(taken)
+}
+
+fn interface_name(inside: &mut Inside, plan: &EndpointPlan) -> Result<String, NetworkError> {
+    if let Some(name) = &plan.interface {
+        return Ok(name.clone());
+    }
+    if inside.prepared.is_some() {
+        return Ok(FIRST_LINK.to_owned());
+    }
+    let links = route::links(&mut inside.socket).context("list links of", "a container")?;
+    let free = (0..INTERFACES_MAX)
+        .map(|number| format!("eth{number}"))
+        .find(|name| links.iter().all(|link| link.name != *name));
+    Ok(free.unwrap_or_else(|| FIRST_LINK.to_owned()))
+}
+
+fn endpoint_of(bridge: &Bridge, plan: &EndpointPlan, taken: &Taken<'_>, name: String, link: &Prepared) -> Endpoint {
+    let gateway = |ipv6| bridge.plan.gateway(ipv6).filter(|_| !bridge.plan.internal);
+    Endpoint {
+        network: plan.network,
+        interface: name,
+        link: link.link.clone(),
+        mac: plan.mac.unwrap_or_else(|| mac(taken.ipv4.map(|net| net.addr()))),
+        ipv4: taken.ipv4,
+        ipv6: taken.ipv6,
+        gateway: gateway(false).and_then(|address| if let IpAddr::V4(ip) = address { Some(ip) } else { None }),
+        gateway_ipv6: gateway(true).and_then(|address| if let IpAddr::V6(ip) = address { Some(ip) } else { None }),
+    }
+}
+
+fn nets(endpoint: &Endpoint) -> impl Iterator<Item = IpNet> + '_ {
+    endpoint.ipv4.map(IpNet::V4).into_iter().chain(endpoint.ipv6.map(IpNet::V6))
+}

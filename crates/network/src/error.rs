@@ -1,0 +1,96 @@
+//! What can go wrong with networks.
+//!
+//! Where Docker has a sentence that clients and scripts know, it is that sentence.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use hako_base::ErrorKind;
+use hako_model::{NetworkId, PortKey};
+use hako_sys::netlink::NetlinkError;
+use ipnet::IpNet;
+
+/// A failure of the network mechanism.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("network {id} is not up", id = .id.short())]
+    NotUp { id: NetworkId },
+    #[error("all predefined address pools have been fully subnetted")]
+    PoolsExhausted,
+    #[error("invalid pool request: Pool overlaps with other one on this address space")]
+    Overlap { subnet: IpNet },
+    #[error("no matching subnet for gateway {gateway}")]
+    GatewayOutside { gateway: IpAddr },
+    #[error("no matching subnet for range {range}")]
+    RangeOutside { range: IpNet },
+    #[error("invalid value for option {option}: {value:?}")]
+    Option { option: String, value: String },
+    #[error("no available {family} addresses on this network's address pools: {name} ({id})")]
+    AddressesExhausted { family: &'static str, name: String, id: NetworkId },
+    #[error("Address already in use")]
+    AddressTaken { address: IpAddr },
+    #[error("invalid address {address}: It does not belong to any of this network's subnets")]
+    AddressOutside { address: IpAddr },
+    #[error("network {name} is full: a Linux bridge has 1023 ports")]
+    BridgeFull { name: String },
+    #[error("bridge {bridge} belongs to another daemon ({alias})")]
+    BridgeForeign { bridge: String, alias: String },
+    #[error("link {bridge} exists and is not a bridge")]
+    NotABridge { bridge: String },
+    #[error("Bind for {host} failed: port is already allocated")]
+    PortAllocated { host: SocketAddr },
+    #[error("failed to bind host port for {host}:{target}:{container}")]
+    PortBind { host: SocketAddr, target: IpAddr, container: PortKey, source: io::Error },
+    #[error("all ports are allocated")]
+    PortsExhausted,
+    #[error("cannot publish {container}: the container has no address on this network")]
+    NoTarget { container: PortKey },
+    #[error("cannot {what} {subject}")]
+    Netlink { what: &'static str, subject: String, source: NetlinkError },
+    #[error("cannot {what} {subject}")]
+    System { what: &'static str, subject: String, source: io::Error },
+}
+
+impl NetworkError {
+    /// What the layers above make of it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotUp { .. } => ErrorKind::NotFound,
+            Self::Overlap { .. } | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
+            Self::GatewayOutside { .. }
+            | Self::RangeOutside { .. }
+            | Self::Option { .. }
+            | Self::AddressOutside { .. } => ErrorKind::InvalidInput,
+            Self::PoolsExhausted
+            | Self::AddressesExhausted { .. }
+            | Self::BridgeFull { .. }
+            | Self::NotABridge { .. }
+            // Docker answers 500 to a port that is taken, and clients match the sentence.
+            | Self::PortAllocated { .. }
+            | Self::PortBind { .. }
+            | Self::PortsExhausted
+            | Self::NoTarget { .. }
+            | Self::Netlink { .. }
+            | Self::System { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Adds what was being done, and to what, to a refusal of the kernel.
+pub(crate) trait Context<T> {
+    fn context(self, what: &'static str, subject: impl Into<String>) -> Result<T, NetworkError>;
+}
+
+impl<T> Context<T> for Result<T, NetlinkError> {
+    fn context(self, what: &'static str, subject: impl Into<String>) -> Result<T, NetworkError> {
+        self.map_err(|source| NetworkError::Netlink { what, subject: subject.into(), source })
+    }
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, what: &'static str, subject: impl Into<String>) -> Result<T, NetworkError> {
+        self.map_err(|source| NetworkError::System { what, subject: subject.into(), source })
+    }
+}

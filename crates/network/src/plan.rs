@@ -1,0 +1,137 @@
+//! Bridges, endpoints and ports: what is wanted, and what was made of it.
+//!
+//! All of it is plain data that the engine writes into its records and hands back after a restart.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+};
+
+use hako_model::{AddressPool, NetworkId, PortBinding, PortKey};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+/// A bridge network, every choice made; [`crate::Network::plan`] makes the choices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePlan {
+    pub id: NetworkId,
+    /// The network's name, for people.
+    pub name: String,
+    /// The bridge's name on the host.
+    pub bridge: String,
+    /// Subnets; each has its gateway set, which is the bridge's own address.
+    pub pools: Vec<AddressPool>,
+    pub mtu: u32,
+    /// No way out and none in.
+    pub internal: bool,
+    /// Whether its containers may talk to each other without publishing.
+    pub icc: bool,
+    /// Whether what leaves the host carries the host's address.
+    pub masquerade: bool,
+    /// Where ports are published that name no address (`com.docker.network.bridge.host_binding_ipv4`).
+    pub host_binding: Option<IpAddr>,
+}
+
+impl BridgePlan {
+    /// Whether it has an IPv6 subnet.
+    pub fn has_ipv6(&self) -> bool {
+        self.pools.iter().any(|pool| matches!(pool.subnet, IpNet::V6(_)))
+    }
+
+    /// The subnets alone.
+    pub fn subnets(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.pools.iter().map(|pool| pool.subnet.trunc())
+    }
+
+    /// The bridge's link-layer address: the same whenever the bridge is made again, since containers
+    /// remember it for good.
+    pub(crate) fn mac(&self) -> [u8; 6] {
+        let digits = self.id.to_string();
+        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap_or_default();
+        // Beside Docker's 02:42, which containers have.
+        [0x02, 0x48, byte(0), byte(2), byte(4), byte(6)]
+    }
+
+    /// The bridge's address of one family.
+    pub fn gateway(&self, ipv6: bool) -> Option<IpAddr> {
+        self.pools.iter().filter_map(|pool| pool.gateway).find(|address| address.is_ipv6() == ipv6)
+    }
+}
+
+/// How a sandbox is to be plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointPlan {
+    pub network: NetworkId,
+    /// Name inside; `None`: `eth0`, or the next free number.
+    pub interface: Option<String>,
+    /// Addresses that were asked for; `None`: the lowest free one.
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub mac: Option<[u8; 6]>,
+    /// Whether the default routes lead here (one network of a container does).
+    pub default_route: bool,
+}
+
+impl EndpointPlan {
+    /// Everything chosen by itself.
+    pub fn new(network: NetworkId) -> Self {
+        Self { network, interface: None, ipv4: None, ipv6: None, mac: None, default_route: true }
+    }
+}
+
+/// A sandbox plugged into a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub network: NetworkId,
+    /// Name inside.
+    pub interface: String,
+    /// Name of the other end, on the host.
+    pub link: String,
+    pub mac: [u8; 6],
+    pub ipv4: Option<Ipv4Net>,
+    pub ipv6: Option<Ipv6Net>,
+    /// The network's gateways (`None` for internal networks).
+    pub gateway: Option<Ipv4Addr>,
+    pub gateway_ipv6: Option<Ipv6Addr>,
+}
+
+impl Endpoint {
+    /// Where a port published on this host address leads: the same family if the container has it.
+    pub(crate) fn target(&self, host: IpAddr) -> Option<IpAddr> {
+        let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
+        let v6 = self.ipv6.map(|net| IpAddr::V6(net.addr()));
+        if host.is_ipv6() { v6.or(v4) } else { v4.or(v6) }
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.ipv4.iter().map(|net| net.addr().into()).chain(self.ipv6.iter().map(|net| net.addr().into()))
+    }
+
+    /// The MAC address as Docker prints it.
+    pub fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+}
+
+/// A port of a container that is to be reachable at the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRequest {
+    pub container: PortKey,
+    pub host: PortBinding,
+}
+
+/// A port as it was published: one per host address (a binding without one has two).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    pub container: PortKey,
+    pub host: SocketAddr,
+}
+
+/// What publishing gives: the ports, and the sockets that reserve them. The keeper keeps the
+/// sockets, so that nobody else gets the ports while the daemon is away.
+#[derive(Debug)]
+pub struct Publication {
+    pub ports: Vec<PublishedPort>,
+    pub listeners: Vec<OwnedFd>,
+}

@@ -1,0 +1,322 @@
+//! Ports are reserved and lead to containers.
+//!
+//! A published port is a bound socket: the kernel itself says whether it is free, to us and to
+//! everybody else, also while the daemon is away (the keeper holds a copy). Packets never reach the
+//! socket where the firewall translates them; what it cannot translate (loopback; a container
+//! without an address of that family; no firewall at all) is accepted from it and relayed.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+};
+
+use hako_model::{PortKey, PortProtocol};
+use hako_sys::netlink::{Protocol, Socket, conntrack, route};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::{
+    Network,
+    error::{Context, NetworkError},
+    firewall::PortSlot,
+    plan::{Endpoint, PortRequest, Publication, PublishedPort},
+    sysctl,
+};
+
+/// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// Docker's range for automatic ports where the host names none (the kernel's own default).
+const AUTOMATIC: (u16, u16) = (32768, 60999);
+
+/// What is published now.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    /// Host addresses by protocol and port.
+    held: HashMap<(PortProtocol, u16), Vec<IpAddr>>,
+    /// Last automatic port per protocol: the next search goes on behind it, so that a port that was
+    /// just given up is not given to somebody else at once.
+    automatic: HashMap<PortProtocol, u16>,
+}
+
+impl Ports {
+    pub(crate) fn hold(&mut self, slot: &PortSlot) {
+        self.held.entry((slot.protocol, slot.host.port())).or_default().push(slot.host.ip());
+    }
+
+    fn release(&mut self, slot: &PortSlot) {
+        let key = (slot.protocol, slot.host.port());
+        if let Some(addresses) = self.held.get_mut(&key) {
+            addresses.retain(|address| *address != slot.host.ip());
+            if addresses.is_empty() {
+                self.held.remove(&key);
+            }
+        }
+    }
+
+    // Whether one of ours is the reason that `slot` cannot be bound.
+    fn conflicts(&self, slot: &PortSlot) -> bool {
+        let address = slot.host.ip();
+        let others = self.held.get(&(slot.protocol, slot.host.port()));
+        others.into_iter().flatten().any(|other| {
+            other.is_ipv4() == address.is_ipv4()
+                && (*other == address || other.is_unspecified() || address.is_unspecified())
+        })
+    }
+}
+
+/// One host address of one request, bound.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    pub(crate) slot: PortSlot,
+    pub(crate) container: PortKey,
+    /// Where it leads: the same family where the container has it.
+    pub(crate) target: SocketAddr,
+    /// `None` for SCTP, which is translated only.
+    pub(crate) socket: Option<OwnedFd>,
+}
+
+impl Reserved {
+    /// Whether the firewall can translate it.
+    pub(crate) fn is_translated(&self) -> bool {
+        !self.slot.host.ip().is_loopback() && self.slot.host.is_ipv4() == self.target.is_ipv4()
+    }
+}
+
+impl Network {
+    /// Publishes ports of an endpoint: all of them or none.
+    pub fn publish(&self, endpoint: &Endpoint, requests: &[PortRequest]) -> Result<Publication, NetworkError> {
+        let mut reserved: Vec<Reserved> = Vec::new();
+        for request in requests {
+            match self.reserve(endpoint, request) {
+                Ok(more) => reserved.extend(more),
+                Err(error) => {
+                    self.let_go(&reserved);
+                    return Err(error);
+                }
+            }
+        }
+        match self.lead(&reserved) {
+            Ok(listeners) => {
+                let ports = reserved
+                    .iter()
+                    .map(|port| PublishedPort { container: port.container, host: port.slot.host })
+                    .collect();
+                Ok(Publication { ports, listeners })
+            }
+            Err(error) => {
+                self.let_go(&reserved);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes published ports back. They are free when the keeper has let go of its sockets too.
+    pub fn unpublish(&self, ports: &[PublishedPort]) -> Result<(), NetworkError> {
+        let slots: Vec<PortSlot> = ports.iter().map(slot_of).collect();
+        for slot in &slots {
+            self.relays.stop(slot);
+        }
+        let result = self.firewall.ports_remove(&slots);
+        let mut held = self.ports.lock();
+        slots.iter().for_each(|slot| held.release(slot));
+        drop(held);
+        self.forget_flows(&slots);
+        result
+    }
+
+    // Firewall, relays, and an end to flows that took another way before. Returns copies of the
+    // sockets, for the keeper.
+    fn lead(&self, reserved: &[Reserved]) -> Result<Vec<OwnedFd>, NetworkError> {
+        let translated: Vec<(PortSlot, SocketAddr)> =
+            reserved.iter().filter(|port| port.is_translated()).map(|port| (port.slot, port.target)).collect();
+        self.firewall.ports_add(&translated)?;
+        let mut listeners = Vec::new();
+        for port in reserved {
+            let Some(socket) = &port.socket else { continue };
+            listeners.push(socket.try_clone().context("copy the socket of", port.slot.host.to_string())?);
+            self.relay(port, socket)?;
+        }
+        let slots: Vec<PortSlot> = reserved.iter().map(|port| port.slot).collect();
+        self.forget_flows(&slots);
+        Ok(listeners)
+    }
+
+    pub(crate) fn relay(&self, port: &Reserved, socket: &OwnedFd) -> Result<(), NetworkError> {
+        let subject = || port.slot.host.to_string();
+        let socket = socket.try_clone().context("copy the socket of", subject())?;
+        self.relays.start(port.slot, socket, port.target).context("relay", subject())
+    }
+
+    fn let_go(&self, reserved: &[Reserved]) {
+        let ports: Vec<PublishedPort> =
+            reserved.iter().map(|port| PublishedPort { container: port.container, host: port.slot.host }).collect();
+        if let Err(error) = self.unpublish(&ports) {
+            tracing::warn!(error = %hako_base::error::chain(&error), "ports of a failed publication stay");
+        }
+    }
+
+    // A UDP flow keeps the way its first packet took; TCP connections end by themselves. Not being able
+    // to forget is no failure: the flow ends with its time-out.
+    fn forget_flows(&self, slots: &[PortSlot]) {
+        let udp: Vec<&PortSlot> = slots.iter().filter(|slot| slot.protocol == PortProtocol::Udp).collect();
+        if udp.is_empty() {
+            return;
+        }
+        let result = self.host.rtnetlink("list addresses of", "the host", route::addresses).and_then(|own| {
+            let own: Vec<IpAddr> = own.into_iter().map(|address| address.address).collect();
+            let mut socket = Socket::open(Protocol::Netfilter).context("open", "a netfilter socket")?;
+            for slot in udp {
+                conntrack::forget_udp(&mut socket, slot.host.port(), &own)
+                    .context("forget flows to", slot.host.to_string())?;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            tracing::debug!(error = %hako_base::error::chain(&error), "UDP flows were not forgotten");
+        }
+    }
+
+    // Binds every host address of one request to the same port: the first of the range that all have.
+    fn reserve(&self, endpoint: &Endpoint, request: &PortRequest) -> Result<Vec<Reserved>, NetworkError> {
+        let addresses = self.host_addresses(endpoint, request);
+        let mut ports = self.ports.lock();
+        let automatic = request.host.port == 0;
+        let candidates: Vec<u16> = if automatic {
+            automatic_ports(ports.automatic.get(&request.container.protocol).copied())
+        } else {
+            (request.host.port..=request.host.port_end.max(request.host.port)).collect()
+        };
+        let mut refusal = NetworkError::PortsExhausted;
+        for port in candidates {
+            match bind_all(&ports, endpoint, request.container, &addresses, port) {
+                Ok(reserved) => {
+                    reserved.iter().for_each(|port| ports.hold(&port.slot));
+                    if automatic {
+                        ports.automatic.insert(request.container.protocol, port);
+                    }
+                    return Ok(reserved);
+                }
+                Err(NetworkError::PortAllocated { .. }) if automatic => {}
+                Err(NetworkError::PortBind { source, .. }) if automatic && is_taken(&source) => {}
+                Err(error @ NetworkError::PortAllocated { .. }) => refusal = error,
+                Err(NetworkError::PortBind { host, target, container, source }) if is_taken(&source) => {
+                    refusal = NetworkError::PortBind { host, target, container, source };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal)
+    }
+
+    // No address means every address of both families, unless the network says otherwise.
+    fn host_addresses(&self, endpoint: &Endpoint, request: &PortRequest) -> Vec<IpAddr> {
+        let default = self.bridge(endpoint.network).ok().and_then(|bridge| bridge.plan.host_binding);
+        match request.host.address.or(default) {
+            Some(address) => vec![address],
+            None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        }
+    }
+}
+
+/// The firewall's name of a published port.
+pub(crate) fn slot_of(port: &PublishedPort) -> PortSlot {
+    PortSlot { host: port.host, protocol: port.container.protocol }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EADDRINUSE)
+}
+
+// The host's ephemeral range, from behind the last one given, once around.
+fn automatic_ports(last: Option<u16>) -> Vec<u16> {
+    let range = sysctl::read("net/ipv4/ip_local_port_range").and_then(|text| {
+        let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    });
+    let (first, end) = range.unwrap_or(AUTOMATIC);
+    let next = last.filter(|last| (first..end).contains(last)).map_or(first, |last| last + 1);
+    (next..=end).chain(first..next).collect()
+}
+
+fn bind_all(
+    ports: &Ports,
+    endpoint: &Endpoint,
+    container: PortKey,
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<Vec<Reserved>, NetworkError> {
+    let mut reserved = Vec::new();
+    for address in addresses {
+        let target = endpoint.target(*address).ok_or(NetworkError::NoTarget { container })?;
+        let slot = PortSlot { host: SocketAddr::new(*address, port), protocol: container.protocol };
+        if ports.conflicts(&slot) {
+            return Err(NetworkError::PortAllocated { host: slot.host });
+        }
+        match bind(&slot) {
+            Ok(socket) => {
+                let target = SocketAddr::new(target, container.port);
+                reserved.push(Reserved { slot, container, target, socket });
+            }
+            // A host without IPv6 publishes on IPv4 only, as Docker does.
+            Err(error) if addresses.len() > 1 && address.is_ipv6() && lacks_ipv6(&error) => {}
+            Err(source) => return Err(NetworkError::PortBind { host: slot.host, target, container, source }),
+        }
+    }
+    Ok(reserved)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// A socket that reserves a port, ready to be relayed from.
+pub(crate) fn bind(slot: &PortSlot) -> io::Result<Option<OwnedFd>> {
+    let kind = match slot.protocol {
+        PortProtocol::Tcp => SocketType::STREAM,
+        PortProtocol::Udp => SocketType::DGRAM,
+        PortProtocol::Sctp => return Ok(None),
+    };
+    let family = if slot.host.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if slot.host.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if kind == SocketType::STREAM {
+        // Connections of an earlier owner that are still saying good-bye do not count.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &slot.host)?;
+    if kind == SocketType::STREAM {
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    Ok(Some(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_ports_go_on_behind_the_last_one() {
+        let all = automatic_ports(None);
+        let (first, end) = (all[0], *all.last().unwrap());
+        assert_eq!(automatic_ports(Some(first))[0], first + 1);
+        assert_eq!(automatic_ports(Some(end))[0], first);
+        assert_eq!(automatic_ports(Some(first + 7)).len(), all.len());
+    }
+
+    #[test]
+    fn every_address_conflicts_with_each_one() {
+        let slot = |text: &str| PortSlot { host: text.parse().unwrap(), protocol: PortProtocol::Tcp };
+        let mut ports = Ports::default();
+        ports.hold(&slot("0.0.0.0:80"));
+        ports.hold(&slot("[::1]:81"));
+        assert!(ports.conflicts(&slot("127.0.0.1:80")));
+        assert!(ports.conflicts(&slot("[::]:81")));
+        assert!(!ports.conflicts(&slot("[::]:80")));
+        assert!(!ports.conflicts(&slot("127.0.0.1:81")));
+        ports.release(&slot("0.0.0.0:80"));
+        assert!(!ports.conflicts(&slot("127.0.0.1:80")));
+    }
+}

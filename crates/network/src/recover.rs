@@ -1,0 +1,159 @@
+//! What a new daemon does with what the last one left.
+//!
+//! Containers live on while the daemon is away: their links, addresses and sockets are right and are
+//! not touched. The state is built from what the engine and the keeper know; everything else that
+//! carries this daemon's name is swept.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+};
+
+use hako_model::PortProtocol;
+use hako_sys::netlink::{
+    Batch,
+    route::{self, Link, LinkChange, PortFlags},
+};
+use rustix::net::{SocketType, sockopt};
+
+use crate::{
+    Network,
+    endpoint::wait_until,
+    error::NetworkError,
+    firewall::PortSlot,
+    plan::{Endpoint, PublishedPort},
+    publish::{self, Reserved, slot_of},
+};
+
+/// An endpoint that is alive, its ports, and their sockets as the keeper gave them (in any order).
+#[derive(Debug)]
+pub struct Alive {
+    pub endpoint: Endpoint,
+    pub ports: Vec<PublishedPort>,
+    pub listeners: Vec<OwnedFd>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Links and bridges that nobody needs; they are deleted off the path.
+    pub swept: Vec<String>,
+    /// Endpoints whose network or link is gone.
+    pub gone: Vec<Endpoint>,
+    /// Sockets that had to be bound anew, for the keeper.
+    pub listeners: Vec<OwnedFd>,
+    /// Ports whose socket was lost and which somebody else has now.
+    pub lost: Vec<PublishedPort>,
+}
+
+impl Network {
+    /// Rebuilds the state from what is alive, and starts working: call it once, after `bridge_up` of
+    /// every network, also if nothing is alive.
+    pub fn recover(&self, alive: Vec<Alive>) -> Result<Recovered, NetworkError> {
+        let links = self.host.rtnetlink("list links of", "the host", route::links)?;
+        let by_name: HashMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
+        let mut recovered = Recovered::default();
+        let (mut kept, mut reserved) = (HashSet::new(), Vec::new());
+        for one in alive {
+            kept.insert(one.endpoint.link.clone());
+            match by_name.get(one.endpoint.link.as_str()) {
+                Some(link) if self.endpoint_recover(link, &one.endpoint)? => {
+                    self.ports_recover(one, &mut reserved, &mut recovered);
+                }
+                _ => recovered.gone.push(one.endpoint),
+            }
+        }
+        self.sweep(&links, &kept, &mut recovered);
+        let translated: BTreeMap<PortSlot, SocketAddr> =
+            reserved.iter().filter(|port| port.is_translated()).map(|port| (port.slot, port.target)).collect();
+        self.firewall.arm(translated)?;
+        let mut held = self.ports.lock();
+        reserved.iter().for_each(|port| held.hold(&port.slot));
+        drop(held);
+        for port in &reserved {
+            if let Some(socket) = &port.socket {
+                self.relay(port, socket)?;
+            }
+        }
+        self.pool.start()?;
+        Ok(recovered)
+    }
+
+    // Its addresses are in use again; its link goes back into the bridge only if it fell out (the
+    // bridge was deleted by somebody). False: the network is gone.
+    fn endpoint_recover(&self, link: &Link, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+        let Ok(bridge) = self.bridge(endpoint.network) else { return Ok(false) };
+        for address in endpoint.addresses() {
+            // Taken already, or outside: the endpoint has it all the same.
+            if let Err(error) = bridge.address_take(Some(address), address.is_ipv6()) {
+                tracing::warn!(%address, %error, "an address of a running container");
+            }
+        }
+        if link.master == Some(bridge.index) {
+            return Ok(true);
+        }
+        self.host.rtnetlink("enslave", &link.name, |socket| {
+            let mut batch = Batch::new();
+            let change = LinkChange { master: Some(bridge.index), ..LinkChange::default() };
+            route::link_change(&mut batch, link.index, change);
+            route::port_flags(&mut batch, link.index, PortFlags { hairpin: true, isolated: !bridge.plan.icc });
+            route::forwarding_set(&mut batch, link.index, endpoint.mac);
+            for address in endpoint.addresses() {
+                route::neighbour_set(&mut batch, bridge.index, address, endpoint.mac);
+            }
+            socket.transact(&mut batch)
+        })?;
+        wait_until("packets pass", &link.name, || self.frames_pass(&[link.index, bridge.index]))?;
+        Ok(true)
+    }
+
+    fn ports_recover(&self, alive: Alive, reserved: &mut Vec<Reserved>, recovered: &mut Recovered) {
+        let mut sockets: HashMap<PortSlot, OwnedFd> =
+            alive.listeners.into_iter().filter_map(|socket| Some((slot_of_socket(&socket)?, socket))).collect();
+        for port in alive.ports {
+            let slot = slot_of(&port);
+            let Some(target) = alive.endpoint.target(slot.host.ip()) else { continue };
+            let socket = match sockets.remove(&slot) {
+                Some(socket) => Some(socket),
+                None => match publish::bind(&slot) {
+                    Ok(socket) => {
+                        recovered.listeners.extend(socket.as_ref().and_then(|socket| socket.try_clone().ok()));
+                        socket
+                    }
+                    Err(error) => {
+                        tracing::warn!(host = %slot.host, %error, "a published port cannot be reserved again");
+                        recovered.lost.push(port);
+                        None
+                    }
+                },
+            };
+            let target = SocketAddr::new(target, port.container.port);
+            reserved.push(Reserved { slot, container: port.container, target, socket });
+        }
+    }
+
+    fn sweep(&self, links: &[Link], kept: &HashSet<String>, recovered: &mut Recovered) {
+        let (prefix, alias) = (self.settings.instance.link_prefix(), self.settings.instance.alias());
+        let bridges: HashSet<u32> = self.bridges.read().values().map(|bridge| bridge.index).collect();
+        for link in links {
+            let leftover = link.kind == "veth" && link.name.starts_with(&prefix) && !kept.contains(&link.name);
+            let orphan = link.kind == "bridge" && link.alias == alias && !bridges.contains(&link.index);
+            if leftover || orphan {
+                self.reaper.delete(link.name.clone());
+                recovered.swept.push(link.name.clone());
+            }
+        }
+    }
+}
+
+// Which published port a socket reserves, by what the kernel says of it.
+fn slot_of_socket(socket: &OwnedFd) -> Option<PortSlot> {
+    let protocol = match sockopt::socket_type(socket).ok()? {
+        SocketType::STREAM => PortProtocol::Tcp,
+        SocketType::DGRAM => PortProtocol::Udp,
+        _ => return None,
+    };
+    let host = SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok()?;
+    Some(PortSlot { host, protocol })
+}

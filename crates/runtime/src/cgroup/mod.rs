@@ -1,0 +1,409 @@
+//! What a container may use of the machine, and what it has used.
+//!
+//! A container has one directory of the same name in every hierarchy that the host has: v1, v2, or both at once
+//! (hybrid). Which file a limit goes to is decided in `limits.rs` (pure), which hierarchies there are in
+//! `layout.rs`; this file makes, opens, empties and removes the directories.
+
+use std::{
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hako_base::{ErrorKind, backoff};
+use hako_model::Limits;
+use hako_sys::{bpf, mount, process};
+
+use crate::plan::CgroupJoin;
+
+mod devices; // which devices a container may use
+mod layout; // which hierarchies the host has
+mod limits; // which file a limit goes to
+mod stats; // what was used
+
+pub use devices::{DeviceRule, DeviceRules, InvalidDeviceRule};
+pub use layout::{Hierarchy, Layout};
+pub use stats::{CpuStats, IoEntry, MemoryStats, PidsStats, Stats};
+
+/// How long a cgroup may take to freeze, or to become empty once everything in it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What went wrong with a cgroup.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("invalid cgroup path {path:?}")]
+    Path { path: String },
+    #[error("this host has no cgroup hierarchy mounted")]
+    None,
+    #[error("cannot create cgroup {path}")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("cannot set {value:?} in {file}")]
+    Setting { file: PathBuf, value: String, source: io::Error },
+    #[error("cannot find out the number of device {path}")]
+    Device { path: String, source: io::Error },
+    #[error("cannot load the device filter of cgroup {path}")]
+    DeviceFilter { path: PathBuf, source: io::Error },
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cgroup {path} does not become {state}")]
+    State { path: PathBuf, state: &'static str },
+    #[error("cannot remove cgroup {path}")]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("this host has no freezer")]
+    NoFreezer,
+}
+
+impl CgroupError {
+    /// The kind, for the layers above.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Path { .. } | Self::Device { .. } => ErrorKind::InvalidInput,
+            Self::Setting { source, .. } if source.raw_os_error() == Some(libc::EINVAL) => ErrorKind::InvalidInput,
+            Self::Setting { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => ErrorKind::Conflict,
+            _ => ErrorKind::Internal,
+        }
+    }
+}
+
+/// The cgroup of one container, in every hierarchy.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    layout: &'static Layout,
+    /// Below the top of every hierarchy, without a leading slash.
+    relative: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes `parent/name` in every hierarchy, with limits and device rules. What was made is removed if it fails.
+    ///
+    /// # Errors
+    /// As [`CgroupError`] tells; [`CgroupError::Setting`] names the limit that the kernel refused.
+    pub fn create(parent: &str, name: &str, limits: &Limits, devices: &DeviceRules) -> Result<Self, CgroupError> {
+        let cgroup = Self::open(parent, name)?;
+        let made = cgroup.make(limits, devices);
+        if made.is_err() {
+            // The first error is the one that matters.
+            let _ = cgroup.remove();
+        }
+        made.map(|()| cgroup)
+    }
+
+    /// The cgroup `parent/name`, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`CgroupError::Path`] for a path that leaves the hierarchy, [`CgroupError::None`] without one.
+    pub fn open(parent: &str, name: &str) -> Result<Self, CgroupError> {
+        let layout = Layout::of_host();
+        if layout.unified.is_none() && layout.hierarchies.is_empty() {
+            return Err(CgroupError::None);
+        }
+        let relative: PathBuf = format!("{parent}/{name}").split('/').filter(|part| !part.is_empty()).collect();
+        let plain = |part: &std::ffi::OsStr| part != ".." && part != ".";
+        if name.is_empty() || name.contains('/') || !relative.iter().all(plain) {
+            return Err(CgroupError::Path { path: format!("{parent}/{name}") });
+        }
+        Ok(Self { layout, relative })
+    }
+
+    /// The path below the top of every hierarchy: `/hako/4711…`, as `docker inspect` and `/proc/PID/cgroup` show it.
+    pub fn path(&self) -> String {
+        format!("/{}", self.relative.display())
+    }
+
+    /// What a process must do to be born in it.
+    pub fn join_plan(&self) -> CgroupJoin {
+        let hierarchies = self.layout.hierarchies.iter();
+        CgroupJoin {
+            unified: self.unified(),
+            hierarchies: hierarchies.map(|one| (one.name.clone(), one.path.join(&self.relative))).collect(),
+        }
+    }
+
+    /// Changes limits while it is in use; those that are zero or `None` stay as they are.
+    ///
+    /// # Errors
+    /// [`CgroupError::Setting`] for the first one that the kernel refuses.
+    pub fn update(&self, limits: &Limits) -> Result<(), CgroupError> {
+        for hierarchy in &self.layout.hierarchies {
+            self.apply(&hierarchy.path.join(&self.relative), &limits::settings_v1(limits, &hierarchy.controllers)?)?;
+        }
+        match self.unified() {
+            Some(path) => self.apply(&path, &limits::settings_v2(limits, &self.layout.unified_controllers)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops everything in it where it is.
+    ///
+    /// # Errors
+    /// [`CgroupError::State`] when it does not become still, [`CgroupError::NoFreezer`].
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.set_frozen(true)
+    }
+
+    /// Lets everything in it go on.
+    ///
+    /// # Errors
+    /// As [`Cgroup::freeze`].
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.set_frozen(false)
+    }
+
+    /// The processes in it and below, by the caller's numbers.
+    ///
+    /// # Errors
+    /// [`CgroupError::Read`].
+    pub fn pids(&self) -> Result<Vec<u32>, CgroupError> {
+        let mut pids = Vec::new();
+        let directory = self.main_directory();
+        collect_pids(&directory, &mut pids).map_err(|source| CgroupError::Read { path: directory, source })?;
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// How many processes in it the kernel has killed because memory ran out.
+    pub fn oom_kills(&self) -> u64 {
+        stats::oom_kills(self)
+    }
+
+    /// What it has used so far. Whatever the host does not count is zero.
+    pub fn stats(&self) -> Stats {
+        stats::read(self)
+    }
+
+    /// Kills every process in it and below. They may take a moment to be gone.
+    ///
+    /// # Errors
+    /// [`CgroupError::Read`] when its processes cannot be listed.
+    pub fn kill_all(&self) -> Result<(), CgroupError> {
+        if let Some(unified) = self.unified() {
+            // One write does it since Linux 5.14, and nothing can fork away from it.
+            if fs::write(unified.join("cgroup.kill"), "1").is_ok() {
+                return Ok(());
+            }
+        }
+        // Without it: signals, again and again until a look finds nobody new.
+        for _ in 0..64 {
+            let pids = self.pids()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                if let Ok(pidfd) = process::open_pidfd(pid) {
+                    let _ = process::send_signal(pidfd.as_fd(), libc::SIGKILL);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it and what was made below it, in every hierarchy; kills what still runs in it. Absent is removed.
+    ///
+    /// # Errors
+    /// [`CgroupError::Remove`] when it is still in use after ten seconds.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        let mut killed = false;
+        for path in self.directories() {
+            let outcome = backoff::wait_for(PATIENCE, || match remove_tree(&path) {
+                Ok(()) => Some(Ok(())),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    if !killed {
+                        // A frozen process does not die on v1 before it is thawed.
+                        let _ = self.thaw();
+                        let _ = self.kill_all();
+                        killed = true;
+                    }
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            });
+            let done = outcome.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBUSY)));
+            done.map_err(|source| CgroupError::Remove { path, source })?;
+        }
+        Ok(())
+    }
+
+    fn make(&self, limits: &Limits, devices: &DeviceRules) -> Result<(), CgroupError> {
+        for hierarchy in &self.layout.hierarchies {
+            let path = self.make_in(hierarchy)?;
+            self.apply(&path, &limits::settings_v1(limits, &hierarchy.controllers)?)?;
+            if hierarchy.has("devices") {
+                for (file, line) in devices.lines_v1() {
+                    write(&path.join(file), &line)?;
+                }
+            }
+        }
+        let Some(path) = self.make_unified()? else { return Ok(()) };
+        self.apply(&path, &limits::settings_v2(limits, &self.layout.unified_controllers)?)?;
+        // Where v1 has the devices, one filter is enough.
+        if !self.layout.hierarchies.iter().any(|hierarchy| hierarchy.has("devices")) && !devices.allows_all() {
+            filter_devices(&path, devices).map_err(|source| CgroupError::DeviceFilter { path, source })?;
+        }
+        Ok(())
+    }
+
+    fn make_in(&self, hierarchy: &Hierarchy) -> Result<PathBuf, CgroupError> {
+        let mut path = hierarchy.path.clone();
+        for part in self.relative.iter() {
+            path.push(part);
+            // A new cpuset has no processors and no memory; nothing can join it before it has both.
+            if make_directory(&path)? && hierarchy.has("cpuset") {
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    inherit(&path, file)?;
+                }
+            }
+        }
+        Ok(path)
+    }
+
+    // Every directory above must hand the controllers down; the container's own is a leaf and hands down nothing.
+    fn make_unified(&self) -> Result<Option<PathBuf>, CgroupError> {
+        let Some(top) = &self.layout.unified else { return Ok(None) };
+        let mut path = top.clone();
+        for part in self.relative.iter() {
+            for controller in &self.layout.unified_controllers {
+                // One at a time: a controller that cannot be had (in use by v1, a process in the way) spoils no other,
+                // and a limit that needs it fails by its own name.
+                let _ = fs::write(path.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            path.push(part);
+            make_directory(&path)?;
+        }
+        Ok(Some(path))
+    }
+
+    fn apply(&self, directory: &Path, settings: &[limits::Setting]) -> Result<(), CgroupError> {
+        for setting in settings {
+            let file = directory.join(&setting.file);
+            match write(&file, &setting.value) {
+                Ok(()) => {}
+                Err(CgroupError::Setting { source, .. })
+                    if !setting.required && matches!(source.raw_os_error(), Some(libc::ENOENT | libc::EACCES)) => {}
+                // Memory may not exceed memory and swap: when both grow, the second must go first.
+                Err(_) if setting.retried_last => {
+                    self.apply(directory, settings.get(1..2).unwrap_or_default())?;
+                    write(&file, &setting.value)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        if let Some(path) = self.v1("freezer") {
+            let state = if frozen { "FROZEN" } else { "THAWED" };
+            let file = path.join("freezer.state");
+            // Asked for again and again: a process that is just being made can keep a v1 freezer from finishing.
+            let done = backoff::wait_for(PATIENCE, || {
+                fs::write(&file, state).ok()?;
+                fs::read_to_string(&file).ok().filter(|now| now.trim() == state)
+            });
+            return done.map(drop).ok_or(CgroupError::State { path, state: if frozen { "frozen" } else { "thawed" } });
+        }
+        let path = self.unified().ok_or(CgroupError::NoFreezer)?;
+        write(&path.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+        let wanted = if frozen { "frozen 1" } else { "frozen 0" };
+        let done = backoff::wait_for(PATIENCE, || {
+            let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
+            events.lines().any(|line| line == wanted).then_some(())
+        });
+        done.ok_or(CgroupError::State { path, state: if frozen { "frozen" } else { "thawed" } })
+    }
+
+    pub(crate) fn unified(&self) -> Option<PathBuf> {
+        self.layout.unified.as_ref().map(|top| top.join(&self.relative))
+    }
+
+    pub(crate) fn v1(&self, controller: &str) -> Option<PathBuf> {
+        let hierarchy = self.layout.hierarchies.iter().find(|hierarchy| hierarchy.has(controller))?;
+        Some(hierarchy.path.join(&self.relative))
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let v1 = self.layout.hierarchies.iter().map(|hierarchy| hierarchy.path.join(&self.relative));
+        v1.chain(self.unified()).collect()
+    }
+
+    // The one whose list of processes is believed.
+    fn main_directory(&self) -> PathBuf {
+        self.v1("pids").or_else(|| self.unified()).or_else(|| self.directories().pop()).unwrap_or_default()
+    }
+}
+
+fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
+    // Not `fs::write`, which would make a missing file where a missing controller is meant.
+    let open =
+        rustix::fs::open(file, rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    open.and_then(|open| rustix::io::write(&open, value.as_bytes())).map(drop).map_err(|errno| CgroupError::Setting {
+        file: file.to_owned(),
+        value: value.to_owned(),
+        source: errno.into(),
+    })
+}
+
+// Whether it was made now.
+fn make_directory(path: &Path) -> Result<bool, CgroupError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(CgroupError::Create { path: path.to_owned(), source }),
+    }
+}
+
+fn inherit(path: &Path, file: &str) -> Result<(), CgroupError> {
+    let above = path.parent().unwrap_or(path).join(file);
+    let value = fs::read_to_string(&above).map_err(|source| CgroupError::Read { path: above, source })?;
+    write(&path.join(file), value.trim())
+}
+
+fn filter_devices(path: &Path, devices: &DeviceRules) -> io::Result<()> {
+    let program = bpf::load_device_program(&bpf::device_program(&devices.matches()))?;
+    bpf::attach_to_cgroup(mount::open_directory(path)?.as_fd(), program.as_fd())
+}
+
+fn collect_pids(directory: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
+    match fs::read_to_string(directory.join("cgroup.procs")) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+        // A threaded cgroup lists its threads only; its processes are in the one above.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(error) => return Err(error),
+    }
+    for child in children(directory)? {
+        collect_pids(&child, pids)?;
+    }
+    Ok(())
+}
+
+fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect())
+}
+
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    // Nearly always it has no children: one call.
+    match fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::ENOTEMPTY)) => {}
+        Err(error) => return Err(error),
+    }
+    for child in children(directory)? {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,85 @@
+//! `hako init`: pid 1 of a container that asked for one (`--init`).
+//!
+//! It starts the command in a session group of its own, passes every signal on to it, reaps whatever the kernel
+//! leaves to pid 1, and ends as the command ended. It runs inside the container, so it touches no file there.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::fd::AsFd,
+};
+
+use hako_sys::{
+    process::{self, Child, Cloned},
+    signal::{self, SignalSet},
+};
+
+/// Runs as pid 1: `arguments` are those after the program's name, `--` and the command.
+pub fn main(arguments: Vec<OsString>) -> ! {
+    let command: Vec<OsString> =
+        arguments.into_iter().skip_while(|argument| argument == "--" || argument == "init").collect();
+    let Some(program) = command.first().cloned() else {
+        fail(OsStr::new("init"), "no command was given", 2);
+    };
+    match start(&program, &command) {
+        Ok(child) => supervise(&child),
+        Err(error) => fail(&program, &hako_base::error::chain(&error), exit_code(&error)),
+    }
+}
+
+fn fail(program: &OsStr, reason: &str, code: i32) -> ! {
+    eprintln!("exec {}: {reason}", program.to_string_lossy());
+    process::exit(code)
+}
+
+fn exit_code(error: &std::io::Error) -> i32 {
+    if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+// The signals are blocked before the child exists, so that none is lost; the child gets them unblocked again.
+fn start(program: &OsStr, command: &[OsString]) -> std::io::Result<Child> {
+    SignalSet::all().block()?;
+    match process::clone(&process::Clone::default())? {
+        Cloned::Parent(child) => Ok(child),
+        Cloned::Child => {
+            let error = become_command(program, command);
+            fail(program, &hako_base::error::chain(&error), exit_code(&error))
+        }
+    }
+}
+
+fn become_command(program: &OsStr, command: &[OsString]) -> std::io::Error {
+    if let Err(error) = process::reset_signals() {
+        return error;
+    }
+    // A group of its own in the terminal's foreground: Ctrl-C reaches the command and not its init.
+    let grouped = rustix::process::setpgid(None, None).is_ok();
+    if grouped && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        let _ = signal::while_ignoring(libc::SIGTTOU, || {
+            rustix::termios::tcsetpgrp(std::io::stdin().as_fd(), rustix::process::getpid())
+        });
+    }
+    process::execute_in_path(program, command)
+}
+
+fn supervise(child: &Child) -> ! {
+    let signals = SignalSet::all();
+    loop {
+        match signals.wait() {
+            Ok(libc::SIGCHLD) => reap_all(child),
+            // Stops of background writers concern the terminal's group, not the command.
+            Ok(libc::SIGTTIN | libc::SIGTTOU) => {}
+            // A command that is just gone will be reaped next.
+            Ok(number) => drop(process::send_signal(child.pidfd.as_fd(), number)),
+            Err(_) => process::exit(1),
+        }
+    }
+}
+
+fn reap_all(child: &Child) {
+    while let Ok(Some((pid, exit))) = process::reap_any() {
+        if pid == child.pid {
+            // The kernel ends whoever is left in the namespace together with its pid 1.
+            process::exit(exit.code());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The parent's side of a launch: clone the child, then follow it without ever blocking.
+//!
+//! The keeper polls [`Pending::channel`] beside everything else it serves and calls [`Pending::advance`] when it
+//! is readable. What the child does meanwhile is in `child.rs` and `enter.rs`.
+
+use std::{
+    fs,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use hako_sys::{
+    mount,
+    process::{self, Child, Clone, Cloned, Namespaces},
+    seqpacket::Channel,
+    walk,
+};
+use rustix::fs::{Mode, OFlags};
+
+use crate::{
+    cgroup::Layout,
+    child, enter,
+    error::{At, LaunchError, Step},
+    message::{self, Message},
+    plan::{CgroupJoin, ExecPlan, IdRange, LaunchPlan, Namespace, UserNamespace},
+};
+
+/// Where the program's standard streams lead.
+#[derive(Debug)]
+pub enum Stdio {
+    Streams {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// A terminal of the container's own devpts; its other side comes by [`Pending::take_terminal`].
+    Terminal {
+        rows: u16,
+        columns: u16,
+    },
+}
+
+/// How far a launch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Call `advance` again when the channel is readable.
+    Waiting,
+    /// The program runs (or ran, if it was quick).
+    Running,
+}
+
+/// A launch under way. Dropping it before it runs ends the child.
+#[derive(Debug)]
+pub struct Pending {
+    channel: Channel,
+    /// The process that becomes the program; not yet there while `entering` makes it.
+    child: Option<Child>,
+    /// The process that enters other namespaces first and then makes the child.
+    entering: Option<Child>,
+    terminal: Option<OwnedFd>,
+    executing: bool,
+    running: bool,
+}
+
+/// Starts a container. The caller must have one thread; the descriptors may be closed once this returns (the child has
+/// its own), and must be, lest the root stay mounted after the container's end.
+///
+/// # Errors
+/// [`Step::Plan`], [`Step::JoinCgroup`], [`Step::Clone`] or [`Step::IdMap`]; what fails later comes from `advance`.
+pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
+    let cgroups = Cgroups::open(&plan.cgroup)?;
+    let (channel, childs_end) = channel_pair()?;
+    let enters_first = matches!(plan.namespaces.pid, Namespace::Join(_));
+    let namespaces = if enters_first { Namespaces::NONE } else { child::new_namespaces(&plan.namespaces) };
+    let how = Clone { namespaces, ..cgroups.clone_into() };
+    match process::clone(&how).at(Step::Clone, String::new)? {
+        Cloned::Child => {
+            drop(channel);
+            child::run(&child::Job { plan, descriptors, stdio, channel: childs_end, cgroups })
+        }
+        Cloned::Parent(cloned) => {
+            let pending = Pending::new(channel, cloned, enters_first);
+            if let UserNamespace::New { uids, gids } = &plan.namespaces.user {
+                pending.map_ids(uids, gids, plan.process.oom_score_adj)?;
+            }
+            Ok(pending)
+        }
+    }
+}
+
+/// Starts a process in a running container. As [`begin`] otherwise.
+///
+/// # Errors
+/// As [`begin`].
+pub fn begin_exec(plan: &ExecPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
+    let mut cgroups = Cgroups::open(&plan.cgroup)?;
+    let (channel, childs_end) = channel_pair()?;
+    let mut cloned = process::clone(&cgroups.clone_into());
+    if cloned.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        // Something in the container (systemd, say) hands controllers down to groups of its own, after which the
+        // container's own group takes no process: where its first process is, another may be too.
+        cgroups.unified = Some(cgroup_of(child::descriptor(descriptors, plan.target)?)?);
+        cloned = process::clone(&cgroups.clone_into());
+    }
+    match cloned.at(Step::Clone, String::new)? {
+        Cloned::Child => {
+            drop(channel);
+            enter::run(&enter::Job { plan, descriptors, stdio, channel: childs_end, cgroups })
+        }
+        Cloned::Parent(cloned) => Ok(Pending::new(channel, cloned, true)),
+    }
+}
+
+// The v2 cgroup that a process is in.
+fn cgroup_of(pidfd: BorrowedFd<'_>) -> Result<OwnedFd, LaunchError> {
+    let find = || -> std::io::Result<OwnedFd> {
+        let pid = process::pid_of(pidfd)?;
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/")).ok_or(std::io::ErrorKind::NotFound)?;
+        let top = Layout::of_host().unified.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        mount::open_directory(&top.join(path))
+    };
+    find().at(Step::JoinCgroup, || "of the container's first process".to_owned())
+}
+
+fn channel_pair() -> Result<(Channel, Channel), LaunchError> {
+    Channel::pair().at(Step::Clone, || "channel".to_owned())
+}
+
+impl Pending {
+    fn new(channel: Channel, cloned: Child, enters_first: bool) -> Self {
+        let (child, entering) = if enters_first { (None, Some(cloned)) } else { (Some(cloned), None) };
+        Self { channel, child, entering, terminal: None, executing: false, running: false }
+    }
+
+    /// Readable when `advance` has something to do.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        message::descriptor(&self.channel)
+    }
+
+    /// The process, once it exists: at once for a container, after the first message for an exec.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.child.as_ref().map(|child| child.pidfd.as_fd())
+    }
+
+    /// Its number, in the caller's pid namespace.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(|child| child.pid)
+    }
+
+    /// The terminal's other side, if there is one and it has come; at the latest when the program runs.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// The running process, to be watched and reaped by the caller from now on; `None` before [`Progress::Running`].
+    pub fn into_child(mut self) -> Option<Child> {
+        if self.running { self.child.take() } else { None }
+    }
+
+    /// Takes what the child has said. Never blocks.
+    ///
+    /// # Errors
+    /// The step that failed. The child is then gone (dropping `self` reaps it).
+    pub fn advance(&mut self) -> Result<Progress, LaunchError> {
+        if self.running {
+            return Ok(Progress::Running);
+        }
+        while let Some(message) = message::receive(&self.channel)? {
+            match message {
+                Message::Cloned { pid, pidfd } => self.child = Some(Child { pid, pidfd }),
+                Message::Terminal(master) => self.terminal = Some(master),
+                Message::Executing => self.executing = true,
+                Message::Failed(error) => return Err(error),
+                Message::End => return self.ended(),
+            }
+        }
+        Ok(Progress::Waiting)
+    }
+
+    // Nobody has the other end any more: exec closed it, or the child died.
+    fn ended(&mut self) -> Result<Progress, LaunchError> {
+        if !self.executing {
+            let exit = self.child.as_ref().or(self.entering.as_ref()).map(|child| process::reap(child.pidfd.as_fd()));
+            let how = match exit {
+                Some(Ok(process::Exit::Signal(signal))) => format!("killed by signal {signal}"),
+                Some(Ok(process::Exit::Code(code))) => format!("exit code {code}"),
+                _ => "it is gone".to_owned(),
+            };
+            return Err(LaunchError::in_words(Step::Died, "", how));
+        }
+        self.running = true;
+        if let Some(entering) = self.entering.take() {
+            // It closed its end by ending, so this does not wait.
+            let _ = process::reap(entering.pidfd.as_fd());
+        }
+        Ok(Progress::Running)
+    }
+
+    // The parent's part of a user namespace; the child waits for it.
+    fn map_ids(&self, uids: &[IdRange], gids: &[IdRange], oom_score_adj: Option<i32>) -> Result<(), LaunchError> {
+        let pid = self.pid().unwrap_or(0);
+        if let Some(score) = oom_score_adj {
+            fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+                .at(Step::OomScore, || score.to_string())?;
+        }
+        for (file, ranges) in [("uid_map", uids), ("gid_map", gids)] {
+            fs::write(format!("/proc/{pid}/{file}"), id_map(ranges)).at(Step::IdMap, || file.to_owned())?;
+        }
+        message::send_go(&self.channel).at(Step::IdMap, String::new)
+    }
+}
+
+fn id_map(ranges: &[IdRange]) -> String {
+    ranges.iter().map(|range| format!("{} {} {}\n", range.container, range.host, range.count)).collect()
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        for child in [self.entering.take(), self.child.take()].into_iter().flatten() {
+            // Both ends are certain now: killed, it can be waited for. An error means that it was reaped elsewhere.
+            if process::send_signal(child.pidfd.as_fd(), libc::SIGKILL).is_ok() {
+                let _ = process::reap(child.pidfd.as_fd());
+            }
+        }
+    }
+}
+
+/// The cgroups to join, opened by the parent: in a user namespace the child could not.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    /// The directory, for `CLONE_INTO_CGROUP`.
+    pub(crate) unified: Option<OwnedFd>,
+    /// The `tasks` files of v1 hierarchies, by name.
+    pub(crate) tasks: Vec<(String, OwnedFd)>,
+}
+
+impl Cgroups {
+    fn open(join: &CgroupJoin) -> Result<Self, LaunchError> {
+        let directory =
+            |path: &std::path::Path| mount::open_directory(path).at(Step::JoinCgroup, || path.display().to_string());
+        let unified = join.unified.as_deref().map(directory).transpose()?;
+        let mut tasks = Vec::with_capacity(join.hierarchies.len());
+        for (name, path) in &join.hierarchies {
+            let at = directory(path)?;
+            let file = walk::open_plain(at.as_fd(), "tasks".as_ref(), OFlags::WRONLY)
+                .at(Step::JoinCgroup, || path.display().to_string())?;
+            tasks.push((name.clone(), file));
+        }
+        Ok(Self { unified, tasks })
+    }
+
+    fn clone_into(&self) -> Clone<'_> {
+        Clone { cgroup: self.unified.as_ref().map(AsFd::as_fd), ..Clone::default() }
+    }
+
+    /// Joins the v1 hierarchies. A thread that moves itself through `tasks` takes no lock that other forks of the
+    /// machine wait for, which moving a process through `cgroup.procs` does (several milliseconds); the child has one.
+    pub(crate) fn join(&self) -> Result<(), LaunchError> {
+        for (name, tasks) in &self.tasks {
+            rustix::io::write(tasks, b"0").at(Step::JoinCgroup, || name.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a file of the host's procfs that concerns the calling process.
+pub(crate) fn write_own(file: &str, text: &str) -> std::io::Result<()> {
+    let path = format!("/proc/self/{file}");
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! A plan becomes a process: namespaces, mounts, confinement, exec. No async, no threads, no decisions.
+//!
+//! The engine decides everything first and writes it down as a [`LaunchPlan`] or [`ExecPlan`], plain data with
+//! descriptors beside it. The keeper calls [`launch::begin`]; the child carries the plan out as a straight list
+//! of system calls and says over a channel how far it came. Start reading at [`launch`], then `child`.
+#![forbid(unsafe_code)]
+
+pub mod launch; // the parent's side: clone, then follow without ever blocking
+pub mod plan; // what to do, as data
+
+mod child; // the child's side: the steps in their order
+mod enter; // the way into a running container
+mod message; // what parent and child say to each other
+mod program; // its last steps: credentials, filter, exec
+mod root; // its root file system: mounts, devices, masks
+
+pub mod capability; // which parts of root's power it has
+pub mod cgroup; // what a container may use, and what it used
+pub mod seccomp; // which system calls it may make
+pub mod user; // who it runs as, from the image's own files
+
+pub mod error; // which step failed, on what, why
+pub mod init; // pid 1 of a container that asked for one
+pub mod observe; // what the host and its processes are doing
+
+pub use error::{LaunchError, Outcome, Step};
+pub use launch::{Pending, Progress, Stdio};
+pub use plan::{ExecPlan, LaunchPlan};

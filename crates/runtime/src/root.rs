@@ -1,0 +1,428 @@
+//! The container's root: what is mounted, which devices there are, what is hidden.
+//!
+//! All of it is done by descriptor, in the child's own mount namespace: the root is attached over the old one
+//! (whose paths keep working for the child until `enter_root`), targets are walked inside it, and kernel files are
+//! known by their file system or device number before they are trusted.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use hako_model::Propagation;
+use hako_sys::{
+    mount::{self, Filesystem, MountAttributes, Spread},
+    pty::{self, Pair},
+    walk,
+};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use crate::{
+    child::{Job, descriptor},
+    error::{At, LaunchError, Step},
+    launch::Stdio,
+    plan::{Device, DeviceKind, Mount, MountFlags, MountSource},
+};
+
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+const PROC_MAGIC: u64 = 0x9fa0;
+
+/// Builds the root and makes it the process's own. Returns the terminal, where one was asked for.
+pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
+    let plan = job.plan;
+    // Modes are given exactly; the program's own mask is set at the end.
+    rustix::process::umask(Mode::empty());
+    let spread = match spread_of(plan.root.propagation) {
+        Spread::Private => Spread::Private,
+        _ => Spread::Slave,
+    };
+    mount::set_propagation_of_all(spread).at(Step::Root, || "propagation".to_owned())?;
+    let null = host_null()?;
+    let mut builder =
+        Builder { job, root: descriptor(job.descriptors, plan.root.mount)?, proc: None, devpts: None, own_dev: false };
+    builder.attach_root()?;
+    for entry in &plan.mounts {
+        builder.mount(entry)?;
+    }
+    builder.devices()?;
+    let terminal = builder.terminal()?;
+    builder.sysctls()?;
+    builder.read_only_paths()?;
+    builder.masked_paths(null.as_fd())?;
+    if plan.root.read_only {
+        let read_only = MountAttributes { read_only: true, ..MountAttributes::default() };
+        mount::set_attributes(builder.root, read_only).at(Step::Root, || "read-only".to_owned())?;
+    }
+    mount::enter_root(builder.root).at(Step::PivotRoot, String::new)?;
+    Ok(terminal)
+}
+
+fn spread_of(propagation: Propagation) -> Spread {
+    match propagation {
+        Propagation::RPrivate | Propagation::Private => Spread::Private,
+        Propagation::RSlave | Propagation::Slave => Spread::Slave,
+        Propagation::RShared | Propagation::Shared => Spread::Shared,
+    }
+}
+
+// The host's null device, from before the container's root is there, and known to be it (CVE-2025-31133: a container
+// that shares a mount may have put a symlink in its place).
+fn host_null() -> Result<OwnedFd, LaunchError> {
+    let step = || "/dev/null".to_owned();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, Mode::empty()).at(Step::MaskPath, step)?;
+    let stat = rustix::fs::fstat(&null).at(Step::MaskPath, step)?;
+    let is_character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_character || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        return Err(LaunchError::in_words(Step::MaskPath, "/dev/null", "the host's is not the null device"));
+    }
+    Ok(null)
+}
+
+struct Builder<'a> {
+    job: &'a Job<'a>,
+    root: BorrowedFd<'a>,
+    /// The container's own procfs and devpts, from the moment they are mounted.
+    proc: Option<OwnedFd>,
+    devpts: Option<OwnedFd>,
+    /// Whether `/dev` is a fresh tmpfs, to be filled; somebody else's is left as it is.
+    own_dev: bool,
+}
+
+impl Builder<'_> {
+    fn attach_root(&self) -> Result<(), LaunchError> {
+        let old = mount::open_directory(Path::new("/")).at(Step::Root, String::new)?;
+        mount::attach(self.root, old.as_fd()).at(Step::Root, || "attach".to_owned())?;
+        let spread = spread_of(self.job.plan.root.propagation);
+        let attributes = MountAttributes { recursive: true, propagation: Some(spread), ..MountAttributes::default() };
+        mount::set_attributes(self.root, attributes).at(Step::Root, || "propagation".to_owned())
+    }
+
+    fn mount(&mut self, entry: &Mount) -> Result<(), LaunchError> {
+        let target = || entry.target.clone();
+        let source = self.source(entry).at(Step::Mount, target)?;
+        let place = self.place(entry, source.as_fd()).at(Step::Mount, target)?;
+        self.refuse_procfs(entry, source.as_fd(), place.as_fd())?;
+        mount::attach(source.as_fd(), place.as_fd()).at(Step::Mount, target)?;
+        match &entry.source {
+            MountSource::Cgroup => self.fill_cgroup(entry, source.as_fd())?,
+            MountSource::Proc if entry.target == "/proc" => self.proc = Some(source),
+            MountSource::Devpts => self.devpts = Some(source),
+            MountSource::Tmpfs(_) if entry.target == "/dev" => self.own_dev = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn source(&self, entry: &Mount) -> io::Result<OwnedFd> {
+        let attributes = attributes_of(entry.flags);
+        match &entry.source {
+            MountSource::Descriptor(index) => {
+                let mount = descriptor(self.job.descriptors, *index).map_err(io::Error::other)?;
+                mount::set_attributes(mount, attributes)?;
+                mount.try_clone_to_owned()
+            }
+            MountSource::Proc => Filesystem::new("proc")?.mount(attributes),
+            MountSource::Sysfs => Filesystem::new("sysfs")?.mount(attributes),
+            MountSource::Mqueue => Filesystem::new("mqueue")?.mount(attributes),
+            MountSource::Devpts => devpts(attributes),
+            MountSource::Tmpfs(options) => {
+                let options: Vec<(&str, &str)> =
+                    options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                mount::tmpfs(&options, attributes)
+            }
+            MountSource::Cgroup if self.job.plan.cgroup.hierarchies.is_empty() => {
+                Filesystem::new("cgroup2")?.mount(attributes)
+            }
+            // Read-only only once it is filled.
+            MountSource::Cgroup => mount::tmpfs(&[("mode", "755")], MountAttributes { read_only: false, ..attributes }),
+        }
+    }
+
+    // Where it goes: inside the root, made if it is missing, a file for a file.
+    fn place(&self, entry: &Mount, source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let path = Path::new(&entry.target);
+        if is_directory(source)? {
+            walk::make_dirs_in_root(self.root, path, DIRECTORY_MODE)
+        } else {
+            walk::make_file_in_root(self.root, path, FILE_MODE)
+        }
+    }
+
+    // Whoever covers parts of procfs can fool what this very process writes there later (CVE-2019-16884, CVE-2025-52881).
+    fn refuse_procfs(&self, entry: &Mount, source: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        // What lxcfs and the like replace: read-only numbers about the machine.
+        const HARMLESS: [&str; 10] = [
+            "cpuinfo",
+            "diskstats",
+            "meminfo",
+            "stat",
+            "swaps",
+            "uptime",
+            "loadavg",
+            "slabinfo",
+            "net/dev",
+            "sys/kernel/ns_last_pid",
+        ];
+        let inside = is_procfs(place).at(Step::Mount, || entry.target.clone())?;
+        let harmless = entry.target.strip_prefix("/proc/").is_some_and(|name| HARMLESS.contains(&name));
+        let covers = entry.target.trim_end_matches('/') == "/proc"
+            && !is_procfs(source).at(Step::Mount, || entry.target.clone())?;
+        if (inside && !harmless) || covers {
+            let text = "it is inside the proc filesystem, which must stay the kernel's own";
+            return Err(LaunchError::in_words(Step::Mount, &entry.target, text));
+        }
+        Ok(())
+    }
+
+    // v1 and hybrid: one bind for each hierarchy, to the container's own directory in it, and Docker's short names.
+    fn fill_cgroup(&self, entry: &Mount, tmpfs: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        if self.job.plan.cgroup.hierarchies.is_empty() {
+            return Ok(());
+        }
+        for (name, path) in &self.job.plan.cgroup.hierarchies {
+            let fill = || -> io::Result<()> {
+                let tree = mount::clone_tree(path, false)?;
+                mount::set_attributes(tree.as_fd(), attributes_of(entry.flags))?;
+                rustix::fs::mkdirat(tmpfs, name, DIRECTORY_MODE)?;
+                let place = rustix::fs::openat(tmpfs, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+                mount::attach(tree.as_fd(), place.as_fd())?;
+                for short in name.split(',').filter(|short| short != name) {
+                    rustix::fs::symlinkat(name, tmpfs, short)?;
+                }
+                Ok(())
+            };
+            fill().at(Step::Mount, || format!("{}/{name}", entry.target))?;
+        }
+        mount::set_attributes(tmpfs, attributes_of(entry.flags)).at(Step::Mount, || entry.target.clone())
+    }
+
+    fn devices(&self) -> Result<(), LaunchError> {
+        for device in &self.job.plan.devices {
+            self.device(device).at(Step::Device, || device.path.clone())?;
+        }
+        if !self.own_dev {
+            return Ok(());
+        }
+        for (target, name) in [
+            ("/proc/self/fd", "/dev/fd"),
+            ("/proc/self/fd/0", "/dev/stdin"),
+            ("/proc/self/fd/1", "/dev/stdout"),
+            ("/proc/self/fd/2", "/dev/stderr"),
+            ("/proc/kcore", "/dev/core"),
+            ("pts/ptmx", "/dev/ptmx"),
+        ] {
+            self.symlink(target, name).at(Step::Symlink, || name.to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
+        let (directory, name) = self.parent(path)?;
+        match rustix::fs::symlinkat(target, &directory, name) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p std::ffi::OsStr)> {
+        let path = Path::new(path);
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let directory = walk::make_dirs_in_root(self.root, path.parent().unwrap_or(Path::new("/")), DIRECTORY_MODE)?;
+        Ok((directory, name))
+    }
+
+    fn device(&self, device: &Device) -> io::Result<()> {
+        let (directory, name) = self.parent(&device.path)?;
+        let kind = match device.kind {
+            DeviceKind::Block => FileType::BlockDevice,
+            DeviceKind::Character => FileType::CharacterDevice,
+        };
+        let number = rustix::fs::makedev(device.major, device.minor);
+        match rustix::fs::mknodat(&directory, name, kind, Mode::from_raw_mode(device.mode), number) {
+            Ok(()) => {}
+            // A `/dev` that was brought along has it already.
+            Err(rustix::io::Errno::EXIST) => return Ok(()),
+            // User namespaces may not make devices; the host's own is shown instead.
+            Err(rustix::io::Errno::PERM) => return self.bind_device(device),
+            Err(error) => return Err(error.into()),
+        }
+        if device.uid != 0 || device.gid != 0 {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
+            rustix::fs::chownat(&directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    fn bind_device(&self, device: &Device) -> io::Result<()> {
+        let tree = mount::clone_tree(Path::new(&device.host), false)?;
+        let place = walk::make_file_in_root(self.root, Path::new(&device.path), FILE_MODE)?;
+        mount::attach(tree.as_fd(), place.as_fd())
+    }
+
+    fn terminal(&self) -> Result<Option<Pair>, LaunchError> {
+        let Stdio::Terminal { rows, columns } = self.job.stdio else { return Ok(None) };
+        let Some(devpts) = &self.devpts else {
+            return Err(LaunchError::in_words(Step::Terminal, "/dev/pts", "the container has no devpts of its own"));
+        };
+        let pair = pty::open_in(devpts.as_fd()).at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
+        pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
+        if self.own_dev {
+            self.console(pair.slave.as_fd()).at(Step::Console, || "/dev/console".to_owned())?;
+        }
+        Ok(Some(pair))
+    }
+
+    // The terminal itself, by its descriptor, onto a file that was made just now in a tmpfs that nobody else has seen
+    // (CVE-2025-52565 was a race on both paths).
+    fn console(&self, slave: BorrowedFd<'_>) -> io::Result<()> {
+        let (directory, name) = self.parent("/dev/console")?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o620))?;
+        let tree = mount::clone_tree_of(slave, false)?;
+        mount::attach(tree.as_fd(), place.as_fd())
+    }
+
+    fn sysctls(&self) -> Result<(), LaunchError> {
+        if self.job.plan.sysctls.is_empty() {
+            return Ok(());
+        }
+        // A procfs of one's own if the container has none: never one that somebody else may have covered.
+        let fresh;
+        let proc = match &self.proc {
+            Some(proc) => proc,
+            None => {
+                fresh = Filesystem::new("proc")
+                    .and_then(|proc| proc.mount(MountAttributes::KERNEL_DATA))
+                    .at(Step::Sysctl, || "/proc".to_owned())?;
+                &fresh
+            }
+        };
+        for (name, value) in &self.job.plan.sysctls {
+            let path = sysctl_path(name);
+            walk::open_plain(proc.as_fd(), &path, OFlags::WRONLY)
+                .and_then(|file| Ok(rustix::io::write(&file, value.as_bytes())?))
+                .at(Step::Sysctl, || name.clone())?;
+        }
+        Ok(())
+    }
+
+    fn read_only_paths(&self) -> Result<(), LaunchError> {
+        for path in &self.job.plan.readonly_paths {
+            let Some(place) = self.existing(path, Step::ReadOnlyPath)? else { continue };
+            let make = || -> io::Result<()> {
+                let tree = mount::clone_tree_of(place.as_fd(), true)?;
+                let read_only = MountAttributes { read_only: true, recursive: true, ..MountAttributes::default() };
+                mount::set_attributes(tree.as_fd(), read_only)?;
+                mount::attach(tree.as_fd(), place.as_fd())
+            };
+            make().at(Step::ReadOnlyPath, || path.clone())?;
+        }
+        Ok(())
+    }
+
+    fn masked_paths(&self, null: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        // One empty tmpfs serves all directories.
+        let mut empty: Option<OwnedFd> = None;
+        for path in &self.job.plan.masked_paths {
+            let Some(place) = self.existing(path, Step::MaskPath)? else { continue };
+            let mut mask = || -> io::Result<()> {
+                let cover = if is_directory(place.as_fd())? {
+                    empty_directory(&mut empty)?
+                } else {
+                    mount::clone_tree_of(null, false)?
+                };
+                mount::attach(cover.as_fd(), place.as_fd())
+            };
+            mask().at(Step::MaskPath, || path.clone())?;
+        }
+        Ok(())
+    }
+
+    // What is at a path of the container, if anything is.
+    fn existing(&self, path: &str, step: Step) -> Result<Option<OwnedFd>, LaunchError> {
+        match walk::open_in_root(self.root, Path::new(path), OFlags::PATH) {
+            Ok(place) => Ok(Some(place)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+            Err(error) => Err(LaunchError::new(step, path, &error)),
+        }
+    }
+}
+
+fn empty_directory(kept: &mut Option<OwnedFd>) -> io::Result<OwnedFd> {
+    let attributes = MountAttributes { read_only: true, ..MountAttributes::KERNEL_DATA };
+    if let Some(first) = kept {
+        return mount::clone_tree_of(first.as_fd(), false);
+    }
+    let first = mount::tmpfs(&[("mode", "755"), ("nr_inodes", "2"), ("nr_blocks", "1")], attributes)?;
+    *kept = Some(first.try_clone()?);
+    Ok(first)
+}
+
+fn attributes_of(flags: MountFlags) -> MountAttributes {
+    MountAttributes {
+        read_only: flags.read_only,
+        recursive: flags.recursive,
+        nosuid: flags.nosuid,
+        nodev: flags.nodev,
+        noexec: flags.noexec,
+        strict_atime: flags.strict_atime,
+        ..MountAttributes::default()
+    }
+}
+
+fn devpts(attributes: MountAttributes) -> io::Result<OwnedFd> {
+    let make = |gid: Option<&str>| -> io::Result<OwnedFd> {
+        let devpts = Filesystem::new("devpts")?;
+        devpts.option("newinstance", None)?.option("ptmxmode", Some("0666"))?.option("mode", Some("0620"))?;
+        if let Some(gid) = gid {
+            devpts.option("gid", Some(gid))?;
+        }
+        devpts.mount(attributes)
+    };
+    // Group 5 is `tty`; a user namespace need not map it.
+    make(Some("5")).or_else(|_| make(None))
+}
+
+fn is_directory(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(descriptor)?.st_mode) == FileType::Directory)
+}
+
+fn is_procfs(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(descriptor)?.f_type as u64 == PROC_MAGIC)
+}
+
+// `net.ipv4.conf.eth0/1.x`: dots separate, unless slashes came first, as in sysctl(8).
+fn sysctl_path(name: &str) -> PathBuf {
+    let first = name.find(['.', '/']).map(|index| name.as_bytes()[index]);
+    let path = match first {
+        Some(b'/') => name.to_owned(),
+        _ => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+    };
+    Path::new("sys").join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sysctl_is_a_path_below_proc_sys() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), Path::new("sys/net/ipv4/ip_forward"));
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/rp_filter"), Path::new("sys/net/ipv4/conf/eth0.1/rp_filter"));
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.rp_filter"), Path::new("sys/net/ipv4/conf/eth0.1/rp_filter"));
+    }
+}

@@ -1,0 +1,173 @@
+//! Which system calls a container may make: a profile becomes a program for the kernel's filter.
+//!
+//! Docker's default profile is data of ours (`default.rs`), others come as Docker's JSON (`profile.rs`); both are
+//! compiled for every ABI of the machine (`compile.rs`). Compiling takes a millisecond, so programs are kept; each
+//! has one sealed memfd that travels with every launch.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use hako_sys::seccomp::{FilterFlags, Instruction};
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use crate::capability::CapSet;
+
+mod compile; // rules to instructions
+mod default; // Docker's default profile
+#[cfg(test)]
+mod interpreter; // runs programs in tests
+mod profile; // rules and conditions, and Docker's JSON for them
+mod table; // numbers of system calls by ABI
+
+pub use profile::ProfileError;
+
+/// Instructions that the kernel takes in one program (`BPF_MAXINSNS`).
+const INSTRUCTIONS_MAX: usize = 4096;
+/// Programs that are kept. A host has a handful of profiles and a few sets of capabilities.
+const KEPT_MAX: usize = 64;
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Program {
+    instructions: Vec<Instruction>,
+    flags: u32,
+    memory: OnceLock<OwnedFd>,
+}
+
+impl Program {
+    /// The longest form of [`Program::to_bytes`].
+    pub const BYTES_MAX: usize = 8 + INSTRUCTIONS_MAX * 8;
+
+    fn new(instructions: Vec<Instruction>, flags: u32) -> Self {
+        Self { instructions, flags, memory: OnceLock::new() }
+    }
+
+    /// How many instructions it has.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Whether it has none; a compiled one never is.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// A sealed memfd with the program in it, to be sent beside a plan. Made once.
+    ///
+    /// # Errors
+    /// When there is no memory or descriptor left.
+    pub fn memfd(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(memory) = self.memory.get() {
+            return Ok(memory.as_fd());
+        }
+        let made = self.to_memfd()?;
+        Ok(self.memory.get_or_init(|| made).as_fd())
+    }
+
+    fn to_memfd(&self) -> io::Result<OwnedFd> {
+        let memory = rustix::fs::memfd_create("seccomp", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let bytes = self.to_bytes();
+        if rustix::io::write(&memory, &bytes)? != bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&memory, seals)?;
+        Ok(memory)
+    }
+
+    /// Flags and number of instructions, then the instructions, all in the machine's order.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 + self.instructions.len() * 8);
+        bytes.extend(self.flags.to_ne_bytes());
+        bytes.extend((self.instructions.len() as u32).to_ne_bytes());
+        for instruction in &self.instructions {
+            bytes.extend(instruction.code.to_ne_bytes());
+            bytes.extend([instruction.jump_true, instruction.jump_false]);
+            bytes.extend(instruction.operand.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The other way; `None` for what is no program.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let (flags, count) = (word(0)?, word(4)? as usize);
+        if count == 0 || count > INSTRUCTIONS_MAX || bytes.len() != 8 + count * 8 {
+            return None;
+        }
+        let instructions = bytes[8..].chunks_exact(8).map(|chunk| Instruction {
+            code: u16::from_ne_bytes([chunk[0], chunk[1]]),
+            jump_true: chunk[2],
+            jump_false: chunk[3],
+            operand: u32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
+        });
+        Some(Self::new(instructions.collect(), flags))
+    }
+
+    /// Reads what [`Program::memfd`] made. The position of the descriptor, which launches share, is not touched.
+    ///
+    /// # Errors
+    /// `InvalidData` for something else.
+    pub(crate) fn from_memfd(memory: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut bytes = vec![0; Self::BYTES_MAX];
+        let length = rustix::io::pread(memory, &mut bytes, 0)?;
+        Self::from_bytes(&bytes[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Puts the calling process under the filter.
+    pub(crate) fn load(&self) -> io::Result<()> {
+        let flags = FilterFlags::from_bits(self.flags).ok_or(io::ErrorKind::InvalidInput)?;
+        hako_sys::seccomp::load(&self.instructions, flags)
+    }
+}
+
+/// Docker's default profile for a container with these capabilities.
+///
+/// # Errors
+/// [`ProfileError`] only if our own data were wrong.
+pub fn default_profile(capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
+    kept(None, capabilities)
+}
+
+/// A profile in Docker's JSON (`--security-opt seccomp=…`), for a container with these capabilities.
+///
+/// # Errors
+/// [`ProfileError`] says where the text is not a profile.
+pub fn from_json(text: &str, capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
+    kept(Some(text), capabilities)
+}
+
+type Key = (Option<String>, CapSet);
+
+fn kept(text: Option<&str>, capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
+    static KEPT: OnceLock<Mutex<HashMap<Key, Arc<Program>>>> = OnceLock::new();
+    let programs = KEPT.get_or_init(Mutex::default);
+    let key = (text.map(str::to_owned), capabilities);
+    if let Some(program) = programs.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(Arc::clone(program));
+    }
+    let program = Arc::new(make(text, capabilities)?);
+    let mut programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
+    if programs.len() >= KEPT_MAX {
+        programs.clear();
+    }
+    programs.insert(key, Arc::clone(&program));
+    Ok(program)
+}
+
+fn make(text: Option<&str>, capabilities: CapSet) -> Result<Program, ProfileError> {
+    let machine = profile::Machine::of_host(capabilities);
+    match text {
+        None => compile::compile(&default::profile(), &machine),
+        Some(text) => {
+            profile::Document::parse(text)?.with_profile(&machine, |profile| compile::compile(profile, &machine))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! One handler for each built row of the route table, by family: parse, call the engine, render.
+
+mod container;
+mod exec;
+mod image;
+mod network;
+mod stream; // attach, logs, wait: answers that go on
+mod system;
+mod volume;
+
+use std::pin::Pin;
+
+use hako_api::Operation;
+
+use crate::{call::Call, error::Failure, reply::Reply};
+
+type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+/// Answers one row's requests.
+pub(crate) type Handler = fn(Call) -> Handling;
+
+macro_rules! handlers {
+    ($operation:expr, { $( $row:ident => $handler:path, )* }) => {
+        match $operation {
+            $( Operation::$row => {
+                let handler: Handler = |call| Box::pin($handler(call));
+                Some(handler)
+            } )*
+            _ => None,
+        }
+    };
+}
+
+/// The handler of a row that is built; a test holds this against the table.
+pub(crate) fn handler(operation: Operation) -> Option<Handler> {
+    handlers!(operation, {
+        ContainerList => container::list,
+        ContainerCreate => container::create,
+        ContainerInspect => container::inspect,
+        ContainerTop => container::top,
+        ContainerLogs => stream::logs,
+        ContainerChanges => container::changes,
+        ContainerExport => container::export,
+        ContainerResize => container::resize,
+        ContainerStart => container::start,
+        ContainerStop => container::stop,
+        ContainerRestart => container::restart,
+        ContainerKill => container::kill,
+        ContainerUpdate => container::update,
+        ContainerRename => container::rename,
+        ContainerPause => container::pause,
+        ContainerUnpause => container::unpause,
+        ContainerAttach => stream::attach,
+        ContainerWait => stream::wait,
+        ContainerRemove => container::remove,
+        ContainerPrune => container::prune,
+        ExecCreate => exec::create,
+        ExecStart => exec::start,
+        ExecResize => exec::resize,
+        ExecInspect => exec::inspect,
+        ImageList => image::list,
+        ImageCreate => image::create,
+        ImageInspect => image::inspect,
+        ImageHistory => image::history,
+        ImageTag => image::tag,
+        ImageRemove => image::remove,
+        ImagePrune => image::prune,
+        ImageCommit => image::commit,
+        ImageSave => image::save,
+        ImageSaveOne => image::save_one,
+        ImageLoad => image::load,
+        NetworkList => network::list,
+        NetworkInspect => network::inspect,
+        VolumeList => volume::list,
+        VolumeCreate => volume::create,
+        VolumeInspect => volume::inspect,
+        VolumeRemove => volume::remove,
+        VolumePrune => volume::prune,
+        SystemInfo => system::info,
+        SystemVersion => system::version,
+        SystemPing => system::ping,
+        SystemPingHead => system::ping_head,
+        SystemEvents => system::events,
+        SystemDf => system::df,
+        SystemOptions => system::options,
+    })
+}
+
+/// Seconds since 1970, perhaps with a fraction; nothing and `0` are no time.
+fn time(name: &str, text: &str) -> Result<Option<jiff::Timestamp>, Failure> {
+    if matches!(text, "" | "0") {
+        return Ok(None);
+    }
+    let parsed = hako_api::text::parse_unix_time(text);
+    parsed.map(Some).ok_or_else(|| Failure::invalid(format!("invalid value {text:?} for parameter {name}: not a time")))
+}

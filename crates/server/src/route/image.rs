@@ -1,0 +1,165 @@
+//! The rows of `/images` and `/commit`.
+
+use hako_api::{
+    container::ContainerConfig,
+    image::{IdResponse, ImageDeleteItem, ImageHistoryItem, ImagePruneResponse, ImageSummary},
+    progress::ProgressMessage,
+    query::{
+        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery,
+        ImageTagQuery, PruneQuery,
+    },
+};
+use hako_engine::view::{CommitOptions, ImportOptions, Progress};
+use hyper::StatusCode;
+use tokio::sync::mpsc;
+
+use crate::{
+    call::Call,
+    convert,
+    error::Failure,
+    limits,
+    reply::{self, Reply, ReplyBody},
+};
+
+pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
+    let query: ImageListQuery = call.query()?;
+    let mut filters = convert::filters(query.filters);
+    if let Some(pattern) = query.filter {
+        filters.add("reference", &pattern);
+    }
+    let images = call.engine().image_list(query.all, &filters)?;
+    let summaries: Vec<ImageSummary> =
+        images.iter().map(|view| convert::image::summary(view, false).for_version(call.version)).collect();
+    reply::json(&summaries)
+}
+
+/// `import` with `fromSrc`; `pull` with `fromImage`.
+pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
+    let query: ImageCreateQuery = call.query()?;
+    if !query.from_image.is_empty() {
+        return Err(Failure::not_built(format!(
+            "cannot pull {}: image_create with fromImage (registries) is not built yet",
+            query.from_image
+        )));
+    }
+    if query.from_src != "-" {
+        return Err(Failure::not_built(
+            "image_create from a URL is not built yet: send the tar as the body (fromSrc=-)",
+        ));
+    }
+    let options = ImportOptions {
+        repository: query.repo,
+        tag: query.tag,
+        message: query.message,
+        changes: query.changes,
+        platform: query.platform,
+    };
+    let engine = call.engine().clone();
+    let id = engine.image_import(call.into_reader(), options).await?;
+    let line = ProgressMessage { status: id.to_string(), ..ProgressMessage::default() };
+    Ok(reply::stream(reply::JSON, ReplyBody::Whole(line.encode().into())))
+}
+
+pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
+    let view = call.engine().image_inspect(call.name())?;
+    reply::json(&convert::image::inspect(&view).for_version(call.version))
+}
+
+pub(super) async fn history(call: Call) -> Result<Reply, Failure> {
+    let lines = call.engine().image_history(call.name())?;
+    let lines: Vec<ImageHistoryItem> = lines.iter().map(convert::image::history).collect();
+    reply::json(&lines)
+}
+
+pub(super) async fn tag(call: Call) -> Result<Reply, Failure> {
+    let query: ImageTagQuery = call.query()?;
+    call.engine().image_tag(call.name(), &query.repo, &query.tag).await?;
+    Ok(reply::empty(StatusCode::CREATED))
+}
+
+pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
+    let query: ImageRemoveQuery = call.query()?;
+    if !query.platforms.is_empty() {
+        return Err(Failure::not_built("image_remove of single platforms is not built yet"));
+    }
+    let removed = call.engine().image_remove(call.name(), query.force, query.no_prune).await?;
+    let lines: Vec<ImageDeleteItem> = removed.into_iter().map(convert::image::removed).collect();
+    reply::json(&lines)
+}
+
+pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
+    let query: PruneQuery = call.query()?;
+    let (removed, space_reclaimed) = call.engine().image_prune(&convert::filters(query.filters)).await?;
+    let lines: Vec<ImageDeleteItem> = removed.into_iter().map(convert::image::removed).collect();
+    let images_deleted = (!lines.is_empty()).then_some(lines);
+    reply::json(&ImagePruneResponse { images_deleted, space_reclaimed })
+}
+
+pub(super) async fn commit(mut call: Call) -> Result<Reply, Failure> {
+    let query: ImageCommitQuery = call.query()?;
+    let config: Option<ContainerConfig> = call.json().await?;
+    let options = CommitOptions {
+        repository: query.repo,
+        tag: query.tag,
+        comment: query.comment,
+        author: query.author,
+        pause: query.pause.unwrap_or(true),
+        changes: query.changes,
+        config: config.as_ref().map(convert::config::image_config).transpose()?,
+    };
+    let id = call.engine().image_commit(&query.container, options).await?;
+    reply::created(&IdResponse { id: id.to_string() })
+}
+
+pub(super) async fn save(call: Call) -> Result<Reply, Failure> {
+    let query: ImageSaveQuery = call.query()?;
+    whole_image(&query.platform)?;
+    archive(&call, query.names).await
+}
+
+pub(super) async fn save_one(call: Call) -> Result<Reply, Failure> {
+    let query: ImageSaveQuery = call.query()?;
+    whole_image(&query.platform)?;
+    archive(&call, vec![call.name().to_owned()]).await
+}
+
+fn whole_image(platforms: &[String]) -> Result<(), Failure> {
+    if platforms.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::not_built("saving and loading single platforms is not built yet"))
+}
+
+async fn archive(call: &Call, names: Vec<String>) -> Result<Reply, Failure> {
+    let tar = call.engine().image_save(names).await?;
+    Ok(reply::stream(reply::TAR, ReplyBody::channel(tar, |chunk| chunk)))
+}
+
+/// The head goes out with the first line; what goes wrong later is told in band, as Docker does.
+pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
+    let query: ImageLoadQuery = call.query()?;
+    whole_image(&query.platform)?;
+    let engine = call.engine().clone();
+    let (progress, mut steps) = mpsc::channel::<Progress>(limits::PROGRESS_QUEUED);
+    let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
+    let input = call.into_reader();
+    tokio::spawn(async move {
+        let loading = engine.image_load(input, progress);
+        let telling = async {
+            while let Some(step) = steps.recv().await {
+                // `--quiet` wants the names alone.
+                if (!query.quiet || !step.stream.is_empty())
+                    && lines.send(convert::system::progress(step)).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let (loaded, ()) = tokio::join!(loading, telling);
+        if let Err(error) = loaded {
+            // A client that has gone does not want to know.
+            let _ = lines.send(ProgressMessage::error(hako_base::error::chain(&error))).await;
+        }
+    });
+    Ok(reply::stream(reply::JSON, ReplyBody::channel(receiver, |line| Ok(line.encode().into()))))
+}

@@ -1,0 +1,76 @@
+//! The rows of `/containers` whose answer goes on: attach, logs, wait.
+//!
+//! Their heads go out at once: clients attach and begin to wait before they start a container.
+
+use hako_api::{
+    container::{ContainerWaitResponse, WaitExitError},
+    query::{ContainerAttachQuery, ContainerLogsQuery, ContainerWaitQuery},
+};
+use hako_engine::view::{AttachOptions, LogOptions, WaitCondition};
+
+use super::time;
+use crate::{
+    call::Call,
+    detach::DetachKeys,
+    error::Failure,
+    hijack::{self, Format, Session},
+    reply::{self, Reply, ReplyBody},
+};
+
+pub(super) async fn attach(call: Call) -> Result<Reply, Failure> {
+    let query: ContainerAttachQuery = call.query()?;
+    let keys = DetachKeys::parse(query.detach_keys.as_deref())?;
+    let options = AttachOptions {
+        stdin: query.stdin,
+        stdout: query.stdout,
+        stderr: query.stderr,
+        logs: query.logs,
+        stream: query.stream,
+    };
+    let attachment = call.engine().container_attach(call.name(), options).await?;
+    let session = Session::new(attachment, query.stdout || query.stderr, keys);
+    Ok(hijack::answer(call, session))
+}
+
+pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
+    let query: ContainerLogsQuery = call.query()?;
+    if !query.stdout && !query.stderr {
+        return Err(Failure::invalid("Bad parameters: you must choose at least one stream"));
+    }
+    let options = LogOptions {
+        follow: query.follow,
+        stdout: query.stdout,
+        stderr: query.stderr,
+        since: time("since", &query.since)?,
+        until: time("until", &query.until)?,
+        timestamps: query.timestamps,
+        // What is not a number means all, `all` itself included.
+        tail: query.tail.parse().ok(),
+        details: query.details,
+    };
+    let log = call.engine().container_logs(call.name(), options).await?;
+    let format = Format::new(log.tty);
+    Ok(reply::stream(format.content_type(call.version), format.body(log.output)))
+}
+
+pub(super) async fn wait(call: Call) -> Result<Reply, Failure> {
+    let query: ContainerWaitQuery = call.query()?;
+    let condition = match query.condition.as_deref().filter(|_| call.version.at_least(30)) {
+        None | Some("not-running") => WaitCondition::NotRunning,
+        Some("next-exit") => WaitCondition::NextExit,
+        Some("removed") => WaitCondition::Removed,
+        Some(other) => return Err(Failure::invalid(format!("invalid condition: {other:?}"))),
+    };
+    let waiting = call.engine().container_wait(call.name(), condition)?;
+    let body = async move {
+        let outcome = waiting.await;
+        let answer = ContainerWaitResponse {
+            status_code: i64::from(outcome.code),
+            error: outcome.error.map(|message| WaitExitError { message }),
+        };
+        let mut bytes = serde_json::to_vec(&answer).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes.into()
+    };
+    Ok(reply::stream(reply::JSON, ReplyBody::later(body)))
+}

@@ -1,0 +1,109 @@
+//! Connections: accepted, served, ended.
+//!
+//! ```text
+//! accept ──► one task per connection ──► dispatch, request after request
+//!                 │                          └── 101 UPGRADED ──► one task per hijacked connection
+//! shutdown ──► no more accepts ──► requests in flight end, or the deadline ends them
+//! ```
+
+use std::{convert::Infallible, pin::pin, sync::Arc};
+
+use hako_engine::Engine;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    dispatch, limits,
+    listen::{Listener, Socket},
+};
+
+/// What the server says about the daemon it speaks for.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `Version` of `GET /version` and of the `Server` header.
+    pub version: String,
+    pub git_commit: String,
+    /// RFC 3339.
+    pub build_time: String,
+}
+
+/// What every request shares.
+pub(crate) struct Daemon {
+    pub(crate) engine: Engine,
+    pub(crate) settings: Settings,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Daemon {
+    /// Completes when the daemon stops; whatever would go on for ever ends then.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopping = self.stopping.clone();
+        async move {
+            // An error means that `serve` itself is gone.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+}
+
+/// Serves the API on `listeners` until `shutdown` completes; then lets what is in flight end.
+pub async fn serve(engine: Engine, settings: Settings, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
+    let (stop, stopping) = watch::channel(false);
+    let daemon = Arc::new(Daemon { engine, settings, stopping });
+    let mut accepting: JoinSet<()> = listeners.into_iter().map(|listener| accept(listener, daemon.clone())).collect();
+    shutdown.await;
+    stop.send_replace(true);
+    let ended = async { while accepting.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits::SHUTDOWN_DEADLINE, ended).await.is_err() {
+        tracing::warn!("some requests did not end in time and are cut off");
+    }
+}
+
+/// Accepts until the daemon stops, then waits for the connections. Dropping it drops them.
+async fn accept(listener: Listener, daemon: Arc<Daemon>) {
+    let mut connections = JoinSet::new();
+    let mut stopped = pin!(daemon.stopped());
+    loop {
+        tokio::select! {
+            () = stopped.as_mut() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(socket) => drop(connections.spawn(connection(socket, daemon.clone()))),
+                Err(error) => {
+                    // Mostly no free descriptor: one comes free when a connection ends.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    let _ = tokio::time::timeout(limits::ACCEPT_PAUSE, connections.join_next()).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(socket: Socket, daemon: Arc<Daemon>) {
+    let stopped = daemon.stopped();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let daemon = daemon.clone();
+        async move { Ok::<_, Infallible>(dispatch::answer(daemon, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // People grep for `Api-Version`.
+        .title_case_headers(true)
+        .header_read_timeout(limits::HEAD_DEADLINE)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // Clients hang up whenever they like; that is not worth more.
+    if let Err(error) = served {
+        tracing::debug!(error = %hako_base::error::chain(&error), "a connection ended early");
+    }
+}

@@ -1,0 +1,33 @@
+//! What this kernel can do: asked of the kernel itself, once, never guessed from a version.
+
+use std::{os::fd::AsFd, path::Path, sync::OnceLock};
+
+use crate::mount::{Filesystem, open_directory};
+
+/// Whether overlayfs takes its layers as descriptors (Linux 6.13).
+pub fn overlay_layer_descriptors() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let probe = || {
+            let filesystem = Filesystem::new("overlay")?;
+            filesystem.option_descriptor("lowerdir+", open_directory(Path::new("/"))?.as_fd()).map(|_| ())
+        };
+        probe().is_ok()
+    })
+}
+
+/// Whether a pidfd tells the exit status of a process that was reaped by somebody else (Linux 6.15).
+pub fn exit_by_descriptor() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        crate::process::open_pidfd(std::process::id())
+            .and_then(|pidfd| crate::process::exit_by_descriptor(pidfd.as_fd()))
+            .is_ok()
+    })
+}
+
+/// Whether the kernel has namespaces of time (Linux 5.6, a build option).
+pub fn time_namespaces() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| Path::new("/proc/self/ns/time").exists())
+}

@@ -1,0 +1,117 @@
+//! The workshop: a thread with a mount namespace and a current directory of its own.
+//!
+//! Kernels such as 6.1 take overlay layers only as one option string of at most 255 bytes, and no layers that are
+//! detached mounts. Here the layers get names of one byte each in a tmpfs that is the thread's current directory,
+//! so that even the 127 layers of the largest image fit, and detached layers are attached where only this thread
+//! sees them. What leaves the workshop is a descriptor.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::{
+    mount::{self, Filesystem, MountAttributes, Spread},
+    process::{self, Namespaces},
+};
+
+/// Layers that have one-byte names. Docker's own limit for an image is 127.
+const LAYERS_MAX: usize = 127;
+
+/// Runs `work` on a thread that has a mount namespace of its own (nothing in it travels to the host's) and waits for it.
+///
+/// # Errors
+/// Those of `unshare(2)` and of `work`.
+pub fn run<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("workshop".to_owned()).spawn_scoped(scope, || {
+            // A new mount namespace implies that root and current directory are the thread's own too.
+            process::unshare(Namespaces::MOUNT)?;
+            mount::set_propagation_of_all(Spread::Slave)?;
+            work()
+        })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What `mount::overlay` does, for kernels that take layers as text.
+///
+/// # Errors
+/// Those of overlayfs; `InvalidInput` for more than 127 layers.
+pub fn overlay(lowers: &[PathBuf], upper_work: Option<(&Path, &Path)>, volatile: bool) -> io::Result<OwnedFd> {
+    if lowers.len() > LAYERS_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    run(|| overlay_by_names(lowers, upper_work, volatile))
+}
+
+fn overlay_by_names(lowers: &[PathBuf], upper_work: Option<(&Path, &Path)>, volatile: bool) -> io::Result<OwnedFd> {
+    let names = mount::tmpfs(&[("mode", "700")], MountAttributes::default())?;
+    for (lower, name) in lowers.iter().zip(layer_names()) {
+        rustix::fs::symlinkat(std::path::absolute(lower)?, &names, OsStr::from_bytes(&[name]))?;
+    }
+    overlay_of_names(&names, lowers.len(), upper_work, volatile)
+}
+
+// Every byte that is no separator of paths, lists or options, and no dot.
+fn layer_names() -> impl Iterator<Item = u8> {
+    (1..=u8::MAX).filter(|byte| !matches!(byte, b'/' | b':' | b',' | b'\\' | b'.' | b'=' | b' ' | b'\n' | b'\t'))
+}
+
+/// An overlay whose layers are detached mounts (id-mapped ones, for user namespaces), on kernels that cannot take them
+/// as descriptors: they are attached in the workshop first.
+///
+/// # Errors
+/// Those of overlayfs.
+pub fn overlay_of_mounts(
+    lowers: &[OwnedFd],
+    upper_work: Option<(&Path, &Path)>,
+    volatile: bool,
+) -> io::Result<OwnedFd> {
+    if lowers.len() > LAYERS_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    run(|| {
+        // Any directory does as a place: only this thread sees what is put there.
+        let place = mount::open_directory(Path::new("/"))?;
+        let stage = mount::tmpfs(&[("mode", "700")], MountAttributes::default())?;
+        mount::attach(stage.as_fd(), place.as_fd())?;
+        for (lower, name) in lowers.iter().zip(layer_names()) {
+            let name = [name];
+            let name = OsStr::from_bytes(&name);
+            rustix::fs::mkdirat(&stage, name, Mode::RWXU)?;
+            let target = rustix::fs::openat(&stage, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            mount::attach(lower.as_fd(), target.as_fd())?;
+        }
+        overlay_of_names(&stage, lowers.len(), upper_work, volatile)
+    })
+}
+
+// The first `count` names are in the directory `names`; so are, after this, `upper` and `work`.
+fn overlay_of_names(
+    names: &OwnedFd,
+    count: usize,
+    upper_work: Option<(&Path, &Path)>,
+    volatile: bool,
+) -> io::Result<OwnedFd> {
+    let list: Vec<[u8; 1]> = layer_names().take(count).map(|name| [name]).collect();
+    if let Some((upper, work)) = upper_work {
+        rustix::fs::symlinkat(std::path::absolute(upper)?, names, "upper")?;
+        rustix::fs::symlinkat(std::path::absolute(work)?, names, "work")?;
+    }
+    rustix::process::fchdir(names)?;
+    let filesystem = Filesystem::new("overlay")?;
+    filesystem.option_bytes("lowerdir", &list.join(&b':'))?;
+    if upper_work.is_some() {
+        filesystem.option("upperdir", Some("upper"))?.option("workdir", Some("work"))?;
+    }
+    mount::overlay_options(&filesystem, upper_work.is_some(), volatile)?;
+    filesystem.mount(MountAttributes::default())
+}

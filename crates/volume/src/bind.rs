@@ -1,0 +1,62 @@
+//! A host path as a detached mount, ready to be moved into a container.
+//!
+//! The clone gets its propagation before it leaves here: a detached clone keeps its peer group, and a mount
+//! made in the container would otherwise appear on the host.
+
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use hako_model::Propagation;
+use hako_sys::mount::{self, MountAttributes, Spread};
+
+/// How a path is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub read_only: bool,
+    /// With what is mounted below.
+    pub recursive: bool,
+    /// `read_only` also for what is mounted below.
+    pub read_only_recursive: bool,
+    pub propagation: Propagation,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { read_only: false, recursive: true, read_only_recursive: true, propagation: Propagation::RPrivate }
+    }
+}
+
+/// Opens a path of the host.
+///
+/// # Errors
+/// It does not exist, or the kernel cannot clone its mount.
+pub fn open(path: &Path, options: &Options) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    of(std::os::fd::AsFd::as_fd(&place), options)
+}
+
+/// The same for what is open already.
+///
+/// # Errors
+/// The kernel cannot clone its mount.
+pub fn of(place: BorrowedFd<'_>, options: &Options) -> io::Result<OwnedFd> {
+    let spread = match options.propagation {
+        Propagation::RPrivate | Propagation::Private => Spread::Private,
+        Propagation::RShared | Propagation::Shared => Spread::Shared,
+        Propagation::RSlave | Propagation::Slave => Spread::Slave,
+    };
+    let clone = mount::clone_tree_with(place, options.recursive, spread)?;
+    if options.read_only {
+        let attributes = MountAttributes {
+            read_only: true,
+            recursive: options.recursive && options.read_only_recursive,
+            ..MountAttributes::default()
+        };
+        mount::set_attributes(std::os::fd::AsFd::as_fd(&clone), attributes)?;
+    }
+    Ok(clone)
+}

@@ -1,0 +1,49 @@
+//! Clients that nobody here wrote, against a hako of one's own: they know what Docker's answers look like.
+//!
+//! A client comes from its registry into a folder of its own below target/; where that cannot be reached its test is
+//! skipped with the reason.
+
+use std::path::{Path, PathBuf};
+
+use hako_testkit::{Host, needs, program, require};
+
+/// docker-py, the SDK for Python: a script that uses what its users use, and asserts what they rely on.
+#[test]
+fn the_sdk_for_python_finds_what_it_expects() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    let python = environment("docker-py", &["docker"]);
+    needs!(python);
+    let python = python.unwrap_or_default();
+    let host = Host::start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/docker_sdk.py");
+    let shown = host.run(&format!("{} {}", python.display(), script.display()));
+    shown.success().says("all is well");
+}
+
+/// A Python with these packages, made once.
+fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    require::program("python3")?;
+    let folder = target_folder().join("clients").join(name);
+    let python = folder.join("bin/python");
+    if folder.join("ready").exists() {
+        return Ok(python);
+    }
+    let run = |mut command: std::process::Command, what: &str| {
+        let output = command.output().map_err(|error| format!("needs {what}: {error}"))?;
+        if output.status.success() { Ok(()) } else { Err(format!("needs {what}")) }
+    };
+    let mut venv = program("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&folder);
+    run(venv, "Python's venv (python3-venv)")?;
+    let mut pip = program(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+    run(pip, &format!("the Python packages {}", packages.join(", ")))?;
+    std::fs::write(folder.join("ready"), "").map_err(|error| format!("needs a folder: {error}"))?;
+    Ok(python)
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("HAKO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+}

@@ -1,0 +1,139 @@
+//! What a container cannot do: capabilities, seccomp, masked and read-only paths, devices, namespaces.
+
+use expect_test::expect;
+
+#[test]
+fn the_capabilities_are_dockers() {
+    let host = host!("probe");
+    host.run("docker run --rm probe report").shows(expect![[r#"
+        Uid: 0 0 0 0
+        Gid: 0 0 0 0
+        Groups: 0
+        CapInh: 0000000000000000
+        CapPrm: 00000000a80425fb
+        CapEff: 00000000a80425fb
+        CapBnd: 00000000a80425fb
+        NoNewPrivs: 0
+        Seccomp: 2
+    "#]]);
+    host.run("docker run --rm -u 1000 probe report").shows(expect![[r#"
+        Uid: 1000 1000 1000 1000
+        Gid: 0 0 0 0
+        Groups: 0
+        CapInh: 0000000000000000
+        CapPrm: 0000000000000000
+        CapEff: 0000000000000000
+        CapBnd: 00000000a80425fb
+        NoNewPrivs: 0
+        Seccomp: 2
+    "#]]);
+    host.run("docker run --rm --cap-drop ALL --cap-add NET_BIND_SERVICE --cap-add cap_chown probe report").shows(
+        expect![[r#"
+            Uid: 0 0 0 0
+            Gid: 0 0 0 0
+            Groups: 0
+            CapInh: 0000000000000000
+            CapPrm: 0000000000000401
+            CapEff: 0000000000000401
+            CapBnd: 0000000000000401
+            NoNewPrivs: 0
+            Seccomp: 2
+        "#]],
+    );
+    host.run(
+        "docker run --rm --security-opt no-new-privileges --security-opt seccomp=unconfined probe report | tail -2",
+    )
+    .shows(expect![[r#"
+        NoNewPrivs: 1
+        Seccomp: 0
+    "#]]);
+    host.run("docker run --rm --cap-add NOSUCH probe report").code(125).says("CAP_NOSUCH");
+}
+
+#[test]
+fn privileged_has_everything() {
+    let host = host!("busybox", "probe");
+    host.run("docker run --rm --privileged probe report | grep Seccomp").shows(expect![[r#"
+        Seccomp: 0
+    "#]]);
+    host.run("docker run --rm --privileged busybox sh -c 'test $(ls /dev | wc -l) -gt 15 && mount -t tmpfs tmpfs /tmp && echo mounted'").shows(expect![[r#"
+        mounted
+    "#]]);
+}
+
+#[test]
+fn mounting_and_setting_the_clock_are_refused() {
+    let host = host!();
+    host.run("docker run --rm busybox mount -t tmpfs tmpfs /mnt").says("permission denied");
+    host.run("docker run --rm busybox date -s 2001-01-01").says("Operation not permitted");
+    host.run("docker run --rm busybox unshare -r true").says("Operation not permitted");
+    host.run("docker run --rm busybox hostname changed").says("Operation not permitted");
+    host.run("docker run --rm busybox mknod /disk b 8 0").success();
+    host.run("docker run --rm busybox sh -c 'mknod /disk b 8 0; head -c 1 /disk'")
+        .code(1)
+        .says("Operation not permitted");
+}
+
+#[test]
+fn kernel_files_are_masked_or_read_only() {
+    let host = host!();
+    host.run("docker run --rm busybox sh -c 'test ! -e /proc/kcore || wc -c < /proc/kcore; ls /proc/acpi /sys/firmware | wc -l; cat /proc/keys /proc/timer_list 2>/dev/null | wc -c'")
+        .shows(expect![[r#"
+            3
+            0
+        "#]]);
+    host.run("docker run --rm busybox sh -c 'echo 1 > /proc/sys/kernel/pid_max'").code(1).says("Read-only file system");
+    host.run("docker run --rm busybox touch /sys/x").code(1);
+}
+
+#[test]
+fn the_devices_are_dockers() {
+    let host = host!();
+    host.run("docker run --rm busybox sh -c 'ls /dev | xargs; ls -l /dev/null /dev/fd /dev/stdin | awk \"{print \\$1, \\$NF}\"'").shows(expect![[r#"
+        fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero
+        lrwxrwxrwx /proc/self/fd
+        crw-rw-rw- /dev/null
+        lrwxrwxrwx /proc/self/fd/0
+    "#]]);
+    host.run("docker run --rm --device /dev/loop-control:/dev/x:r busybox ls -l /dev/x | cut -c1").success();
+}
+
+#[test]
+fn namespaces_are_the_containers_own() {
+    let host = host!();
+    host.run("docker run --rm busybox sh -c 'ps | awk \"NR>1{print \\$1}\" | head -1; ls /proc/self/ns | xargs'")
+        .shows(expect![[r#"
+            1
+            cgroup ipc mnt net pid pid_for_children time time_for_children user uts
+        "#]]);
+    host.run("docker run -d --name web busybox sleep 100").success();
+    host.run("docker run --rm --pid container:web busybox sh -c 'cat /proc/1/comm'").shows(expect![[r#"
+        sleep
+    "#]]);
+    host.run("docker run --rm --pid host busybox sh -c 'test $$ != 1 && echo shared'").shows(expect![[r#"
+        shared
+    "#]]);
+    host.run("docker run --rm --uts host busybox hostname > there; hostname > here; cmp here there || true").success();
+}
+
+#[test]
+fn sysctls_are_set_inside_only() {
+    let host = host!();
+    host.run("docker run --rm --sysctl net.ipv4.ip_unprivileged_port_start=7 busybox cat /proc/sys/net/ipv4/ip_unprivileged_port_start").shows(expect![[r#"
+        7
+    "#]]);
+    host.run("docker run --rm --sysctl kernel.nosuch=1 busybox true").code(125);
+}
+
+#[test]
+fn a_seccomp_profile_of_ones_own_is_obeyed() {
+    let host = host!();
+    host.write(
+        "profile.json",
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}"#,
+    );
+    host.run("docker run --rm --security-opt seccomp=profile.json busybox mkdir /x")
+        .code(1)
+        .says("No space left on device");
+    host.run("docker run --rm --security-opt seccomp=nosuch.json busybox true").code(125).says("nosuch.json");
+}

@@ -1,0 +1,211 @@
+//! import, commit, save, load, tag, rmi, history, images.
+
+use expect_test::expect;
+
+#[test]
+fn images_are_listed_as_docker_lists_them() {
+    let host = host!("busybox", "hello-world");
+    host.run("docker images --format '{{.Repository}} {{.Tag}}' | grep -E '^(busybox|hello-world) ' | sort").shows(
+        expect![[r#"
+            busybox latest
+            hello-world latest
+        "#]],
+    );
+    host.run("docker images busybox | head -1").shows(expect![[r#"
+        REPOSITORY   TAG   IMAGE ID   CREATED   SIZE
+    "#]]);
+    host.run("docker images -q busybox | wc -c; docker images -q --no-trunc busybox | wc -c").shows(expect![[r#"
+        13
+        72
+    "#]]);
+    host.run("docker image ls nosuch -q").shows(expect![[""]]);
+    host.run("docker images --filter reference='hello*' --format '{{.Repository}}'").shows(expect![[r#"
+        hello-world
+    "#]]);
+}
+
+#[test]
+fn an_import_takes_a_tar_and_changes() {
+    let host = host!();
+    host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && gzip -k tree.tar").success();
+    host.run("docker import --change 'CMD [\"a\", \"b\"]' --change 'ENV X=1' --change 'WORKDIR /w' --change 'USER 5' --change 'LABEL k=v' --change 'EXPOSE 80/tcp' --change 'VOLUME /data' --change 'ENTRYPOINT [\"/e\"]' --change 'STOPSIGNAL USR1' -m words tree.tar made:1")
+        .shows(expect![[r#"
+            sha256:<id1>
+        "#]]);
+    host.run("docker image inspect --format '{{json .Config.Cmd}} {{json .Config.Env}} {{.Config.WorkingDir}} {{.Config.User}} {{json .Config.Labels}} {{json .Config.ExposedPorts}} {{json .Config.Volumes}} {{json .Config.Entrypoint}} {{.Config.StopSignal}} {{.Comment}}' made:1")
+        .shows(expect![[r#"
+            ["a","b"] ["X=1"] /w 5 {"k":"v"} {"80/tcp":{}} {"/data":{}} ["/e"] USR1 words
+        "#]]);
+    let (plain, zipped) = (host.run("docker import tree.tar plain"), host.run("docker import - zipped < tree.tar.gz"));
+    plain.success();
+    zipped.success();
+    host.run(
+        "for i in plain zipped; do docker image inspect --format '{{index .RootFS.Layers 0}}' $i; done | uniq | wc -l",
+    )
+    .shows(expect![[r#"
+        1
+    "#]]);
+}
+
+#[test]
+fn a_commit_is_a_layer_more() {
+    let host = host!();
+    host.run("docker run --name web -e A=1 busybox sh -c 'echo mine > /file; rm /bin/wget'").success();
+    host.run("docker commit -a me -m words --change 'CMD [\"cat\", \"/file\"]' web me/made:1").shows(expect![[r#"
+        sha256:<id1>
+    "#]]);
+    host.run("docker run --rm me/made:1; docker run --rm me/made:1 ls /bin/wget").shows(expect![[r#"
+        mine
+        ! ls: /bin/wget: No such file or directory
+        exit 1
+    "#]]);
+    host.run("docker image inspect --format '{{len .RootFS.Layers}} {{.Author}} {{.Comment}} {{json .Config.Cmd}} {{json .Config.Env}}' me/made:1")
+        .shows(expect![[r#"
+            2 me words ["cat","/file"] ["A=1","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+        "#]]);
+    host.run("docker history --format '{{.CreatedBy}} {{.Comment}}' me/made:1").shows(expect![[r#"
+        sh -c echo mine > /file; rm /bin/wget words
+         Imported from -
+    "#]]);
+    host.run("docker history -q me/made:1 | wc -l").shows(expect![[r#"
+        2
+    "#]]);
+}
+
+#[test]
+fn what_is_saved_can_be_loaded() {
+    let host = host!();
+    host.run("docker run --name web busybox sh -c 'echo mine > /file; ln -s file /link; mkfifo /pipe; chown 5:6 /file; chmod 4751 /file'").success();
+    host.run("docker commit web made:1 && docker tag made:1 made:2").success();
+    let id = host.run("docker image inspect --format '{{.Id}}' made:1").text().to_owned();
+    host.run("docker save -o all.tar made:1 made:2 && tar -tf all.tar | grep -cx manifest.json").shows(expect![[r#"
+        1
+    "#]]);
+    host.run("docker rm web && docker rmi made:1 made:2 && docker image inspect made:1").code(1);
+    host.run("docker load -i all.tar").shows(expect![[r#"
+        Loaded image: made:1
+        Loaded image: made:2
+    "#]]);
+    assert_eq!(host.run("docker image inspect --format '{{.Id}}' made:2").text(), id);
+    host.run("docker run --rm made:1 ls -ln /file /link /pipe | awk '{print $1, $3, $4}'").shows(expect![[r#"
+        -rwsr-x--x 5 6
+        lrwxrwxrwx 0 0
+        prw-r--r-- 0 0
+    "#]]);
+    host.run("docker save made:1 | gzip | docker load").shows(expect![[r#"
+        Loaded image: made:1
+    "#]]);
+}
+
+#[test]
+fn rmi_untags_and_then_deletes() {
+    let host = host!();
+    host.run(
+        "docker run --name web busybox touch /file && docker commit web made && docker rm web && docker tag made other",
+    )
+    .success();
+    host.run("docker rmi made").shows(expect![[r#"
+        Untagged: made:latest
+    "#]]);
+    host.run("docker rmi other | sed 's/sha256:.*/sha256:…/'").shows(expect![[r#"
+        Untagged: other:latest
+        Deleted: sha256:…
+        Deleted: sha256:…
+    "#]]);
+    host.run("docker rmi nosuch").shows(expect![[r#"
+        ! Error response from daemon: No such image: nosuch:latest
+        exit 1
+    "#]]);
+}
+
+#[test]
+fn an_image_in_use_stays() {
+    let host = host!();
+    host.run("docker run --name web busybox touch /file && docker commit web made && docker rm web && docker create --name user made true").success();
+    host.run("docker rmi made").code(1).says("unable to remove repository reference \"made\" (must force) - container");
+    host.run("docker rmi -f made").success().says("Untagged: made:latest");
+    host.run("docker rm user").success();
+}
+
+#[test]
+fn tags_are_names_and_ids_are_prefixes() {
+    let host = host!();
+    let id = host.run("docker image inspect --format '{{.Id}}' busybox").text().to_owned();
+    host.run("docker tag busybox registry.example:5000/a/b:c && docker images --format '{{.Repository}}:{{.Tag}}' registry.example:5000/a/b").shows(expect![[r#"
+        registry.example:5000/a/b:c
+    "#]]);
+    host.run(&format!("docker tag {} by-id && docker image inspect --format '{{{{.Id}}}}' by-id", &id[7..19]))
+        .says(&id);
+    host.run("docker tag busybox UPPER").code(1).says("repository name (library/UPPER) must be lowercase");
+    host.run("docker tag nosuch other").shows(expect![[r#"
+        ! Error response from daemon: No such image: nosuch:latest
+        exit 1
+    "#]]);
+    host.run("docker rmi registry.example:5000/a/b:c by-id").success();
+}
+
+#[test]
+fn the_id_is_the_digest_of_the_configuration() {
+    let host = host!();
+    let id = host.run("docker image inspect --format '{{.Id}}' busybox").text().to_owned();
+    host.run(
+        "docker save busybox | tar -xf - && sed 's/.*\"Config\":\"\\([^\"]*\\)\".*/\\1/' manifest.json > config-path",
+    )
+    .success();
+    let digest = host.run("sha256sum < $(cat config-path) | cut -d' ' -f1").text().to_owned();
+    assert_eq!(id, format!("sha256:{digest}"));
+}
+
+#[test]
+fn a_container_without_changes_commits_to_the_same_files() {
+    let host = host!();
+    host.run("docker create --name web busybox true && docker commit web same && docker run --rm same ls /bin/busybox")
+        .says("/bin/busybox");
+    host.run("docker rm web && docker rmi same").success();
+}
+
+#[test]
+fn diff_and_export_tell_what_a_container_changed() {
+    let host = host!();
+    host.run("docker run --name web busybox sh -c 'echo x > /tmp/new; echo y >> /etc/passwd; rm /bin/wget'").success();
+    host.run("docker diff web | sort").shows(expect![[r#"
+        A /tmp/new
+        C /bin
+        C /etc
+        C /etc/passwd
+        C /tmp
+        D /bin/wget
+    "#]]);
+    host.run("docker export web | tar -tf - | grep -E '^(tmp/new|bin/wget|bin/busybox)$'").shows(expect![[r#"
+        bin/busybox
+        tmp/new
+    "#]]);
+    host.run("docker export nosuch").code(1).says("No such container: nosuch");
+}
+
+#[test]
+fn prune_takes_what_nobody_uses() {
+    let host = host!();
+    host.run("docker run --name web busybox touch /file && docker commit web made && docker tag busybox made")
+        .success();
+    host.run("docker images -f dangling=true -q | wc -l").shows(expect![[r#"
+        1
+    "#]]);
+    host.run("docker rm web && docker image prune -f | head -1").success().says("Deleted Images:");
+    host.run("docker images -f dangling=true -q | wc -l; docker rmi made").shows(expect![[r#"
+        0
+        Untagged: made:latest
+    "#]]);
+}
+
+#[test]
+fn disk_usage_is_told() {
+    let host = host!();
+    host.run("docker run --name web busybox sh -c 'head -c 100000 /dev/zero > /file'").success();
+    host.run("docker system df --format '{{.Type}} {{.TotalCount}}' | grep Containers").shows(expect![[r#"
+        Containers 1
+    "#]]);
+    host.run("docker system df -v | grep -c '^CONTAINER ID'").shows(expect![[r#"
+        1
+    "#]]);
+}

@@ -1,0 +1,91 @@
+//! inspect: what a container and an image say about themselves.
+
+use expect_test::expect;
+
+#[test]
+fn a_container_tells_how_it_was_made() {
+    let host = host!();
+    host.run("docker run -d --name web -e A=1 -l x=y -m 64m --cpus 0.5 --restart on-failure:3 --hostname box -w /tmp -u bin busybox sleep 100").success();
+    host.run(
+        "docker inspect --format '{{.Name}} {{.Path}} {{json .Args}} {{.RestartCount}} {{.Driver}} {{.Platform}}' web",
+    )
+    .shows(expect![[r#"
+        /web sleep ["100"] 0 overlay2 linux
+    "#]]);
+    host.run("docker inspect --format '{{.Config.Hostname}} {{.Config.User}} {{.Config.WorkingDir}} {{json .Config.Cmd}} {{json .Config.Labels}} {{.Config.Image}}' web")
+        .shows(expect![[r#"
+            box bin /tmp ["sleep","100"] {"x":"y"} busybox
+        "#]]);
+    host.run("docker inspect --format '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}} {{.HostConfig.NetworkMode}}' web")
+        .shows(expect![[r#"
+            67108864 500000000 on-failure 3 bridge
+        "#]]);
+    host.run(
+        "docker inspect --format '{{.State.Running}} {{.State.Paused}} {{.State.Restarting}} {{.State.Dead}}' web",
+    )
+    .shows(expect![[r#"
+        true false false false
+    "#]]);
+}
+
+#[test]
+fn all_of_dockers_keys_are_there() {
+    let host = host!();
+    host.run("docker run -d --name web busybox sleep 100").success();
+    let json = &host.run("docker inspect web").json()[0];
+    let missing = |part: &str, keys: &str| {
+        let value = json.pointer(part).unwrap_or(&serde_json::Value::Null);
+        keys.split(' ').filter(|key| value.get(key).is_none()).map(|key| format!("{part}/{key}")).collect::<Vec<_>>()
+    };
+    let all = [
+        missing("", CONTAINER_KEYS),
+        missing("/State", "Dead Error ExitCode FinishedAt OOMKilled Paused Pid Restarting Running StartedAt Status"),
+        missing("/Config", CONFIG_KEYS),
+        missing("/NetworkSettings/Networks/bridge", ENDPOINT_KEYS),
+    ];
+    assert_eq!(all.concat(), [""; 0]);
+}
+
+const CONTAINER_KEYS: &str = "AppArmorProfile Args Config Created Driver ExecIDs GraphDriver HostConfig HostnamePath \
+    HostsPath Id Image LogPath MountLabel Mounts Name NetworkSettings Path Platform ProcessLabel ResolvConfPath RestartCount State";
+const CONFIG_KEYS: &str = "AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env Hostname Image Labels \
+    OnBuild OpenStdin StdinOnce Tty User Volumes WorkingDir";
+const ENDPOINT_KEYS: &str = "Aliases DNSNames DriverOpts EndpointID Gateway GlobalIPv6Address GlobalIPv6PrefixLen \
+    IPAMConfig IPAddress IPPrefixLen IPv6Gateway Links MacAddress NetworkID";
+
+#[test]
+fn names_ids_and_types_are_looked_up() {
+    let host = host!();
+    host.run("docker create --name web busybox true").success();
+    host.run("docker inspect --type container --format '{{.Name}}' web").shows(expect![[r#"
+        /web
+    "#]]);
+    host.run("docker inspect --type image --format '{{json .RepoTags}}' busybox").shows(expect![[r#"
+        ["busybox:latest"]
+    "#]]);
+    host.run("docker inspect --type image web").shows(expect![[r#"
+        []
+        ! Error response from daemon: No such image: web:latest
+        exit 1
+    "#]]);
+    host.run("docker inspect nosuch").shows(expect![[r#"
+        []
+        ! Error: No such object: nosuch
+        exit 1
+    "#]]);
+    host.run("docker container inspect nosuch web --format '{{.Name}}'").shows(expect![[r#"
+        /web
+        ! Error response from daemon: No such container: nosuch
+        exit 1
+    "#]]);
+}
+
+#[test]
+fn sizes_are_there_when_asked_for() {
+    let host = host!();
+    host.run("docker run --name web busybox sh -c 'head -c 5000 /dev/zero > /file'").success();
+    host.run("docker inspect -s --format '{{.SizeRw}}' web").shows(expect![[r#"
+        5000
+    "#]]);
+    host.run("docker inspect --format '{{json .SizeRw}}' web").success();
+}

@@ -1,0 +1,50 @@
+//! The black box: what a person sees who types commands. Each file is one subject; each test is a transcript.
+//!
+//! The same tests judge the docker CLI against hako (`HAKO_TEST_CLI=docker`) and a Docker daemon (`HAKO_TEST_DAEMON`,
+//! with `--test-threads=1`): a transcript that does not hold for Docker is wrong.
+
+/// A machine with a running daemon and these images (busybox if none is named); the test is skipped where that
+/// cannot be.
+macro_rules! host {
+    () => {
+        host!("busybox")
+    };
+    ($($image:literal),+) => {{
+        hako_testkit::needs!(hako_testkit::require::root());
+        $(hako_testkit::needs!(hako_testkit::require::image($image));)+
+        hako_testkit::Host::with_images(&[$($image),+])
+    }};
+}
+
+/// The same, with a daemon that the test may kill and configure and look into.
+macro_rules! own_host {
+    () => {{
+        hako_testkit::needs!(hako_testkit::require::own_daemon());
+        host!()
+    }};
+    ($($image:literal),+) => {{
+        hako_testkit::needs!(hako_testkit::require::own_daemon());
+        host!($($image),+)
+    }};
+}
+
+mod bad; // bad input: what it says, and that it leaves nothing
+mod confinement; // capabilities, seccomp, masked paths, devices
+mod daemon; // several side by side, Docker's socket, its own command line
+mod event; // events
+mod exec; // exec: a second process in a container
+mod image; // import, commit, save, load, tag, rmi, history
+mod inspect; // inspect: what a container and an image say about themselves
+mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm
+mod limit; // memory, processes, ulimits
+mod logs; // logs: follow, tail, since, until, timestamps
+mod mount; // binds, volumes, tmpfs, read-only
+mod network; // bridge, host and none; names and addresses
+mod port; // published ports, from everywhere
+mod ps; // ps: filters, formats, columns
+mod run; // run: output, exit status, names, environment, users, working directory
+mod stdin; // what goes in: pipes, half-close, attach
+mod story;
+mod survival; // the daemon dies and nothing is lost
+mod terminal; // -t and -i on a real terminal: size, keys, detaching
+mod wire; // the API as bytes // the main job, from an empty machine to a committed image

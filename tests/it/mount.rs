@@ -1,0 +1,161 @@
+//! Binds, volumes, tmpfs, read-only roots, and what the host's mount table shows of them: nothing.
+
+use expect_test::expect;
+
+#[test]
+fn a_bind_is_the_same_file() {
+    let host = own_host!("busybox");
+    host.write("shared/file", "ours\n");
+    host.run("docker run --rm -v $PWD/shared:/data busybox sh -c 'cat /data/file; echo theirs > /data/new'").shows(
+        expect![[r#"
+        ours
+    "#]],
+    );
+    host.run("cat shared/new").shows(expect![[r#"
+        theirs
+    "#]]);
+    host.run("docker run --rm -v $PWD/shared:/data:ro busybox touch /data/file").shows(expect![[r#"
+        ! touch: /data/file: Read-only file system
+        exit 1
+    "#]]);
+    host.run("docker run --rm -v $PWD/shared/file:/etc/motd busybox cat /etc/motd").shows(expect![[r#"
+        ours
+    "#]]);
+    host.run("docker run --rm -v $PWD/missing:/data busybox ls -d /data; ls -d missing").shows(expect![[r#"
+        /data
+        missing
+    "#]]);
+    host.run("docker run --rm --mount type=bind,source=$PWD/nosuch,target=/data busybox true")
+        .code(125)
+        .says("bind source path does not exist");
+}
+
+#[test]
+fn a_read_only_bind_is_so_to_its_depths() {
+    let host = own_host!("busybox");
+    host.run("mkdir -p tree/inner && mount -t tmpfs tmpfs tree/inner && touch tree/inner/file").success();
+    host.run("docker run --rm -v $PWD/tree:/data:ro busybox sh -c 'touch /data/inner/file'")
+        .code(1)
+        .says("Read-only file system");
+}
+
+#[test]
+fn a_volume_keeps_what_is_written() {
+    let host = host!();
+    host.run("docker run --rm -v store:/data busybox sh -c 'echo kept > /data/file'").success();
+    host.run("docker run --rm -v store:/elsewhere busybox cat /elsewhere/file").shows(expect![[r#"
+        kept
+    "#]]);
+    host.run("docker run --rm --mount type=volume,source=store,target=/data,readonly busybox touch /data/file").code(1);
+    host.run("docker create --name user -v store:/data busybox true && docker inspect --format '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}' user")
+        .shows(expect![[r#"
+            <id1>
+            volume store /data true
+        "#]]);
+    host.run("docker rm user && docker run --rm -v store:/data busybox rm /data/file").success();
+}
+
+#[test]
+fn a_new_volume_takes_what_the_image_has_there() {
+    let host = host!();
+    host.run("docker run --rm -v fresh:/etc busybox sh -c 'ls /etc/passwd; touch /etc/mine'").shows(expect![[r#"
+        /etc/passwd
+    "#]]);
+    host.run("docker run --rm -v fresh:/x busybox ls /x/mine /x/passwd").shows(expect![[r#"
+        /x/mine
+        /x/passwd
+    "#]]);
+    host.run("docker run --rm -v bare:/etc:nocopy busybox sh -c 'ls /etc/passwd'").code(1);
+}
+
+#[test]
+fn an_anonymous_volume_goes_with_its_container() {
+    let host = host!();
+    host.run("docker run --rm -v /data busybox sh -c 'touch /data/x; grep -c \" /data \" /proc/self/mountinfo'").shows(
+        expect![[r#"
+            1
+        "#]],
+    );
+    host.run("docker run --name web -v /data busybox touch /data/x").success();
+    let folder = host.run("docker inspect --format '{{(index .Mounts 0).Name}}' web").text().to_owned();
+    assert_eq!(folder.len(), 64);
+    host.run("docker rm -v web").success();
+}
+
+#[test]
+fn tmpfs_has_a_size_and_vanishes() {
+    let host = host!();
+    host.run("docker run --rm --tmpfs /scratch:size=1m busybox sh -c 'df -k /scratch | tail -1 | cut -d\" \" -f1; dd if=/dev/zero of=/scratch/file bs=1k count=3000'")
+        .code(1)
+        .says("No space left on device");
+    host.run("docker run --rm --mount type=tmpfs,target=/scratch,tmpfs-size=65536,tmpfs-mode=700 busybox stat -c %a /scratch").shows(expect![[r#"
+        700
+    "#]]);
+}
+
+#[test]
+fn a_read_only_root_still_has_its_devices() {
+    let host = host!();
+    host.run("docker run --rm --read-only busybox touch /file").code(1).says("Read-only file system");
+    host.run("docker run --rm --read-only --tmpfs /tmp busybox sh -c 'touch /tmp/file; echo x > /dev/null; test -s /etc/hosts && echo fine'").shows(expect![[r#"
+        fine
+    "#]]);
+}
+
+#[test]
+fn the_hosts_mount_table_shows_no_container() {
+    let host = own_host!("busybox");
+    let before = host.run("cat /proc/self/mountinfo").text().lines().count();
+    host.run("docker run -d --name web -v store:/data --tmpfs /x busybox sleep 100").success();
+    assert_eq!(host.run("cat /proc/self/mountinfo").text().lines().count(), before);
+}
+
+#[test]
+fn shared_memory_has_a_size() {
+    let host = host!();
+    host.run("docker run --rm busybox sh -c 'df -k /dev/shm | tail -1 | awk \"{print \\$2}\"'").shows(expect![[r#"
+        65536
+    "#]]);
+    host.run("docker run --rm --shm-size 8m busybox sh -c 'df -k /dev/shm | tail -1 | awk \"{print \\$2}\"'").shows(
+        expect![[r#"
+            8192
+        "#]],
+    );
+}
+
+#[test]
+fn volumes_of_another_container_are_taken() {
+    let host = host!();
+    host.run("docker run --name first -v /data busybox sh -c 'echo x > /data/file'").success();
+    host.run("docker run --rm --volumes-from first busybox cat /data/file").shows(expect![[r#"
+        x
+    "#]]);
+    host.run("docker run --rm --volumes-from first:ro busybox touch /data/file").code(1).says("Read-only file system");
+}
+
+#[test]
+fn volumes_are_listed_inspected_and_pruned() {
+    let host = host!();
+    host.run("docker volume create --label k=v made").shows(expect![[r#"
+        made
+    "#]]);
+    host.run("docker volume create made").shows(expect![[r#"
+        made
+    "#]]);
+    host.run("docker volume ls -f name=made --format '{{.Driver}} {{.Name}} {{.Labels}}'").shows(expect![[r#"
+        local made k=v
+    "#]]);
+    host.run("docker volume inspect --format '{{.Name}} {{.Driver}} {{.Scope}} {{json .Labels}}' made").shows(expect![
+        [r#"
+            made local local {"k":"v"}
+        "#]
+    ]);
+    host.run("docker volume inspect nosuch").code(1).says("no such volume");
+    host.run("docker create --name user -v made:/data busybox true && docker volume rm made")
+        .code(1)
+        .says("volume is in use");
+    host.run("docker rm user && docker volume rm made").success();
+    host.run("docker volume create --label prune=me doomed && docker volume prune -af --filter label=prune=me")
+        .says("doomed");
+    host.run("docker volume ls -q -f name=doomed").shows(expect![[""]]);
+}

@@ -1,0 +1,216 @@
+//! The API as bytes: statuses, header names, shapes by version, upgrades, bodies that make no sense.
+
+use std::io::{BufRead, Read};
+
+use expect_test::expect;
+
+#[test]
+fn ping_tells_the_version_in_headers() {
+    let host = host!();
+    for (method, path) in [("GET", "/_ping"), ("HEAD", "/_ping"), ("GET", "/v1.24/_ping")] {
+        let answer = host.api(method, path, "");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("docker-experimental"), Some("false"));
+        assert_eq!(answer.header("ostype"), Some("linux"));
+        assert!(answer.header("api-version").is_some_and(|version| version.starts_with("1.")));
+        assert_eq!(answer.text(), if method == "HEAD" { "" } else { "OK" });
+    }
+}
+
+/// Requests that fail, with how the answer's line begins: the status, the type and Docker's sentence. What the JSON
+/// library of the day says of bad JSON is nobody's contract.
+const FAILURES: &[(&str, &str, &str, &str)] = &[
+    ("GET", "/v1.44/nosuch", "", "404 application/json {\"message\":\"page not found\"}"),
+    ("GET", "/v1.44/containers/nosuch/json", "", "404 application/json {\"message\":\"No such container: nosuch\"}"),
+    ("GET", "/v1.44/images/nosuch/json", "", "404 application/json {\"message\":\"No such image: nosuch:latest\"}"),
+    ("POST", "/v1.44/containers/create", "{", "400 application/json {\"message\":\"invalid JSON: "),
+    ("POST", "/v1.44/containers/create", "", "400 application/json {\"message\":\"invalid JSON: got EOF"),
+    (
+        "POST",
+        "/v1.44/containers/create",
+        "{\"Image\":\"nosuch\"}",
+        "404 application/json {\"message\":\"No such image: nosuch:latest\"}",
+    ),
+    ("GET", "/v1.44/containers/json?filters=nonsense", "", "400 application/json {\"message\":\"invalid filter"),
+    (
+        "GET",
+        "/v1.23/containers/json",
+        "",
+        "400 application/json {\"message\":\"client version 1.23 is too old. Minimum supported API version is 1.24, \
+         please upgrade your client to a newer version\"}",
+    ),
+];
+
+#[test]
+fn errors_have_dockers_shape() {
+    let host = host!();
+    for (method, path, body, expected) in FAILURES {
+        let line = host.api(method, path, body).line();
+        assert!(line.starts_with(expected), "{method} {path} {body}: {line}");
+    }
+}
+
+#[test]
+fn what_has_happened_already_is_304() {
+    let host = host!();
+    host.run("docker run -d --name web busybox sleep 100").success();
+    assert_eq!(host.api("POST", "/v1.44/containers/web/start", "").status, 304);
+    assert_eq!(host.api("POST", "/v1.44/containers/web/stop?t=0", "").status, 204);
+    assert_eq!(host.api("POST", "/v1.44/containers/web/stop?t=0", "").status, 304);
+    assert_eq!(host.api("DELETE", "/v1.44/containers/web", "").status, 204);
+}
+
+#[test]
+fn a_whole_life_by_hand() {
+    let host = host!();
+    let mut connection = host.connect();
+    let mut send =
+        |method: &str, path: &str, body: &str| connection.send(method, path, body).expect("the connection stays open");
+    let created = send(
+        "POST",
+        "/v1.44/containers/create?name=web",
+        r#"{"Image":"busybox","Cmd":["sh","-c","echo out; echo err >&2; exit 3"]}"#,
+    );
+    assert_eq!(created.status, 201);
+    assert_eq!(created.header("content-type"), Some("application/json"));
+    assert_eq!(created.json()["Warnings"], serde_json::json!([]));
+    assert_eq!(send("POST", "/v1.44/containers/web/start", "").status, 204);
+    assert_eq!(send("POST", "/v1.44/containers/web/wait", "").json()["StatusCode"], 3);
+    let logs = send("GET", "/v1.44/containers/web/logs?stdout=1&stderr=1", "");
+    assert_eq!(logs.header("content-type"), Some("application/vnd.docker.multiplexed-stream"));
+    let mut frames = frames(&logs.body);
+    frames.sort();
+    assert_eq!(frames, [(1, "out\n".to_owned()), (2, "err\n".to_owned())]);
+    assert_eq!(send("DELETE", "/v1.44/containers/web?v=1", "").status, 204);
+    assert_eq!(send("GET", "/v1.44/containers/web/json", "").status, 404);
+}
+
+/// The stream and the text of each frame of a multiplexed stream.
+fn frames(mut bytes: &[u8]) -> Vec<(u8, String)> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = bytes.split_at_checked(8) {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        frames.push((head[0], String::from_utf8_lossy(&rest[..length]).into_owned()));
+        bytes = &rest[length..];
+    }
+    frames
+}
+
+#[test]
+fn attaching_upgrades_the_connection() {
+    let host = host!();
+    host.api(
+        "POST",
+        "/v1.44/containers/create?name=web",
+        r#"{"Image":"busybox","Cmd":["tr","a-z","A-Z"],"OpenStdin":true,"StdinOnce":true,"AttachStdin":true}"#,
+    );
+    let mut connection = host.connect();
+    let request = "POST /v1.44/containers/web/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
+    connection.send_raw(request.as_bytes()).expect("the daemon listens");
+    let head = connection.read_head().expect("an answer");
+    assert_eq!((head.status, head.header("upgrade"), head.header("connection")), (101, Some("tcp"), Some("Upgrade")));
+    assert_eq!(host.api("POST", "/v1.44/containers/web/start", "").status, 204);
+    connection.send_raw(b"words\n").expect("the stream is open");
+    let stream = connection.stream();
+    stream.get_ref().shutdown(std::net::Shutdown::Write).expect("half of it may be closed");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the other half goes on to its end");
+    assert_eq!(frames(&rest), [(1, "WORDS\n".to_owned())]);
+}
+
+#[test]
+fn waiting_sends_its_headers_at_once() {
+    let host = host!();
+    host.run("docker run -d --name web busybox sleep 1000").success();
+    let mut connection = host.connect();
+    connection
+        .send_raw(
+            b"POST /v1.44/containers/web/wait?condition=not-running HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        )
+        .expect("the daemon listens");
+    // The container still runs, so that only the head can be there.
+    assert_eq!(connection.read_head().expect("the head comes first").status, 200);
+    host.run("docker kill web").success();
+    let mut line = String::new();
+    while !line.contains("StatusCode") {
+        line.clear();
+        assert_ne!(connection.stream().read_line(&mut line).expect("then the body"), 0);
+    }
+    assert!(line.contains("\"StatusCode\":137"), "{line}");
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_wrong_types_are_not() {
+    let host = host!();
+    let create = |body: &str| host.api("POST", "/v1.44/containers/create", body).status;
+    assert_eq!(create(r#"{"Image":"busybox","Nonsense":{"a":[1]}}"#), 201);
+    assert_eq!(create(r#"{"Image":5}"#), 400);
+    assert_eq!(create(r#"{"Image":"busybox","HostConfig":{"Memory":"much"}}"#), 400);
+}
+
+#[test]
+fn a_body_of_a_hundred_megabytes_is_refused() {
+    let host = host!();
+    let mut connection = host.connect();
+    let head = "POST /v1.44/containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n";
+    connection.send_raw(head.as_bytes()).expect("the daemon listens");
+    let chunk = vec![b' '; 1 << 20];
+    // It may answer and close before it has taken everything.
+    for _ in 0..100 {
+        if connection.send_raw(&chunk).is_err() {
+            break;
+        }
+    }
+    if let Ok(answer) = connection.read_head() {
+        assert!((400..500).contains(&answer.status), "{answer:?}");
+    }
+    assert_eq!(host.api("GET", "/_ping", "").status, 200);
+}
+
+#[test]
+fn two_requests_may_come_in_one_packet() {
+    let host = host!();
+    let mut connection = host.connect();
+    connection
+        .send_raw(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\nGET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("the daemon listens");
+    for _ in 0..2 {
+        assert_eq!(connection.read_head().expect("an answer").status, 200);
+        let mut body = [0_u8; 2];
+        connection.stream().read_exact(&mut body).expect("its body");
+        assert_eq!(&body, b"OK");
+    }
+}
+
+#[test]
+fn nonsense_is_no_request() {
+    let host = host!();
+    let mut connection = host.connect();
+    connection.send_raw(b"nonsense\r\n\r\n").expect("the daemon listens");
+    assert_eq!(connection.read_head().expect("an answer").status, 400);
+    assert_eq!(host.api("GET", "/_ping", "").status, 200);
+}
+
+#[test]
+fn a_node_without_a_swarm_says_so() {
+    let host = host!();
+    expect![[r#"503 application/json {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}"#]].assert_eq(&host.api("GET", "/v1.44/services", "").line());
+    expect![[r#"503 application/json {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}"#]].assert_eq(&host.api("GET", "/v1.44/nodes", "").line());
+}
+
+#[test]
+fn options_are_answered() {
+    let host = host!();
+    assert_eq!(host.api("OPTIONS", "/v1.44/containers/json", "").status, 200);
+}
+
+#[test]
+fn one_image_is_sent_as_a_tar() {
+    let host = host!();
+    let answer = host.api("GET", "/v1.44/images/busybox/get", "");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-tar")));
+    host.write("image.tar", &answer.body);
+    host.run("tar -tf image.tar | grep -x manifest.json").shows(expect![[r#"
+        manifest.json
+    "#]]);
+}
