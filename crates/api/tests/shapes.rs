@@ -3,6 +3,8 @@
 //!
 //! The expected texts were held against the published description of API 1.50 field by field.
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use hako_api::{
     ApiVersion,
@@ -13,13 +15,31 @@ use hako_api::{
     volume::{Volume, VolumeListResponse},
 };
 
+/// The fields of an object as text, those of equal value on one line.
+fn fields(value: &impl serde::Serialize) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap();
+    let mut lines = Vec::new();
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (name, value) in value.as_object().unwrap() {
+        match value {
+            serde_json::Value::Object(inner) if !inner.is_empty() => lines.push(format!("{name}: {value}")),
+            value => groups.entry(value.to_string()).or_default().push(name),
+        }
+    }
+    let grouped = groups.into_iter().map(|(value, names)| format!("{value}: {}", names.join(" ")));
+    grouped.chain(lines).collect()
+}
+
 fn check(value: &impl serde::Serialize, expected: Expect) {
-    let text = serde_json::to_string(value).unwrap();
-    // One field a line for those who compare; nested objects stay on theirs.
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let lines: Vec<String> =
-        value.as_object().unwrap().iter().map(|(name, value)| format!("{name} {value}\n")).collect();
-    expected.assert_eq(&lines.concat());
+    expected.assert_eq(&(fields(value).join("\n") + "\n"));
+}
+
+/// What an older version has instead.
+fn check_older(newer: &impl serde::Serialize, older: &impl serde::Serialize, expected: Expect) {
+    let (newer, older) = (fields(newer), fields(older));
+    let gone = newer.iter().filter(|line| !older.contains(line)).map(|line| format!("- {line}\n"));
+    let there = older.iter().filter(|line| !newer.contains(line)).map(|line| format!("+ {line}\n"));
+    expected.assert_eq(&gone.chain(there).collect::<String>());
 }
 
 fn version(minor: u16) -> ApiVersion {
@@ -31,29 +51,15 @@ fn container_inspect() {
     check(
         &ContainerInspect::default().for_version(version(50)),
         expect![[r#"
-        AppArmorProfile ""
-        Args []
-        Config {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
-        Created ""
-        Driver ""
-        ExecIDs null
-        GraphDriver {"Data":null,"Name":""}
-        HostConfig {"AutoRemove":false,"Binds":null,"BlkioDeviceReadBps":null,"BlkioDeviceReadIOps":null,"BlkioDeviceWriteBps":null,"BlkioDeviceWriteIOps":null,"BlkioWeight":0,"BlkioWeightDevice":null,"CapAdd":null,"CapDrop":null,"Cgroup":"","CgroupParent":"","CgroupnsMode":"","ConsoleSize":[0,0],"ContainerIDFile":"","CpuCount":0,"CpuPercent":0,"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,"CpuRealtimeRuntime":0,"CpuShares":0,"CpusetCpus":"","CpusetMems":"","DeviceCgroupRules":null,"DeviceRequests":null,"Devices":null,"Dns":null,"DnsOptions":null,"DnsSearch":null,"ExtraHosts":null,"GroupAdd":null,"IOMaximumBandwidth":0,"IOMaximumIOps":0,"IpcMode":"","Isolation":"","Links":null,"LogConfig":{"Config":null,"Type":""},"MaskedPaths":null,"Memory":0,"MemoryReservation":0,"MemorySwap":0,"MemorySwappiness":null,"NanoCpus":0,"NetworkMode":"","OomKillDisable":null,"OomScoreAdj":0,"PidMode":"","PidsLimit":null,"PortBindings":null,"Privileged":false,"PublishAllPorts":false,"ReadonlyPaths":null,"ReadonlyRootfs":false,"RestartPolicy":{"MaximumRetryCount":0,"Name":""},"SecurityOpt":null,"ShmSize":0,"UTSMode":"","Ulimits":null,"UsernsMode":"","VolumeDriver":"","VolumesFrom":null}
-        HostnamePath ""
-        HostsPath ""
-        Id ""
-        Image ""
-        LogPath ""
-        MountLabel ""
-        Mounts []
-        Name ""
-        NetworkSettings {"Bridge":"","EndpointID":"","Gateway":"","GlobalIPv6Address":"","GlobalIPv6PrefixLen":0,"HairpinMode":false,"IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","LinkLocalIPv6Address":"","LinkLocalIPv6PrefixLen":0,"MacAddress":"","Networks":{},"Ports":{},"SandboxID":"","SandboxKey":"","SecondaryIPAddresses":null,"SecondaryIPv6Addresses":null}
-        Path ""
-        Platform ""
-        ProcessLabel ""
-        ResolvConfPath ""
-        RestartCount 0
-        State {"Dead":false,"Error":"","ExitCode":0,"FinishedAt":"","OOMKilled":false,"Paused":false,"Pid":0,"Restarting":false,"Running":false,"StartedAt":"","Status":""}
+        "": AppArmorProfile Created Driver HostnamePath HostsPath Id Image LogPath MountLabel Name Path Platform ProcessLabel ResolvConfPath
+        0: RestartCount
+        []: Args Mounts
+        null: ExecIDs
+        Config: {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
+        GraphDriver: {"Data":null,"Name":""}
+        HostConfig: {"AutoRemove":false,"Binds":null,"BlkioDeviceReadBps":null,"BlkioDeviceReadIOps":null,"BlkioDeviceWriteBps":null,"BlkioDeviceWriteIOps":null,"BlkioWeight":0,"BlkioWeightDevice":null,"CapAdd":null,"CapDrop":null,"Cgroup":"","CgroupParent":"","CgroupnsMode":"","ConsoleSize":[0,0],"ContainerIDFile":"","CpuCount":0,"CpuPercent":0,"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,"CpuRealtimeRuntime":0,"CpuShares":0,"CpusetCpus":"","CpusetMems":"","DeviceCgroupRules":null,"DeviceRequests":null,"Devices":null,"Dns":null,"DnsOptions":null,"DnsSearch":null,"ExtraHosts":null,"GroupAdd":null,"IOMaximumBandwidth":0,"IOMaximumIOps":0,"IpcMode":"","Isolation":"","Links":null,"LogConfig":{"Config":null,"Type":""},"MaskedPaths":null,"Memory":0,"MemoryReservation":0,"MemorySwap":0,"MemorySwappiness":null,"NanoCpus":0,"NetworkMode":"","OomKillDisable":null,"OomScoreAdj":0,"PidMode":"","PidsLimit":null,"PortBindings":null,"Privileged":false,"PublishAllPorts":false,"ReadonlyPaths":null,"ReadonlyRootfs":false,"RestartPolicy":{"MaximumRetryCount":0,"Name":""},"SecurityOpt":null,"ShmSize":0,"UTSMode":"","Ulimits":null,"UsernsMode":"","VolumeDriver":"","VolumesFrom":null}
+        NetworkSettings: {"Bridge":"","EndpointID":"","Gateway":"","GlobalIPv6Address":"","GlobalIPv6PrefixLen":0,"HairpinMode":false,"IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","LinkLocalIPv6Address":"","LinkLocalIPv6PrefixLen":0,"MacAddress":"","Networks":{},"Ports":{},"SandboxID":"","SandboxKey":"","SecondaryIPAddresses":null,"SecondaryIPv6Addresses":null}
+        State: {"Dead":false,"Error":"","ExitCode":0,"FinishedAt":"","OOMKilled":false,"Paused":false,"Pid":0,"Restarting":false,"Running":false,"StartedAt":"","Status":""}
     "#]],
     );
 }
@@ -63,30 +69,22 @@ fn container_list() {
     check(
         &ContainerSummary::default().for_version(version(50)),
         expect![[r#"
-        Command ""
-        Created 0
-        HostConfig {}
-        Id ""
-        Image ""
-        ImageID ""
-        Labels {}
-        Mounts []
-        Names []
-        NetworkSettings {"Networks":{}}
-        Ports []
-        State ""
-        Status ""
+        "": Command Id Image ImageID State Status
+        0: Created
+        []: Mounts Names Ports
+        {}: HostConfig Labels
+        NetworkSettings: {"Networks":{}}
     "#]],
     );
 }
 
 #[test]
-fn an_endpoint_has_its_short_id_as_alias_until_1_45_and_a_priority_since_1_48() {
+fn an_endpoint_has_its_short_id_as_alias_until_1_44_and_a_priority_since_1_48() {
     let shaped = |minor| {
         let mut endpoint = EndpointSettings {
             aliases: Some(vec!["db".into()]),
             dns_names: Some(vec!["db".into(), "0123".into()]),
-            gw_priority: Some(0),
+            gw_priority: Some(7),
             ..Default::default()
         };
         endpoint.shape(version(minor), "0123");
@@ -95,40 +93,28 @@ fn an_endpoint_has_its_short_id_as_alias_until_1_45_and_a_priority_since_1_48() 
     check(
         &shaped(50),
         expect![[r#"
-        Aliases ["db"]
-        DNSNames ["db","0123"]
-        DriverOpts null
-        EndpointID ""
-        Gateway ""
-        GlobalIPv6Address ""
-        GlobalIPv6PrefixLen 0
-        GwPriority 0
-        IPAMConfig null
-        IPAddress ""
-        IPPrefixLen 0
-        IPv6Gateway ""
-        Links null
-        MacAddress ""
-        NetworkID ""
+        "": EndpointID Gateway GlobalIPv6Address IPAddress IPv6Gateway MacAddress NetworkID
+        0: GlobalIPv6PrefixLen IPPrefixLen
+        7: GwPriority
+        ["db","0123"]: DNSNames
+        ["db"]: Aliases
+        null: DriverOpts IPAMConfig Links
     "#]],
     );
-    check(
+    check_older(
+        &shaped(50),
+        &shaped(47),
+        expect![[r#"
+        - 7: GwPriority
+    "#]],
+    );
+    check_older(
+        &shaped(47),
         &shaped(44),
         expect![[r#"
-        Aliases ["db","0123"]
-        DNSNames ["db","0123"]
-        DriverOpts null
-        EndpointID ""
-        Gateway ""
-        GlobalIPv6Address ""
-        GlobalIPv6PrefixLen 0
-        IPAMConfig null
-        IPAddress ""
-        IPPrefixLen 0
-        IPv6Gateway ""
-        Links null
-        MacAddress ""
-        NetworkID ""
+        - ["db","0123"]: DNSNames
+        - ["db"]: Aliases
+        + ["db","0123"]: Aliases DNSNames
     "#]],
     );
 }
@@ -138,95 +124,73 @@ fn exec_inspect() {
     check(
         &ExecInspect::default(),
         expect![[r#"
-        CanRemove false
-        ContainerID ""
-        DetachKeys null
-        ExitCode null
-        ID ""
-        OpenStderr false
-        OpenStdin false
-        OpenStdout false
-        Pid 0
-        ProcessConfig {"arguments":[],"entrypoint":"","tty":false}
-        Running false
+        "": ContainerID ID
+        0: Pid
+        false: CanRemove OpenStderr OpenStdin OpenStdout Running
+        null: DetachKeys ExitCode
+        ProcessConfig: {"arguments":[],"entrypoint":"","tty":false}
     "#]],
     );
 }
 
 #[test]
 fn image_inspect() {
+    let shaped = |minor| ImageInspect::default().for_version(version(minor));
     check(
-        &ImageInspect::default().for_version(version(50)),
+        &shaped(50),
         expect![[r#"
-        Architecture ""
-        Author ""
-        Comment ""
-        Config {"Cmd":null,"Entrypoint":null,"Env":null,"Labels":null,"OnBuild":null,"User":"","Volumes":null,"WorkingDir":""}
-        DockerVersion ""
-        GraphDriver {"Data":null,"Name":""}
-        Id ""
-        Metadata {"LastTagTime":""}
-        Os ""
-        Parent ""
-        RepoDigests []
-        RepoTags []
-        RootFS {"Type":""}
-        Size 0
+        "": Architecture Author Comment DockerVersion Id Os Parent
+        0: Size
+        []: RepoDigests RepoTags
+        Config: {"Cmd":null,"Entrypoint":null,"Env":null,"Labels":null,"OnBuild":null,"User":"","Volumes":null,"WorkingDir":""}
+        GraphDriver: {"Data":null,"Name":""}
+        Metadata: {"LastTagTime":""}
+        RootFS: {"Type":""}
     "#]],
     );
-    check(
-        &ImageInspect::default().for_version(version(43)),
+    check_older(
+        &shaped(50),
+        &shaped(49),
         expect![[r#"
-        Architecture ""
-        Author ""
-        Comment ""
-        Config {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
-        Container ""
-        ContainerConfig {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
-        DockerVersion ""
-        GraphDriver {"Data":null,"Name":""}
-        Id ""
-        Metadata {"LastTagTime":""}
-        Os ""
-        Parent ""
-        RepoDigests []
-        RepoTags []
-        RootFS {"Type":""}
-        Size 0
-        VirtualSize 0
+        - Config: {"Cmd":null,"Entrypoint":null,"Env":null,"Labels":null,"OnBuild":null,"User":"","Volumes":null,"WorkingDir":""}
+        + Config: {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
+    "#]],
+    );
+    check_older(
+        &shaped(49),
+        &shaped(43),
+        expect![[r#"
+        - "": Architecture Author Comment DockerVersion Id Os Parent
+        - 0: Size
+        + "": Architecture Author Comment Container DockerVersion Id Os Parent
+        + 0: Size VirtualSize
+        + ContainerConfig: {"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,"Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,"OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}
     "#]],
     );
 }
 
 #[test]
 fn image_list() {
+    let shaped = |minor| ImageSummary { size: 5, ..Default::default() }.for_version(version(minor));
     check(
-        &ImageSummary::default().for_version(version(50)),
+        &shaped(50),
         expect![[r#"
-        Containers 0
-        Created 0
-        Id ""
-        Labels null
-        ParentId ""
-        RepoDigests []
-        RepoTags []
-        SharedSize 0
-        Size 0
+        "": Id ParentId
+        0: Containers Created SharedSize
+        5: Size
+        []: RepoDigests RepoTags
+        null: Labels
     "#]],
     );
-    check(
-        &ImageSummary::default().for_version(version(42)),
+    check_older(
+        &shaped(50),
+        &shaped(42),
         expect![[r#"
-        Containers 0
-        Created 0
-        Id ""
-        Labels null
-        ParentId ""
-        RepoDigests ["<none>@<none>"]
-        RepoTags ["<none>:<none>"]
-        SharedSize 0
-        Size 0
-        VirtualSize 0
+        - 5: Size
+        - []: RepoDigests RepoTags
+        + 5: Size VirtualSize
+        + ["<none>:<none>"]: RepoTags
+        + ["<none>@<none>"]: RepoDigests
     "#]],
     );
 }
@@ -235,44 +199,21 @@ fn image_list() {
 fn networks() {
     let network = Network { enable_ipv4: Some(true), ..Default::default() };
     check(
-        &network.clone().for_version(version(50)),
+        &network,
         expect![[r#"
-        Attachable false
-        ConfigFrom {"Network":""}
-        ConfigOnly false
-        Containers {}
-        Created ""
-        Driver ""
-        EnableIPv4 true
-        EnableIPv6 false
-        IPAM {"Config":null,"Driver":"","Options":null}
-        Id ""
-        Ingress false
-        Internal false
-        Labels {}
-        Name ""
-        Options {}
-        Scope ""
+        "": Created Driver Id Name Scope
+        false: Attachable ConfigOnly EnableIPv6 Ingress Internal
+        true: EnableIPv4
+        {}: Containers Labels Options
+        ConfigFrom: {"Network":""}
+        IPAM: {"Config":null,"Driver":"","Options":null}
     "#]],
     );
-    check(
-        &network.for_version(version(47)),
+    check_older(
+        &network,
+        &network.clone().for_version(version(47)),
         expect![[r#"
-        Attachable false
-        ConfigFrom {"Network":""}
-        ConfigOnly false
-        Containers {}
-        Created ""
-        Driver ""
-        EnableIPv6 false
-        IPAM {"Config":null,"Driver":"","Options":null}
-        Id ""
-        Ingress false
-        Internal false
-        Labels {}
-        Name ""
-        Options {}
-        Scope ""
+        - true: EnableIPv4
     "#]],
     );
 }
@@ -282,19 +223,15 @@ fn volumes() {
     check(
         &Volume::default(),
         expect![[r#"
-        Driver ""
-        Labels null
-        Mountpoint ""
-        Name ""
-        Options null
-        Scope ""
+        "": Driver Mountpoint Name Scope
+        null: Labels Options
     "#]],
     );
     check(
         &VolumeListResponse::default(),
         expect![[r#"
-        Volumes []
-        Warnings null
+        []: Volumes
+        null: Warnings
     "#]],
     );
 }
@@ -302,160 +239,70 @@ fn volumes() {
 #[test]
 fn system_info() {
     let info = SystemInfo { firewall_backend: Some(Default::default()), ..Default::default() };
+    let shaped = |minor| info.clone().for_version(version(minor));
     check(
-        &info.clone().for_version(version(50)),
+        &shaped(50),
         expect![[r#"
-        Architecture ""
-        CDISpecDirs []
-        CPUSet false
-        CPUShares false
-        CgroupDriver ""
-        ContainerdCommit {"ID":""}
-        Containers 0
-        ContainersPaused 0
-        ContainersRunning 0
-        ContainersStopped 0
-        CpuCfsPeriod false
-        CpuCfsQuota false
-        Debug false
-        DefaultRuntime ""
-        DockerRootDir ""
-        Driver ""
-        DriverStatus []
-        ExperimentalBuild false
-        FirewallBackend {"Driver":""}
-        GenericResources null
-        HttpProxy ""
-        HttpsProxy ""
-        ID ""
-        IPv4Forwarding false
-        Images 0
-        IndexServerAddress ""
-        InitBinary ""
-        InitCommit {"ID":""}
-        Isolation ""
-        KernelVersion ""
-        Labels []
-        LiveRestoreEnabled false
-        LoggingDriver ""
-        MemTotal 0
-        MemoryLimit false
-        NCPU 0
-        NEventsListener 0
-        NFd 0
-        NGoroutines 0
-        Name ""
-        NoProxy ""
-        OSType ""
-        OSVersion ""
-        OomKillDisable false
-        OperatingSystem ""
-        PidsLimit false
-        Plugins {"Authorization":null,"Log":[],"Network":[],"Volume":[]}
-        RegistryConfig null
-        RuncCommit {"ID":""}
-        Runtimes {}
-        SecurityOptions []
-        ServerVersion ""
-        SwapLimit false
-        Swarm {"ControlAvailable":false,"Error":"","LocalNodeState":"","NodeAddr":"","NodeID":"","RemoteManagers":null}
-        SystemTime ""
-        Warnings null
+        "": Architecture CgroupDriver DefaultRuntime DockerRootDir Driver HttpProxy HttpsProxy ID IndexServerAddress InitBinary Isolation KernelVersion LoggingDriver Name NoProxy OSType OSVersion OperatingSystem ServerVersion SystemTime
+        0: Containers ContainersPaused ContainersRunning ContainersStopped Images MemTotal NCPU NEventsListener NFd NGoroutines
+        []: CDISpecDirs DriverStatus Labels SecurityOptions
+        false: CPUSet CPUShares CpuCfsPeriod CpuCfsQuota Debug ExperimentalBuild IPv4Forwarding LiveRestoreEnabled MemoryLimit OomKillDisable PidsLimit SwapLimit
+        null: GenericResources RegistryConfig Warnings
+        {}: Runtimes
+        ContainerdCommit: {"ID":""}
+        FirewallBackend: {"Driver":""}
+        InitCommit: {"ID":""}
+        Plugins: {"Authorization":null,"Log":[],"Network":[],"Volume":[]}
+        RuncCommit: {"ID":""}
+        Swarm: {"ControlAvailable":false,"Error":"","LocalNodeState":"","NodeAddr":"","NodeID":"","RemoteManagers":null}
     "#]],
     );
-    check(
-        &info.for_version(version(48)),
+    check_older(
+        &shaped(50),
+        &shaped(49),
         expect![[r#"
-        Architecture ""
-        BridgeNfIp6tables false
-        BridgeNfIptables false
-        CDISpecDirs []
-        CPUSet false
-        CPUShares false
-        CgroupDriver ""
-        ContainerdCommit {"Expected":"","ID":""}
-        Containers 0
-        ContainersPaused 0
-        ContainersRunning 0
-        ContainersStopped 0
-        CpuCfsPeriod false
-        CpuCfsQuota false
-        Debug false
-        DefaultRuntime ""
-        DockerRootDir ""
-        Driver ""
-        DriverStatus []
-        ExperimentalBuild false
-        GenericResources null
-        HttpProxy ""
-        HttpsProxy ""
-        ID ""
-        IPv4Forwarding false
-        Images 0
-        IndexServerAddress ""
-        InitBinary ""
-        InitCommit {"Expected":"","ID":""}
-        Isolation ""
-        KernelVersion ""
-        Labels []
-        LiveRestoreEnabled false
-        LoggingDriver ""
-        MemTotal 0
-        MemoryLimit false
-        NCPU 0
-        NEventsListener 0
-        NFd 0
-        NGoroutines 0
-        Name ""
-        NoProxy ""
-        OSType ""
-        OSVersion ""
-        OomKillDisable false
-        OperatingSystem ""
-        PidsLimit false
-        Plugins {"Authorization":null,"Log":[],"Network":[],"Volume":[]}
-        RegistryConfig null
-        RuncCommit {"Expected":"","ID":""}
-        Runtimes {}
-        SecurityOptions []
-        ServerVersion ""
-        SwapLimit false
-        Swarm {"ControlAvailable":false,"Error":"","LocalNodeState":"","NodeAddr":"","NodeID":"","RemoteManagers":null}
-        SystemTime ""
-        Warnings null
+        - false: CPUSet CPUShares CpuCfsPeriod CpuCfsQuota Debug ExperimentalBuild IPv4Forwarding LiveRestoreEnabled MemoryLimit OomKillDisable PidsLimit SwapLimit
+        + false: BridgeNfIp6tables BridgeNfIptables CPUSet CPUShares CpuCfsPeriod CpuCfsQuota Debug ExperimentalBuild IPv4Forwarding LiveRestoreEnabled MemoryLimit OomKillDisable PidsLimit SwapLimit
+    "#]],
+    );
+    check_older(
+        &shaped(49),
+        &shaped(48),
+        expect![[r#"
+        - ContainerdCommit: {"ID":""}
+        - FirewallBackend: {"Driver":""}
+        - InitCommit: {"ID":""}
+        - RuncCommit: {"ID":""}
+        + ContainerdCommit: {"Expected":"","ID":""}
+        + InitCommit: {"Expected":"","ID":""}
+        + RuncCommit: {"Expected":"","ID":""}
     "#]],
     );
 }
 
 #[test]
 fn disk_usage_and_events() {
+    let shaped = |minor| DiskUsage::default().for_version(version(minor));
     check(
-        &DiskUsage::default().for_version(version(50)),
+        &shaped(50),
         expect![[r#"
-        BuildCache null
-        Containers null
-        Images null
-        LayersSize 0
-        Volumes null
+        0: LayersSize
+        null: BuildCache Containers Images Volumes
     "#]],
     );
-    check(
-        &DiskUsage::default().for_version(version(41)),
+    check_older(
+        &shaped(50),
+        &shaped(41),
         expect![[r#"
-        BuildCache null
-        BuilderSize 0
-        Containers null
-        Images null
-        LayersSize 0
-        Volumes null
+        - 0: LayersSize
+        + 0: BuilderSize LayersSize
     "#]],
     );
     check(
         &EventMessage::default(),
         expect![[r#"
-        Action ""
-        Actor {"Attributes":{},"ID":""}
-        Type ""
+        "": Action Type
+        Actor: {"Attributes":{},"ID":""}
     "#]],
     );
 }

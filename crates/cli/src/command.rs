@@ -66,12 +66,14 @@ pub(crate) trait Command: Default {
 
 type Running<'c> = Pin<Box<dyn Future<Output = Result<(), CommandError>> + 'c>>;
 
+type ShowFlags = fn(&mut dyn FnMut(&FlagSet<'_>));
+
 /// One row of the table of commands.
 pub(crate) struct Entry {
     pub shape: &'static Shape,
     pub run: for<'c> fn(&'c mut Context, &'c str, Vec<String>) -> Running<'c>,
     /// Shows the command's flags to somebody, for help and completion.
-    pub show_flags: fn(&mut dyn FnMut(&FlagSet<'_>)),
+    pub show_flags: ShowFlags,
 }
 
 /// The table's row for a command.
@@ -112,7 +114,10 @@ fn flag_error(program: &str, path: &str, shape: &Shape, error: &FlagError) -> Co
         _ => None,
     };
     CommandError::Usage {
-        message: format!("{error}\n\n{}\nRun '{program} {path} --help' for more information", help::usage(program, path, shape)),
+        message: format!(
+            "{error}\n\n{}\nRun '{program} {path} --help' for more information",
+            help::usage(program, path, shape)
+        ),
         hint,
         code: 125,
     }

@@ -15,6 +15,8 @@ pub(crate) mod logs;
 pub(crate) mod pause; // pause, unpause
 pub(crate) mod port;
 pub(crate) mod prune;
+#[cfg(test)]
+mod recorded; // what docker was recorded to send
 pub(crate) mod remove; // rm
 pub(crate) mod rename;
 pub(crate) mod restart;

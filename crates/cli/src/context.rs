@@ -29,7 +29,12 @@ pub(crate) struct Context {
 
 impl Context {
     /// Surroundings with a daemon at `host`, or the reason why there is none.
-    pub(crate) fn new(program: &'static str, config: Config, context_name: String, host: Result<String, String>) -> Self {
+    pub(crate) fn new(
+        program: &'static str,
+        config: Config,
+        context_name: String,
+        host: Result<String, String>,
+    ) -> Self {
         Self { program, path: String::new(), config, context_name, host, client: OnceCell::new() }
     }
 

@@ -59,7 +59,6 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { code, .. } | Self::Exit(code) => *code,
-            Self::Format(_) => 64,
             // As if by SIGPIPE, which is what ends other programs here.
             Self::Output(_) => 141,
             _ => 1,
@@ -82,6 +81,7 @@ impl CommandError {
             Self::Client(ClientError::NoSocket { .. } | ClientError::Connect { .. }) if program == "hako" => {
                 Some("\"hako daemon\" starts one, as root".to_owned())
             }
+            Self::Format(FormatError::Column { meant: Some(name), .. }) => Some(format!("did you mean .{name}?")),
             Self::Client(ClientError::NoPermission { .. }) => {
                 Some("only root and the socket's group may use it; try sudo".to_owned())
             }

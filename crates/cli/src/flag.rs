@@ -8,7 +8,7 @@
 
 mod value;
 
-pub(crate) use value::{number as parse_number, Bytes, Cpus, FromFlag, GoDuration, KeyValue, Value, go_quote};
+pub(crate) use value::{Bytes, Cpus, FromFlag, GoDuration, KeyValue, Value, go_quote, number as parse_number};
 
 /// One flag of a command, bound to the field its value goes to.
 pub(crate) struct Flag<'a> {
@@ -52,11 +52,7 @@ impl Flag<'_> {
     }
 
     fn set(&mut self, text: &str) -> Result<(), FlagError> {
-        self.value.set(text).map_err(|reason| FlagError::Invalid {
-            text: text.to_owned(),
-            spec: self.spec,
-            reason,
-        })
+        self.value.set(text).map_err(|reason| FlagError::Invalid { text: text.to_owned(), spec: self.spec, reason })
     }
 }
 
@@ -71,7 +67,7 @@ pub(crate) enum FlagError {
     #[error("unknown shorthand flag: '{short}' in -{cluster}")]
     UnknownShort { short: char, cluster: String },
     #[error("flag needs an argument: --{name}")]
-    NeedsArgument { name: &'static str },
+    NeedsArgument { name: String },
     #[error("flag needs an argument: '{short}' in -{cluster}")]
     ShortNeedsArgument { short: char, cluster: String },
     #[error("bad flag syntax: {text}")]
@@ -138,6 +134,7 @@ impl<'a> FlagSet<'a> {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
+        let typed = name;
         let name = self.spellings.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
         let Some(at) = self.flags.iter().position(|flag| flag.name() == name) else {
             return Err(match name {
@@ -150,7 +147,7 @@ impl<'a> FlagSet<'a> {
             (Some(value), _) | (None, Some(value)) => flag.set(value),
             (None, None) => match words.next() {
                 Some(value) => flag.set(value),
-                None => Err(FlagError::NeedsArgument { name: flag.name() }),
+                None => Err(FlagError::NeedsArgument { name: typed.to_owned() }),
             },
         }
     }
@@ -215,7 +212,10 @@ mod tests {
 
     #[test]
     fn values_stand_beside_after_or_behind_an_equals_sign() {
-        check("-tn5 --name=x -l a -lb -l=c img -x", r#"tty=true name="x" last=5 labels=["a", "b", "c"] rest=["img", "-x"]"#);
+        check(
+            "-tn5 --name=x -l a -lb -l=c img -x",
+            r#"tty=true name="x" last=5 labels=["a", "b", "c"] rest=["img", "-x"]"#,
+        );
         check("--tty=false --name a -- -t", r#"tty=false name="a" last=0 labels=[] rest=["-t"]"#);
         check("- x", r#"tty=false name="" last=0 labels=[] rest=["-", "x"]"#);
     }
@@ -227,8 +227,14 @@ mod tests {
         check("--name", "flag needs an argument: --name");
         check("-tn", "flag needs an argument: 'n' in -n");
         check("--=x", "bad flag syntax: --=x");
-        check("--tty=x", r#"invalid argument "x" for "-t, --tty" flag: strconv.ParseBool: parsing "x": invalid syntax"#);
-        check("--last x", r#"invalid argument "x" for "-n, --last" flag: strconv.ParseInt: parsing "x": invalid syntax"#);
+        check(
+            "--tty=x",
+            r#"invalid argument "x" for "-t, --tty" flag: strconv.ParseBool: parsing "x": invalid syntax"#,
+        );
+        check(
+            "--last x",
+            r#"invalid argument "x" for "-n, --last" flag: strconv.ParseInt: parsing "x": invalid syntax"#,
+        );
         check("--help", "help requested");
     }
 }

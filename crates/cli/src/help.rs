@@ -107,7 +107,8 @@ pub(crate) fn group(program: &str, name: &str, about: &str) -> String {
 
 /// The help of the whole: `hako --help`.
 pub(crate) fn top(program: &str, globals: &FlagSet<'_>) -> String {
-    let mut text = format!("Usage:  {program} [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of this machine\n");
+    let mut text =
+        format!("Usage:  {program} [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of this machine\n");
     let about = |name: &str| commands::find(name).map(|entry| entry.shape.about);
     let common: Vec<(&str, &str)> =
         commands::COMMON.iter().filter_map(|name| about(name).map(|about| (*name, about))).collect();

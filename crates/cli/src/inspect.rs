@@ -75,7 +75,7 @@ macro_rules! inspect_one_kind {
     ($command:ident, $kind:ident, $path:literal, $usage:literal, $about:literal, $extra:expr) => {
         #[doc = concat!("`", $path, "`")]
         #[derive(Default)]
-        pub struct $command {
+        pub(crate) struct $command {
             format: String,
             extra: bool,
         }
@@ -111,6 +111,14 @@ async fn inspect(
     format: &str,
     size: bool,
 ) -> Result<(), CommandError> {
+    if !matches!(format, "" | "json") {
+        // A mistake in the template is told before anything is asked for.
+        Format::parse(format, KeyOrder::default(), Missing::Error).map_err(|error| CommandError::Usage {
+            message: error.to_string().replace("failed to parse template", "template parsing error"),
+            hint: None,
+            code: 64,
+        })?;
+    }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         match find(cx, kinds, name, size).await? {
@@ -120,6 +128,10 @@ async fn inspect(
     }
     let text = match format {
         "" => format!("{}\n", json::indent(&format!("[{}]", found.join(",")), "    ")),
+        "json" => {
+            let list = format!("[{}]", found.join(","));
+            format!("{}\n", json::compact(&list).unwrap_or(list))
+        }
         _ => through_template(&found, format)?,
     };
     cx.print(&text)?;
@@ -151,19 +163,39 @@ async fn find(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Err(format!("error: no such object: {name}")))
+    Ok(Err(format!("Error: No such object: {name}")))
 }
 
 /// Fields that Go's structs have and their JSON leaves out when empty: `if .State.Health` is a
 /// question, not a mistake.
 const OMITTED: [&str; 24] = [
-    "Annotations", "ArgsEscaped", "ConfigFrom", "Container", "Created", "CreatedAt", "DefaultRuntime", "ExposedPorts",
-    "Health", "Healthcheck", "Init", "LastTagTime", "MacAddress", "Mounts", "OnBuild", "OsVersion", "Shell",
-    "SizeRootFs", "SizeRw", "StopSignal", "StopTimeout", "StorageOpt", "Sysctls", "Tmpfs",
+    "Annotations",
+    "ArgsEscaped",
+    "ConfigFrom",
+    "Container",
+    "Created",
+    "CreatedAt",
+    "DefaultRuntime",
+    "ExposedPorts",
+    "Health",
+    "Healthcheck",
+    "Init",
+    "LastTagTime",
+    "MacAddress",
+    "Mounts",
+    "OnBuild",
+    "OsVersion",
+    "Shell",
+    "SizeRootFs",
+    "SizeRw",
+    "StopSignal",
+    "StopTimeout",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
 ];
 
-fn through_template(found: &[String], format: &str) -> Result<String, CommandError> {
-    let template = if format == "json" { "{{json .}}" } else { format };
+fn through_template(found: &[String], template: &str) -> Result<String, CommandError> {
     let documents: Vec<Document> = found
         .iter()
         .map(|text| serde_json::from_str(text))
@@ -236,7 +268,8 @@ mod tests {
     use super::*;
 
     fn check(template: &str, expected: &str) {
-        let found = [r#"{"Name":"/web","State":{"Running":true},"Config":{"Labels":{"a":"1"}},"Ids":["x","y"]}"#.to_owned()];
+        let found =
+            [r#"{"Name":"/web","State":{"Running":true},"Config":{"Labels":{"a":"1"}},"Ids":["x","y"]}"#.to_owned()];
         let got = through_template(&found, template).unwrap_or_else(|error| error.to_string());
         assert_eq!(got, expected, "{template}");
     }
@@ -245,13 +278,15 @@ mod tests {
     fn templates_reach_into_the_daemons_answer() {
         check("{{.Name}} {{.State.Running}}", "/web true\n");
         check("{{json .State}}{{index .Ids 1}}", "{\"Running\":true}y\n");
-        check("json", "{\"Name\":\"/web\",\"State\":{\"Running\":true},\"Config\":{\"Labels\":{\"a\":\"1\"}},\"Ids\":[\"x\",\"y\"]}\n");
     }
 
     #[test]
     fn what_may_be_empty_is_no_mistake_but_a_wrong_name_is() {
         check("{{if .State.Health}}ill{{else}}none{{end}}", "none\n");
         check("{{.Config.Labels.b}}", "<no value>\n");
-        check("{{.Foo}}", "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"");
+        check(
+            "{{.Foo}}",
+            "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"",
+        );
     }
 }

@@ -9,9 +9,9 @@
 
 mod command; // what a command is
 mod commands; // the table of all commands
-mod program; // from words to a command that runs
 mod context; // what every command gets
 mod error; // messages, hints, exit codes
+mod program; // from words to a command that runs
 
 mod container; // one file per command, by subject
 mod image;

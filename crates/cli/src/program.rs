@@ -55,9 +55,23 @@ impl Globals {
     }
 }
 
-/// Runs the command line `argv`, whose first word is the name it was called by.
-pub fn main(argv: Vec<OsString>) -> ExitCode {
-    let mut words = argv.into_iter().map(|word| word.to_string_lossy().into_owned());
+impl Globals {
+    fn wants_tls(&self) -> bool {
+        let files = [&self.tls_ca, &self.tls_cert, &self.tls_key];
+        self.tls || self.tls_verify || files.iter().any(|path| !path.is_empty())
+    }
+
+    fn check(&self) -> Result<(), CommandError> {
+        match self.log_level.as_str() {
+            "" | "trace" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic" => Ok(()),
+            other => Err(CommandError::Said(format!("Unable to parse logging level: {other}"))),
+        }
+    }
+}
+
+/// Runs the command line `arguments`, whose first word is the name it was called by.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let mut words = arguments.into_iter().map(|word| word.to_string_lossy().into_owned());
     let program = program_name(&words.next().unwrap_or_default());
     let words: Vec<String> = words.collect();
     match run(program, &words) {
@@ -103,6 +117,7 @@ fn run(program: &'static str, words: &[String]) -> Result<(), CommandError> {
     if globals.version {
         return print(&version(program));
     }
+    globals.check()?;
     dispatch(program, &globals, &rest)
 }
 
@@ -166,33 +181,43 @@ fn daemon_address(
     config: &Config,
 ) -> (String, Result<String, String>) {
     let default = || "default".to_owned();
-    if globals.tls || globals.tls_verify {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if globals.wants_tls() || variable("DOCKER_TLS_VERIFY").is_some() || variable("DOCKER_TLS").is_some() {
         return (default(), Err("TLS connections are not built yet, use unix:// or plain tcp://".to_owned()));
     }
     match globals.hosts.as_slice() {
         [] => {}
-        [host] if globals.context.is_none() => return (default(), Ok(host.clone())),
+        [host] if globals.context.is_none() => return (default(), Ok(with_scheme(host))),
         [_] => {
-            let both = "conflicting options: either specify --host or --context, not both";
+            let both = "conflicting options: cannot specify both --host and --context";
             return (default(), Err(both.to_owned()));
         }
         _ => return (default(), Err("Specify only one -H".to_owned())),
     }
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host_variable = || variable("DOCKER_HOST");
     let name = match &globals.context {
         Some(name) => name.clone(),
         None => match host_variable() {
-            Some(host) => return (default(), Ok(host)),
+            Some(host) => return (default(), Ok(with_scheme(&host))),
             None => variable("DOCKER_CONTEXT").unwrap_or_else(|| config.current_context.clone()),
         },
     };
     if name.is_empty() || name == "default" {
         let socket = if program == "docker" { DOCKER_SOCKET } else { HAKO_SOCKET };
-        return (default(), Ok(host_variable().unwrap_or_else(|| socket.to_owned())));
+        return (default(), Ok(host_variable().map_or_else(|| socket.to_owned(), |host| with_scheme(&host))));
     }
     let host = config::context_host(directory, &name);
     (name, host)
+}
+
+// A bare `server:2375` means TCP, `:2375` this machine.
+fn with_scheme(host: &str) -> String {
+    let host = host.trim();
+    match host.strip_prefix(':') {
+        Some(port) => format!("tcp://localhost:{port}"),
+        None if host.contains("://") => host.to_owned(),
+        None => format!("tcp://{host}"),
+    }
 }
 
 // A group without a command, a command that hako does not have, or a word that is none.

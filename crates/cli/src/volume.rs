@@ -15,7 +15,7 @@ use crate::{
     flag::{FlagSet, KeyValue},
     format::{
         listing::{self, Row},
-        size,
+        size, text,
     },
     parse::name::Label,
     system::confirm::confirm,
@@ -118,7 +118,7 @@ impl Command for List {
             cx.remark(&format!("WARNING: {warning}"));
         }
         let mut volumes = answer.volumes;
-        volumes.sort_by(|left, right| left.name.cmp(&right.name));
+        volumes.sort_by(|left, right| text::natural(&left.name, &right.name));
         let format = match &self.format {
             Some(format) => format.as_str(),
             None if self.quiet => "",

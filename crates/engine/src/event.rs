@@ -14,8 +14,20 @@ use tokio::sync::{broadcast, mpsc};
 use crate::{EngineError, limits, timer};
 
 const KNOWN_FILTERS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 pub(crate) struct EventBus {
@@ -39,8 +51,7 @@ impl EventBus {
         attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) {
         let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let event =
-            Event { kind, action: action.to_owned(), actor: actor.to_owned(), attributes, at: clock::now() };
+        let event = Event { kind, action: action.to_owned(), actor: actor.to_owned(), attributes, at: clock::now() };
         // Under the lock, so that a watcher that reads the past and then the stream misses nothing
         // and sees nothing twice.
         let mut past = self.past.lock();
@@ -68,7 +79,10 @@ impl EventBus {
         let (past, live) = {
             let kept = self.past.lock();
             let past: Vec<Event> = since.map_or_else(Vec::new, |since| {
-                kept.iter().filter(|event| event.at >= since && until.is_none_or(|end| event.at <= end)).cloned().collect()
+                kept.iter()
+                    .filter(|event| event.at >= since && until.is_none_or(|end| event.at <= end))
+                    .cloned()
+                    .collect()
             });
             (past, self.live.subscribe())
         };

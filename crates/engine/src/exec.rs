@@ -145,7 +145,8 @@ impl Engine {
             Err(error) => {
                 let mut state = exec.state.lock();
                 state.running = false;
-                state.exit_code = Some(if let EngineError::Start { exit_code, .. } = &error { *exit_code } else { 126 });
+                state.exit_code =
+                    Some(if let EngineError::Start { exit_code, .. } = &error { *exit_code } else { 126 });
                 exec.listeners.end();
                 Err(error)
             }
@@ -190,7 +191,8 @@ impl Engine {
         let Some(live) = live.as_ref() else {
             return Err(EngineError::conflict(format!("container {} is not running", record.id)));
         };
-        let duplicate = |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error));
+        let duplicate =
+            |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error));
         let mut descriptors = vec![duplicate(&live.pidfd)?];
         let confinement = &live.confinement;
         let user_text = if spec.user.is_empty() { &record.config.user } else { &spec.user };

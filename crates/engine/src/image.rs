@@ -104,8 +104,7 @@ impl Engine {
     /// # Errors
     /// No such image, or a name that is none.
     pub async fn image_tag(&self, name: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
-        let target = reference(repository, tag)?
-            .ok_or_else(|| EngineError::invalid("invalid reference format"))?;
+        let target = reference(repository, tag)?.ok_or_else(|| EngineError::invalid("invalid reference format"))?;
         let (engine, name) = (self.clone(), name.to_owned());
         let shown = target.familiar();
         let tagged = crate::blocking(move || {
@@ -214,7 +213,11 @@ impl Engine {
     ///
     /// # Errors
     /// A tar that is none, a name or a change that makes no sense.
-    pub async fn image_import(&self, input: Box<dyn Read + Send>, options: ImportOptions) -> Result<Digest, EngineError> {
+    pub async fn image_import(
+        &self,
+        input: Box<dyn Read + Send>,
+        options: ImportOptions,
+    ) -> Result<Digest, EngineError> {
         let reference = reference(&options.repository, &options.tag)?;
         let shown = reference.as_ref().map(Reference::familiar);
         let wish = hako_image::ImportOptions {
@@ -430,6 +433,9 @@ mod tests {
         assert_eq!(reference("", "").unwrap(), None);
         assert_eq!(reference("me/debian", "").unwrap().unwrap().familiar(), "me/debian:latest");
         assert_eq!(reference("me/debian", "1").unwrap().unwrap().familiar(), "me/debian:1");
-        assert_eq!(reference("Me", "").unwrap_err().to_string(), "invalid reference format: repository name (library/Me) must be lowercase");
+        assert_eq!(
+            reference("Me", "").unwrap_err().to_string(),
+            "invalid reference format: repository name (library/Me) must be lowercase"
+        );
     }
 }

@@ -7,25 +7,25 @@
 //! Start reading at `container/create.rs`: it shows the shape of every operation.
 #![forbid(unsafe_code)]
 
-mod operation; // steps with undo; how an operation survives a crash
-mod record; // what is on disk, one document per container
-mod table; // what is in memory: containers by name and id
-mod recover; // what the daemon does first
 pub mod config; // what the daemon was told
 pub mod container; // create, start, stop, remove, list, inspect, logs, attach, …
+mod error;
+mod event; // what happened, for those who watch
 mod exec; // further processes in running containers
 mod image; // images, and what containers make of them
-mod network; // networks, endpoints, published ports
-mod volume; // volumes and who uses them
-mod system; // info, events, disk usage
-mod prune; // which objects a prune is about
-mod event; // what happened, for those who watch
-mod log; // what containers wrote
-pub mod stdio; // a process's input and output as the daemon holds them
-pub mod view; // what operations take and give
-mod timer; // deadlines
 mod limits; // every limit, with its reason
-mod error; // why an operation did not happen
+mod log; // what containers wrote
+mod network; // networks, endpoints, published ports
+mod operation; // steps with undo; how an operation survives a crash
+mod prune; // which objects a prune is about
+mod record; // what is on disk, one document per container
+mod recover; // what the daemon does first
+pub mod stdio; // a process's input and output as the daemon holds them
+mod system; // info, events, disk usage
+mod table; // what is in memory: containers by name and id
+mod timer; // deadlines
+pub mod view; // what operations take and give
+mod volume; // volumes and who uses them // why an operation did not happen
 
 use std::{ops::Deref, path::PathBuf, sync::Arc};
 

@@ -15,18 +15,15 @@ use hako_base::{
     clock,
     file::{Durability, write_atomic},
 };
-use hako_model::{AddressPool, ContainerId, EventKind, Filters, NetworkDriver, NetworkId, NetworkMode, NetworkSpec, PortBinding};
+use hako_model::{
+    AddressPool, ContainerId, EventKind, Filters, NetworkDriver, NetworkId, NetworkMode, NetworkSpec, PortBinding,
+};
 use hako_network::{BridgePlan, Endpoint, EndpointPlan, NetworkError, PortRequest, PublishedPort, Sandbox};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Engine, EngineConfig, EngineError,
-    container::list::endpoints,
-    record::Record,
-    view::NetworkView,
-};
+use crate::{Engine, EngineConfig, EngineError, container::list::endpoints, record::Record, view::NetworkView};
 
 const KNOWN_FILTERS: &[&str] = &["dangling", "driver", "id", "label", "name", "scope", "type"];
 
@@ -187,7 +184,8 @@ fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
 
 /// Whether the network that is there is what the flags want; subnets that were chosen stay chosen.
 fn same_wish(known: &NetworkSpec, wanted: &NetworkSpec) -> bool {
-    let pools = wanted.pools.is_empty() || known.pools.first().map(|pool| pool.subnet) == wanted.pools.first().map(|pool| pool.subnet);
+    let pools = wanted.pools.is_empty()
+        || known.pools.first().map(|pool| pool.subnet) == wanted.pools.first().map(|pool| pool.subnet);
     known.options == wanted.options && known.ipv6 == wanted.ipv6 && pools
 }
 
@@ -263,7 +261,8 @@ impl Engine {
             joined.endpoints.push(("none".to_owned(), self.networks.find("none")?.id, None));
             return Ok(joined);
         }
-        let plugged = self.plug_in(record, &sandbox, &mut joined).and_then(|()| self.publish_ports(record, &mut joined));
+        let plugged =
+            self.plug_in(record, &sandbox, &mut joined).and_then(|()| self.publish_ports(record, &mut joined));
         if let Err(error) = plugged {
             self.unplug(&joined.endpoints);
             return Err(error);
@@ -397,7 +396,9 @@ impl Engine {
 
     fn network_view(&self, network: &NetworkRecord) -> NetworkView {
         let mut containers = BTreeMap::new();
-        for record in self.containers.all().iter().map(|container| container.record()).filter(|record| record.is_running()) {
+        for record in
+            self.containers.all().iter().map(|container| container.record()).filter(|record| record.is_running())
+        {
             if let Some(view) = endpoints(&record).remove(&network.spec.name) {
                 containers.insert(record.id.to_string(), (record.name.clone(), view));
             }

@@ -1,9 +1,11 @@
 //! An operation of more than one step: named steps, each beside its undo.
 //!
 //! A step that fails undoes those above it, last first. The record is written by the last step, so
-//! that a crash before it leaves only garbage, which `recover` sweeps. In debug builds the variable
-//! `HAKO_FAILPOINT=operation:step` makes that step fail after it was done: the black-box ring fails
-//! every operation at every step with it and compares the host before and after.
+//! that a crash before it leaves only garbage, which `recover` sweeps. In debug builds a file
+//! `failpoint` in the exec-root with `container.start 3` in it makes that operation fail after its
+//! fourth step: the black-box ring fails every operation at every step and compares the host.
+
+use std::path::Path;
 
 use crate::EngineError;
 
@@ -12,14 +14,15 @@ type Undo<'a> = Box<dyn FnOnce() + Send + 'a>;
 /// The steps done so far, with what takes them back.
 pub(crate) struct Operation<'a> {
     name: &'static str,
+    exec_root: &'a Path,
     undo: Vec<(&'static str, Undo<'a>)>,
     done: bool,
 }
 
 impl<'a> Operation<'a> {
     /// Begins an operation; `name` is that of the engine's method, such as `container.start`.
-    pub(crate) fn begin(name: &'static str) -> Self {
-        Self { name, undo: Vec::new(), done: false }
+    pub(crate) fn begin(name: &'static str, exec_root: &'a Path) -> Self {
+        Self { name, exec_root, undo: Vec::new(), done: false }
     }
 
     /// Does one step; `undo` runs if a later step fails.
@@ -55,16 +58,17 @@ impl<'a> Operation<'a> {
 
     #[cfg(debug_assertions)]
     fn failpoint(&self, step: &'static str) -> Result<(), EngineError> {
-        let wanted = std::env::var("HAKO_FAILPOINT").unwrap_or_default();
-        if wanted.split_once(':') == Some((self.name, step)) {
+        let wanted = std::fs::read_to_string(self.exec_root.join("failpoint")).unwrap_or_default();
+        let reached = format!("{} {}", self.name, self.undo.len() - 1);
+        if wanted.trim() == reached {
             return Err(EngineError::Step { operation: self.name, step, text: "failpoint".to_owned() });
         }
         Ok(())
     }
 
     #[cfg(not(debug_assertions))]
-    #[expect(clippy::unused_self, reason = "the debug twin of this function needs it")]
     fn failpoint(&self, _step: &'static str) -> Result<(), EngineError> {
+        let _ = self.exec_root;
         Ok(())
     }
 }
@@ -91,7 +95,7 @@ mod tests {
     fn a_failed_step_takes_back_those_above_it_last_first() {
         let seen = Mutex::new(Vec::new());
         let run = || -> Result<(), EngineError> {
-            let mut operation = Operation::begin("test");
+            let mut operation = Operation::begin("test", Path::new("/nonexistent"));
             operation.step("one", || Ok(()), || seen.lock().unwrap().push(1))?;
             operation.step("two", || Ok(()), || seen.lock().unwrap().push(2))?;
             operation.step("three", || Err(EngineError::invalid("no")), || seen.lock().unwrap().push(3))?;

@@ -224,11 +224,7 @@ impl Records {
         self.ask(Request::Put { key, value, done: Some(done) }, Some(&finished))
     }
 
-    fn ask(
-        &self,
-        request: Request,
-        wait: Option<&mpsc::Receiver<Result<(), String>>>,
-    ) -> Result<(), EngineError> {
+    fn ask(&self, request: Request, wait: Option<&mpsc::Receiver<Result<(), String>>>) -> Result<(), EngineError> {
         let gone = || EngineError::Mechanism {
             kind: hako_base::ErrorKind::Internal,
             text: "the thread that writes records has ended".to_owned(),

@@ -86,7 +86,9 @@ impl Engine {
     async fn adopt(&self, adopted: Vec<Adopted>) -> Result<Found, EngineError> {
         let kept: Vec<(String, Vec<OwnedFd>)> = {
             let engine = self.clone();
-            crate::blocking(move || engine.keeper.kept()).await.map_err(|error| EngineError::mechanism(error.kind(), &error))?
+            crate::blocking(move || engine.keeper.kept())
+                .await
+                .map_err(|error| EngineError::mechanism(error.kind(), &error))?
         };
         let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> =
             kept.into_iter().filter_map(|(key, fds)| Some((network::ports_owner(&key)?, fds))).collect();
@@ -155,9 +157,9 @@ impl Engine {
         });
         let security = Security::parse(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
-        let (parent, name) = record.state.cgroup.clone().unwrap_or_else(|| (self.cgroup_parent(), record.id.to_string()));
-        let cgroup =
-            Cgroup::open(&parent, &name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+        let (parent, name) =
+            record.state.cgroup.clone().unwrap_or_else(|| (self.cgroup_parent(), record.id.to_string()));
+        let cgroup = Cgroup::open(&parent, &name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
         let sandbox = match process.kept.into_iter().next() {
             Some(netns) => {
                 let sandbox = self.network.sandbox_adopt(netns, false);
@@ -191,11 +193,10 @@ impl Engine {
     /// Ends a process that nobody knows any more.
     async fn end_stray(&self, process: &Adopted) {
         tracing::warn!(subject = %process.subject, pid = process.pid, "is not known here: it is ended");
-        if process.exited.is_none() {
-            if let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL) {
+        if process.exited.is_none()
+            && let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL) {
                 tracing::warn!(%error, "cannot end it");
             }
-        }
         if process.exited.is_some() {
             self.acknowledge(process.subject).await;
         }
@@ -275,11 +276,10 @@ impl Engine {
             }
             for id in hako_runtime::observe::cgroup_children(&engine.cgroup_parent()) {
                 let alive = id.parse().is_ok_and(|id: ContainerId| with_process.contains(&id));
-                if !alive {
-                    if let Err(error) = Cgroup::open(&engine.cgroup_parent(), &id).and_then(|cgroup| cgroup.remove()) {
+                if !alive
+                    && let Err(error) = Cgroup::open(&engine.cgroup_parent(), &id).and_then(|cgroup| cgroup.remove()) {
                         tracing::debug!(cgroup = id, %error, "cannot sweep");
                     }
-                }
             }
         })
         .await;
@@ -321,10 +321,8 @@ fn open_blocking(
     let network =
         hako_network::Network::open(settings).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
     network::prepare(&config, &networks, &network)?;
-    let command = KeeperCommand {
-        program: config.keeper.0.clone(),
-        arguments: config.keeper.1.iter().map(Into::into).collect(),
-    };
+    let command =
+        KeeperCommand { program: config.keeper.0.clone(), arguments: config.keeper.1.iter().map(Into::into).collect() };
     let forward = move |notice| drop(notices.send(notice));
     let (keeper, adopted) = Keeper::connect_or_start_with(&config.exec_root, &command, Box::new(forward))
         .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
@@ -385,11 +383,10 @@ fn open_database(config: &EngineConfig) -> Result<redb::Database, EngineError> {
 /// A name that stays with the data root, as `info` shows it.
 fn identity(config: &EngineConfig) -> Result<String, EngineError> {
     let path = config.data_root.join("engine-id");
-    if let Ok(text) = fs::read_to_string(&path) {
-        if !text.trim().is_empty() {
+    if let Ok(text) = fs::read_to_string(&path)
+        && !text.trim().is_empty() {
             return Ok(text.trim().to_owned());
         }
-    }
     let hex = hako_base::random::hex(16);
     let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     hako_base::file::write_atomic(&path, id.as_bytes(), 0o600, hako_base::file::Durability::Power)

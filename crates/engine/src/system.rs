@@ -90,8 +90,7 @@ impl Engine {
     pub async fn system_df(&self) -> Result<DiskUsage, EngineError> {
         let engine = self.clone();
         crate::blocking(move || {
-            let containers =
-                engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
+            let containers = engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
             let volumes = engine
                 .volumes
                 .list()

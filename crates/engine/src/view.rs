@@ -442,4 +442,3 @@ pub struct DiskUsage {
     pub containers: Vec<ContainerSummary>,
     pub volumes: Vec<VolumeView>,
 }
-

@@ -57,7 +57,9 @@ impl Engine {
             .list()
             .iter()
             .filter(|volume| filters.any("name", |part| volume.name.contains(part)))
-            .filter(|volume| filters.any("driver", |driver| driver == "local") && filters.labels("label", &volume.labels))
+            .filter(|volume| {
+                filters.any("driver", |driver| driver == "local") && filters.labels("label", &volume.labels)
+            })
             .filter(|volume| dangling.is_none_or(|wanted| self.volume_users(&volume.name).is_empty() == wanted))
             .map(|volume| self.volume_view(volume))
             .collect();

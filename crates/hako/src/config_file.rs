@@ -14,10 +14,28 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of dockerd that do nothing here.
 const IGNORED: [&str; 22] = [
-    "allow-nondistributable-artifacts", "builder", "containerd", "containerd-namespace", "containerd-plugin-namespace",
-    "cri-containerd", "default-runtime", "exec-opts", "experimental", "features", "init-path", "ip6tables",
-    "live-restore", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "raw-logs",
-    "runtimes", "shutdown-timeout", "storage-driver", "userland-proxy", "userland-proxy-path",
+    "allow-nondistributable-artifacts",
+    "builder",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
+    "cri-containerd",
+    "default-runtime",
+    "exec-opts",
+    "experimental",
+    "features",
+    "init-path",
+    "ip6tables",
+    "live-restore",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "raw-logs",
+    "runtimes",
+    "shutdown-timeout",
+    "storage-driver",
+    "userland-proxy",
+    "userland-proxy-path",
 ];
 
 /// Reads the file into the flags; answers with remarks for the log.

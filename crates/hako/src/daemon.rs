@@ -30,7 +30,13 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
         println!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    let level = if flags.debug { "debug" } else if flags.log_level == "fatal" { "error" } else { &flags.log_level };
+    let level = if flags.debug {
+        "debug"
+    } else if flags.log_level == "fatal" {
+        "error"
+    } else {
+        &flags.log_level
+    };
     hako_base::telemetry::start(level);
     for remark in remarks {
         tracing::warn!("{remark}");
@@ -108,7 +114,10 @@ fn stop_asked() -> Result<impl Future<Output = ()>, String> {
 
 /// Tells the service manager, if there is one (`sd_notify(3)`).
 fn notify(state: &str) {
-    use std::os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}};
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    };
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let bytes = path.as_encoded_bytes();
     let address = match bytes.strip_prefix(b"@") {
@@ -122,7 +131,8 @@ fn notify(state: &str) {
 }
 
 fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
-    let absolute = |path: &std::path::Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
+    let absolute =
+        |path: &std::path::Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
     let mut config = EngineConfig::new(absolute(&flags.data_root)?, absolute(&flags.exec_root)?);
     config.cgroup_parent = flags.cgroup_parent.clone();
     config.bridge_disabled = flags.bridge == "none";

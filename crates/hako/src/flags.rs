@@ -162,7 +162,8 @@ impl IgnoredFlags {
     /// # Errors
     /// A flag whose absence would change what a person relies on.
     pub(crate) fn remarks(&self) -> Result<Vec<String>, String> {
-        if let Some(driver) = self.storage_driver.as_deref().filter(|driver| !matches!(*driver, "overlay2" | "overlay")) {
+        if let Some(driver) = self.storage_driver.as_deref().filter(|driver| !matches!(*driver, "overlay2" | "overlay"))
+        {
             return Err(format!("storage driver {driver:?} is not built; overlay2 is"));
         }
         if let Some(runtime) = self.default_runtime.as_deref().filter(|runtime| !matches!(*runtime, "hako" | "runc")) {
@@ -207,7 +208,9 @@ mod tests {
 
     #[test]
     fn a_unit_file_of_dockerd_is_understood() {
-        let flags = parse("dockerd -H fd:// --containerd=/run/containerd/containerd.sock --userland-proxy=false --live-restore");
+        let flags = parse(
+            "dockerd -H fd:// --containerd=/run/containerd/containerd.sock --userland-proxy=false --live-restore",
+        );
         assert_eq!(flags.hosts, ["fd://"]);
         assert_eq!(
             flags.ignored.remarks().unwrap(),

@@ -128,7 +128,9 @@ fn activated(sockets: &mut Sockets) -> Result<(), String> {
         _ => 0,
     };
     if count == 0 {
-        return Err("-H fd://: no sockets found via socket activation: make sure the service was started by systemd".to_owned());
+        return Err(
+            "-H fd://: no sockets found via socket activation: make sure the service was started by systemd".to_owned()
+        );
     }
     let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
         .map_err(|error| format!("-H fd://: {error}"))?;

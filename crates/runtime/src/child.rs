@@ -13,7 +13,7 @@ use hako_sys::{
 
 use crate::{
     error::{At, LaunchError, Step},
-    launch::{Cgroups, Stdio, write_own},
+    launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
     plan::{Index, LaunchPlan, Namespace, Namespaces, UserNamespace},
     program, root,
@@ -39,6 +39,7 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     let plan = job.plan;
     // First of all, so that nothing of the keeper's memory can be read from inside the container (CVE-2016-9962).
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
+    keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
     job.cgroups.join()?;
     if let Namespace::Join(index) = plan.namespaces.pid {

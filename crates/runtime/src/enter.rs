@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 use crate::{
     child::{clone_sibling, descriptor},
     error::{At, LaunchError, Step},
-    launch::{Cgroups, Stdio, write_own},
+    launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
     plan::ExecPlan,
     program,
@@ -46,6 +46,7 @@ pub(crate) fn run(job: &Job<'_>) -> ! {
 fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     // Before any namespace is joined: from then on processes of the container can see this one (CVE-2016-9962).
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
+    keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
     job.cgroups.join()?;
     if let Some(score) = job.plan.process.oom_score_adj {

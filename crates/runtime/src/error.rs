@@ -95,9 +95,9 @@ impl Step {
 /// What a failed start means for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The command does not exist: 127.
+    /// The command, or what it needs, does not exist: 127.
     NotFound,
-    /// The command exists and cannot be run: 126.
+    /// It exists and cannot be used: 126.
     NotExecutable,
     /// Anything else: 128 (the CLI says 125 when the engine refused).
     Other,
@@ -112,6 +112,9 @@ pub struct LaunchError {
     pub errno: i32,
     /// The kernel's own explanation, where it gave one (file systems do).
     pub detail: String,
+    /// Of a lookup: it was `stat(2)` that failed, and not the check of the permission to execute.
+    #[serde(default)]
+    pub stat: bool,
 }
 
 impl LaunchError {
@@ -119,20 +122,20 @@ impl LaunchError {
     pub fn new(step: Step, subject: impl Into<String>, error: &io::Error) -> Self {
         let errno = hako_sys::mount::errno(error);
         let detail = if error.raw_os_error().is_some() { String::new() } else { error.to_string() };
-        Self { step, subject: subject.into(), errno: errno.unwrap_or(0), detail }
+        Self { step, subject: subject.into(), errno: errno.unwrap_or(0), detail, stat: false }
     }
 
     /// From words alone.
     pub fn in_words(step: Step, subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { step, subject: subject.into(), errno: 0, detail: detail.into() }
+        Self { step, subject: subject.into(), errno: 0, detail: detail.into(), stat: false }
     }
 
-    /// What it means for the exit code.
+    /// What it means for the exit code. Docker looks at the words of the reason, whatever the step, and so does its
+    /// command line: no such file is 127, permission denied is 126.
     pub fn outcome(&self) -> Outcome {
-        match (self.step, self.errno) {
-            (Step::Lookup | Step::Exec, libc::ENOENT) => Outcome::NotFound,
-            (Step::Lookup | Step::Exec, _) => Outcome::NotExecutable,
-            (Step::WorkingDirectory, libc::EACCES | libc::ENOTDIR) => Outcome::NotExecutable,
+        match self.errno {
+            libc::ENOENT | libc::ENOTDIR => Outcome::NotFound,
+            libc::EACCES | libc::EISDIR => Outcome::NotExecutable,
             _ => Outcome::Other,
         }
     }
@@ -158,36 +161,35 @@ impl LaunchError {
         if self.detail.is_empty() { errno_text(self.errno) } else { self.detail.clone() }
     }
 
-    fn mount_hint(&self) -> &'static str {
-        // What nearly always is the reason, in the words that people search for.
-        if self.errno == libc::ENOTDIR {
-            ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
-        } else {
-            ""
+    // What Docker adds: the usual reason, in the words that people search for and its command line looks for.
+    fn hint(&self) -> &'static str {
+        match self.errno {
+            libc::ENOTDIR => {
+                ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+            }
+            libc::EISDIR => ": permission denied",
+            _ => "",
         }
     }
 }
 
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = &self.subject;
+        let (subject, why) = (&self.subject, self.why());
         match self.step {
             Step::Lookup if self.errno == libc::ENOENT && !subject.contains('/') => {
                 write!(f, "exec: {subject:?}: executable file not found in $PATH")
             }
-            Step::Lookup if self.errno == libc::ENOENT => {
-                write!(f, "exec: {subject:?}: stat {subject}: no such file or directory")
-            }
-            Step::Lookup => write!(f, "exec: {subject:?}: {}", self.why()),
-            Step::Exec => write!(f, "exec {subject}: {}", self.why()),
-            Step::WorkingDirectory => {
-                write!(f, "chdir to cwd ({subject:?}) set in config.json failed: {}", self.why())
-            }
+            Step::Lookup if self.stat => write!(f, "exec: {subject:?}: stat {subject}: {why}"),
+            Step::Lookup => write!(f, "exec: {subject:?}: {why}"),
+            Step::Exec => return write!(f, "exec {subject}: {why}"),
+            Step::WorkingDirectory => write!(f, "chdir to cwd ({subject:?}) set in config.json failed: {why}"),
             Step::Died => write!(f, "{}: {}", self.step.verb(), self.detail),
-            Step::Mount => write!(f, "cannot mount to {subject:?}: {}{}", self.why(), self.mount_hint()),
-            step if subject.is_empty() => write!(f, "cannot {}: {}", step.verb(), self.why()),
-            step => write!(f, "cannot {} {subject}: {}", step.verb(), self.why()),
-        }
+            Step::Mount => write!(f, "cannot mount to {subject:?}: {why}"),
+            step if subject.is_empty() => write!(f, "cannot {}: {why}", step.verb()),
+            step => write!(f, "cannot {} {subject}: {why}", step.verb()),
+        }?;
+        f.write_str(self.hint())
     }
 }
 
@@ -223,10 +225,9 @@ mod tests {
     #[test]
     fn a_command_that_cannot_run_is_told_in_dockers_words() {
         check(Step::Lookup, "nosuch", libc::ENOENT, "exec: \"nosuch\": executable file not found in $PATH", 127);
-        check(Step::Lookup, "/x", libc::ENOENT, "exec: \"/x\": stat /x: no such file or directory", 127);
         check(Step::Lookup, "/etc/passwd", libc::EACCES, "exec: \"/etc/passwd\": permission denied", 126);
-        check(Step::Lookup, "/etc", libc::EISDIR, "exec: \"/etc\": is a directory", 126);
-        check(Step::Exec, "/script", libc::ENOEXEC, "exec /script: exec format error", 126);
+        check(Step::Lookup, "/etc", libc::EISDIR, "exec: \"/etc\": is a directory: permission denied", 126);
+        check(Step::Exec, "/script", libc::EACCES, "exec /script: permission denied", 126);
         check(
             Step::WorkingDirectory,
             "/root/x",
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn other_steps_say_what_failed_on_what_and_why() {
-        check(Step::Sysctl, "net.x", libc::ENOENT, "cannot set sysctl net.x: no such file or directory", 128);
+        check(Step::Sysctl, "net.x", libc::ENOENT, "cannot set sysctl net.x: no such file or directory", 127);
         check(Step::NoNewPrivileges, "", libc::EPERM, "cannot set no_new_privs: operation not permitted", 128);
     }
 }

@@ -5,13 +5,29 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    os::fd::AsFd,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::OnceLock,
 };
 
 use hako_sys::{
     process::{self, Child, Cloned},
     signal::{self, SignalSet},
 };
+
+/// The program that a plan's `init` means: this very program, in a way that the container cannot write to. Made once, and
+/// given away as duplicates.
+///
+/// # Errors
+/// As [`process::read_only_program`], or when there are no descriptors left.
+pub fn program() -> io::Result<OwnedFd> {
+    static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return program.try_clone();
+    }
+    let made = process::read_only_program()?;
+    PROGRAM.get_or_init(|| made).try_clone()
+}
 
 /// Runs as pid 1: `arguments` are those after the program's name, `--` and the command.
 pub fn main(arguments: Vec<OsString>) -> ! {
@@ -31,12 +47,12 @@ fn fail(program: &OsStr, reason: &str, code: i32) -> ! {
     process::exit(code)
 }
 
-fn exit_code(error: &std::io::Error) -> i32 {
-    if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+fn exit_code(error: &io::Error) -> i32 {
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
 // The signals are blocked before the child exists, so that none is lost; the child gets them unblocked again.
-fn start(program: &OsStr, command: &[OsString]) -> std::io::Result<Child> {
+fn start(program: &OsStr, command: &[OsString]) -> io::Result<Child> {
     SignalSet::all().block()?;
     match process::clone(&process::Clone::default())? {
         Cloned::Parent(child) => Ok(child),
@@ -47,15 +63,15 @@ fn start(program: &OsStr, command: &[OsString]) -> std::io::Result<Child> {
     }
 }
 
-fn become_command(program: &OsStr, command: &[OsString]) -> std::io::Error {
+fn become_command(program: &OsStr, command: &[OsString]) -> io::Error {
     if let Err(error) = process::reset_signals() {
         return error;
     }
     // A group of its own in the terminal's foreground: Ctrl-C reaches the command and not its init.
     let grouped = rustix::process::setpgid(None, None).is_ok();
-    if grouped && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+    if grouped && io::IsTerminal::is_terminal(&io::stdin()) {
         let _ = signal::while_ignoring(libc::SIGTTOU, || {
-            rustix::termios::tcsetpgrp(std::io::stdin().as_fd(), rustix::process::getpid())
+            rustix::termios::tcsetpgrp(io::stdin().as_fd(), rustix::process::getpid())
         });
     }
     process::execute_in_path(program, command)

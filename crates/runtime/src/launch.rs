@@ -42,13 +42,16 @@ pub enum Stdio {
 /// How far a launch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Call `advance` again when the channel is readable.
+    /// Call `advance` again when [`Pending::channel`] is readable.
     Waiting,
+    /// It failed, and what was begun is being ended: call `advance` again when [`Pending::ending`] is readable.
+    Ending,
     /// The program runs (or ran, if it was quick).
     Running,
 }
 
-/// A launch under way. Dropping it before it runs ends the child.
+/// A launch under way. Dropping it before it runs kills the child, and does not wait for its end: a process that is
+/// stuck in the kernel must not stop the caller, who as its parent reaps it with the rest ([`process::reap_any`]).
 #[derive(Debug)]
 pub struct Pending {
     channel: Channel,
@@ -58,7 +61,15 @@ pub struct Pending {
     entering: Option<Child>,
     terminal: Option<OwnedFd>,
     executing: bool,
-    running: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Talking,
+    /// Killed; the reason, unless the child went without giving one.
+    Ending(Option<LaunchError>),
+    Running,
 }
 
 /// Starts a container. The caller must have one thread; the descriptors may be closed once this returns (the child has
@@ -129,12 +140,18 @@ fn channel_pair() -> Result<(Channel, Channel), LaunchError> {
 impl Pending {
     fn new(channel: Channel, cloned: Child, enters_first: bool) -> Self {
         let (child, entering) = if enters_first { (None, Some(cloned)) } else { (Some(cloned), None) };
-        Self { channel, child, entering, terminal: None, executing: false, running: false }
+        Self { channel, child, entering, terminal: None, executing: false, stage: Stage::Talking }
     }
 
-    /// Readable when `advance` has something to do.
+    /// Readable when `advance` has something to do, until it is [`Progress::Ending`].
     pub fn channel(&self) -> BorrowedFd<'_> {
         message::descriptor(&self.channel)
+    }
+
+    /// From [`Progress::Ending`] on, readable when `advance` has something to do: the pidfd of what is to end.
+    pub fn ending(&self) -> Option<BorrowedFd<'_>> {
+        let ending = matches!(self.stage, Stage::Ending(_));
+        self.last_process().filter(|_| ending).map(|last| last.pidfd.as_fd())
     }
 
     /// The process, once it exists: at once for a container, after the first message for an exec.
@@ -154,46 +171,78 @@ impl Pending {
 
     /// The running process, to be watched and reaped by the caller from now on; `None` before [`Progress::Running`].
     pub fn into_child(mut self) -> Option<Child> {
-        if self.running { self.child.take() } else { None }
+        if matches!(self.stage, Stage::Running) { self.child.take() } else { None }
+    }
+
+    /// Why it failed, for a caller who does not wait for the end of a child that is [`Progress::Ending`].
+    pub fn into_failure(mut self) -> LaunchError {
+        let reason = if let Stage::Ending(reason) = &mut self.stage { reason.take() } else { None };
+        reason.unwrap_or_else(|| LaunchError::in_words(Step::Died, "", "it does not end"))
     }
 
     /// Takes what the child has said. Never blocks.
     ///
     /// # Errors
-    /// The step that failed. The child is then gone (dropping `self` reaps it).
+    /// The step that failed. The child is then gone and reaped.
     pub fn advance(&mut self) -> Result<Progress, LaunchError> {
-        if self.running {
-            return Ok(Progress::Running);
+        match self.stage {
+            Stage::Talking => {}
+            Stage::Ending(_) => return self.end(),
+            Stage::Running => return Ok(Progress::Running),
         }
-        while let Some(message) = message::receive(&self.channel)? {
-            match message {
-                Message::Cloned { pid, pidfd } => self.child = Some(Child { pid, pidfd }),
-                Message::Terminal(master) => self.terminal = Some(master),
-                Message::Executing => self.executing = true,
-                Message::Failed(error) => return Err(error),
-                Message::End => return self.ended(),
+        loop {
+            match message::receive(&self.channel) {
+                Ok(None) => return Ok(Progress::Waiting),
+                Ok(Some(Message::Cloned { pid, pidfd })) => self.child = Some(Child { pid, pidfd }),
+                Ok(Some(Message::Terminal(master))) => self.terminal = Some(master),
+                Ok(Some(Message::Executing)) => self.executing = true,
+                Ok(Some(Message::Failed(error))) | Err(error) => return self.fail(Some(error)),
+                // Nobody has the other end any more: exec closed it, or the child died.
+                Ok(Some(Message::End)) if self.executing => return Ok(self.run()),
+                Ok(Some(Message::End)) => return self.fail(None),
             }
         }
-        Ok(Progress::Waiting)
     }
 
-    // Nobody has the other end any more: exec closed it, or the child died.
-    fn ended(&mut self) -> Result<Progress, LaunchError> {
-        if !self.executing {
-            let exit = self.child.as_ref().or(self.entering.as_ref()).map(|child| process::reap(child.pidfd.as_fd()));
-            let how = match exit {
-                Some(Ok(process::Exit::Signal(signal))) => format!("killed by signal {signal}"),
-                Some(Ok(process::Exit::Code(code))) => format!("exit code {code}"),
-                _ => "it is gone".to_owned(),
-            };
-            return Err(LaunchError::in_words(Step::Died, "", how));
-        }
-        self.running = true;
+    fn run(&mut self) -> Progress {
+        self.stage = Stage::Running;
         if let Some(entering) = self.entering.take() {
-            // It closed its end by ending, so this does not wait.
-            let _ = process::reap(entering.pidfd.as_fd());
+            // It has closed its end by ending. If that is not quite done the caller reaps it with the rest.
+            let _ = process::try_reap(entering.pidfd.as_fd());
         }
-        Ok(Progress::Running)
+        Progress::Running
+    }
+
+    fn fail(&mut self, reason: Option<LaunchError>) -> Result<Progress, LaunchError> {
+        self.stage = Stage::Ending(reason);
+        self.kill();
+        self.end()
+    }
+
+    // Whether what was killed is gone; then why.
+    fn end(&mut self) -> Result<Progress, LaunchError> {
+        let how = match self.last_process().map(|last| process::try_reap(last.pidfd.as_fd())) {
+            Some(Ok(None)) => return Ok(Progress::Ending),
+            Some(Ok(Some(process::Exit::Signal(signal)))) => format!("killed by signal {signal}"),
+            Some(Ok(Some(process::Exit::Code(code)))) => format!("exit code {code}"),
+            Some(Err(_)) | None => "it is gone".to_owned(),
+        };
+        let Stage::Ending(Some(reason)) = &self.stage else {
+            return Err(LaunchError::in_words(Step::Died, "", how));
+        };
+        Err(reason.clone())
+    }
+
+    // The one that a failure waits for. The one that enters first ends by itself as soon as there is another.
+    fn last_process(&self) -> Option<&Child> {
+        self.child.as_ref().or(self.entering.as_ref())
+    }
+
+    fn kill(&self) {
+        for child in self.entering.iter().chain(&self.child) {
+            // An error means that it was reaped already.
+            let _ = process::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
+        }
     }
 
     // The parent's part of a user namespace; the child waits for it.
@@ -216,11 +265,9 @@ fn id_map(ranges: &[IdRange]) -> String {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        for child in [self.entering.take(), self.child.take()].into_iter().flatten() {
-            // Both ends are certain now: killed, it can be waited for. An error means that it was reaped elsewhere.
-            if process::send_signal(child.pidfd.as_fd(), libc::SIGKILL).is_ok() {
-                let _ = process::reap(child.pidfd.as_fd());
-            }
+        self.kill();
+        for child in self.entering.iter().chain(&self.child) {
+            let _ = process::try_reap(child.pidfd.as_fd());
         }
     }
 }
@@ -232,6 +279,32 @@ pub(crate) struct Cgroups {
     pub(crate) unified: Option<OwnedFd>,
     /// The `tasks` files of v1 hierarchies, by name.
     pub(crate) tasks: Vec<(String, OwnedFd)>,
+}
+
+impl Stdio {
+    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let all = match self {
+            Self::Streams { stdin, stdout, stderr } => vec![stdin, stdout, stderr],
+            Self::Terminal { .. } => Vec::new(),
+        };
+        all.into_iter().map(AsFd::as_fd)
+    }
+}
+
+/// Closes what the child has from the keeper and does not need: other containers' namespaces, terminals and pipes, the
+/// daemon's connection. The child may soon be seen by processes of a container, and whoever of them has
+/// `CAP_SYS_PTRACE` can open `/proc/PID/fd` (CVE-2016-9962, CVE-2024-21626).
+pub(crate) fn keep_needed(
+    channel: &Channel,
+    descriptors: &[OwnedFd],
+    stdio: &Stdio,
+    cgroups: &Cgroups,
+) -> Result<(), LaunchError> {
+    let mut kept = vec![message::descriptor(channel)];
+    kept.extend(descriptors.iter().map(AsFd::as_fd));
+    kept.extend(stdio.descriptors());
+    kept.extend(cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()));
+    process::keep_only(&kept).at(Step::CloseDescriptors, String::new)
 }
 
 impl Cgroups {

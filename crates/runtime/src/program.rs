@@ -1,17 +1,17 @@
 //! The last steps, the same for a container's first process and for one that joins it: streams, limits, user,
 //! capabilities, filter, exec.
 //!
-//! The order is the point. Whoever has no `no_new_privs` needs `CAP_SYS_ADMIN` to load a filter, so the filter comes
-//! before capabilities drop; with it the filter comes last, so that it has the least to let through.
+//! The order is the point. What opens files or takes memory comes first, then everything is closed that is not needed,
+//! then the limits come, which may leave no descriptor and no memory. Whoever has no `no_new_privs` needs
+//! `CAP_SYS_ADMIN` to load a filter, so the filter comes before capabilities drop; with it the filter comes last.
+//! Under a filter there are only calls that Docker's documentation asks of every profile (`prctl`, `capset`, `setuid`
+//! and their like, `chdir`, `stat`, `access`, `execve`).
 
 use std::{
     convert::Infallible,
-    ffi::CString,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
-    path::{Path, PathBuf},
+    ffi::{CStr, CString},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use hako_sys::{
@@ -56,30 +56,42 @@ pub(crate) struct Start<'a> {
 /// Becomes the program. Returns only the step that failed.
 pub(crate) fn run(start: &Start<'_>) -> Result<Infallible, LaunchError> {
     let process = start.process;
-    let filter = start.process.seccomp.map(|index| read_filter(descriptor(start.descriptors, index)?)).transpose()?;
+    let filter = process.seccomp.map(|index| read_filter(descriptor(start.descriptors, index)?)).transpose()?;
     let environment = strings(&process.env)?;
+    let command = Command::prepare(process, start)?;
     streams(start)?;
     keyring()?;
-    for limit in &process.rlimits {
-        let limits = Rlimit { current: limit.soft, maximum: limit.hard };
-        rustix::process::setrlimit(resource(limit.resource), limits)
-            .at(Step::Rlimit, || format!("{:?}", limit.resource).to_lowercase())?;
-    }
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     let entered = enter_directory(&process.cwd, start.make_cwd);
     message::send_executing(start.channel);
+    close_all_but(start.channel, command.init)?;
+    credentials::limit_bounding_set(process.capabilities.bits()).at(Step::Capabilities, String::new)?;
+    set_limits(&process.rlimits)?;
     become_user(process, filter.as_ref())?;
     if let Err(error) = entered {
-        // Root may be shut out where the user is not (a network file system).
         retry_directory(&process.cwd, error)?;
     }
-
-    let command = Command::find(process, start)?;
-    process::close_on_exec_from(3).at(Step::CloseDescriptors, String::new)?;
+    let path = command.find()?;
     if process.no_new_privileges {
         load(filter.as_ref())?;
     }
-    Err(command.execute(&environment))
+    Err(command.execute(path, &environment))
+}
+
+// From here on nothing of the host can be reached by a descriptor, not even by a path such as /proc/self/fd/7
+// (CVE-2024-21626); what is left closes at exec.
+fn close_all_but(channel: &Channel, init: Option<BorrowedFd<'_>>) -> Result<(), LaunchError> {
+    let kept: Vec<_> = init.into_iter().chain([channel.as_fd()]).collect();
+    process::keep_only(&kept).and_then(|()| process::close_on_exec_from(3)).at(Step::CloseDescriptors, String::new)
+}
+
+fn set_limits(limits: &[crate::plan::Rlimit]) -> Result<(), LaunchError> {
+    for limit in limits {
+        let values = Rlimit { current: limit.soft, maximum: limit.hard };
+        rustix::process::setrlimit(resource(limit.resource), values)
+            .at(Step::Rlimit, || format!("{:?}", limit.resource).to_lowercase())?;
+    }
+    Ok(())
 }
 
 fn strings(texts: &[String]) -> Result<Vec<CString>, LaunchError> {
@@ -153,8 +165,10 @@ fn enter_directory(cwd: &str, make: bool) -> Result<(), LaunchError> {
     enter().at(Step::WorkingDirectory, || cwd.to_owned())
 }
 
+// Root may be shut out where the user is not (a network file system). By path, since the limits may leave no descriptor;
+// the root is the container's already, and no descriptor of the host's is open that a magic link could lead to.
 fn retry_directory(cwd: &str, first: LaunchError) -> Result<(), LaunchError> {
-    if first.errno == libc::EACCES && enter_directory(cwd, false).is_ok() { Ok(()) } else { Err(first) }
+    if first.errno == libc::EACCES && rustix::process::chdir(cwd).is_ok() { Ok(()) } else { Err(first) }
 }
 
 fn become_user(process: &Process, filter: Option<&Program>) -> Result<(), LaunchError> {
@@ -164,7 +178,6 @@ fn become_user(process: &Process, filter: Option<&Program>) -> Result<(), Launch
     } else {
         load(filter)?;
     }
-    capabilities(credentials::limit_bounding_set(process.capabilities.bits()))?;
     capabilities(credentials::keep_capabilities(true))?;
     let user = &process.user;
     credentials::become_user(user.uid, user.gid, &user.groups)
@@ -183,16 +196,16 @@ fn load(filter: Option<&Program>) -> Result<(), LaunchError> {
 
 /// What is executed: the command itself, or init with the command as its argument.
 struct Command<'a> {
-    path: CString,
+    name: &'a str,
+    /// Where the command may be, in the order of looking.
+    candidates: Vec<CString>,
     init: Option<BorrowedFd<'a>>,
     arguments: Vec<CString>,
 }
 
 impl<'a> Command<'a> {
-    // The command is looked up even when init runs it, so that a missing one fails the start.
-    fn find(process: &'a Process, start: &Start<'a>) -> Result<Self, LaunchError> {
+    fn prepare(process: &'a Process, start: &Start<'a>) -> Result<Self, LaunchError> {
         let name = process.argv.first().map(String::as_str).unwrap_or_default();
-        let path = look_up(name, &process.env)?;
         let init = start.init.map(|index| descriptor(start.descriptors, index)).transpose()?;
         let mut arguments = strings(&process.argv)?;
         if init.is_some() {
@@ -200,46 +213,69 @@ impl<'a> Command<'a> {
             with_init.append(&mut arguments);
             arguments = with_init;
         }
-        Ok(Self { path, init, arguments })
+        // A command that init cannot find is said by init, in the container's own output, as with Docker.
+        let candidates = if init.is_some() { Vec::new() } else { strings(&candidates(name, &process.env))? };
+        Ok(Self { name, candidates, init, arguments })
     }
 
-    fn execute(&self, environment: &[CString]) -> LaunchError {
-        let error = match self.init {
+    fn find(&self) -> Result<&CStr, LaunchError> {
+        if self.init.is_some() { Ok(c"") } else { choose(self.name, &self.candidates) }
+    }
+
+    // Returns only when init cannot be executed, which is hako's fault. A command that cannot (a script without its
+    // interpreter, say) has been started as far as Docker is concerned: it says so itself and ends with 1.
+    fn execute(&self, path: &CStr, environment: &[CString]) -> LaunchError {
+        if let Some(init) = self.init {
             // By descriptor: no path of the container takes part, and nothing in it can be replaced (CVE-2019-5736).
-            Some(init) => process::execute_descriptor(init, &self.arguments, environment),
-            None => process::execute(&self.path, &self.arguments, environment),
-        };
-        LaunchError::new(Step::Exec, self.path.to_string_lossy(), &error)
+            let error = process::execute_descriptor(init, &self.arguments, environment);
+            return LaunchError::new(Step::Exec, INIT_NAME, &error);
+        }
+        let error = process::execute(path, &self.arguments, environment);
+        let error = LaunchError::new(Step::Exec, path.to_string_lossy(), &error);
+        let _ = rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes());
+        process::exit(1)
     }
 }
 
 // As a shell and Docker look: a name with a slash is a path, another is searched for in PATH.
-fn look_up(name: &str, environment: &[String]) -> Result<CString, LaunchError> {
-    let fail = |errno: Errno| LaunchError::new(Step::Lookup, name, &errno.into());
+fn candidates(name: &str, environment: &[String]) -> Vec<String> {
     if name.is_empty() {
-        return Err(fail(Errno::NOENT));
+        return Vec::new();
     }
-    let as_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| fail(Errno::INVAL));
     if name.contains('/') {
-        let path = Path::new(name);
-        return check_executable(path).map_err(fail).and_then(|()| as_string(path));
+        return vec![name.to_owned()];
     }
     let search = environment.iter().rev().find_map(|line| line.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
-    for directory in search.split(':') {
-        let path = PathBuf::from(if directory.is_empty() { "." } else { directory }).join(name);
-        if check_executable(&path).is_ok() {
-            return as_string(&path);
-        }
-    }
-    Err(fail(Errno::NOENT))
+    let directories = search.split(':').filter(|_| !search.is_empty());
+    directories
+        .map(|directory| match directory.trim_end_matches('/') {
+            "" if directory.is_empty() => name.to_owned(),
+            directory => format!("{directory}/{name}"),
+        })
+        .collect()
 }
 
-fn check_executable(path: &Path) -> Result<(), Errno> {
-    let stat = rustix::fs::stat(path)?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return Err(Errno::ISDIR);
+fn choose<'a>(name: &str, candidates: &'a [CString]) -> Result<&'a CStr, LaunchError> {
+    if let ([only], true) = (candidates, name.contains('/')) {
+        return check_executable(name, only).map(|()| only.as_c_str());
     }
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::empty())
+    let found = candidates.iter().find(|candidate| check_executable(name, candidate).is_ok());
+    let found = found.ok_or_else(|| LaunchError::new(Step::Lookup, name, &Errno::NOENT.into()))?;
+    if !found.as_bytes().starts_with(b"/") {
+        // PATH has a relative directory in it: what that finds is not run without being asked for by its path.
+        let text = "cannot run executable found relative to current directory";
+        return Err(LaunchError::in_words(Step::Lookup, name, text));
+    }
+    Ok(found)
+}
+
+fn check_executable(name: &str, path: &CStr) -> Result<(), LaunchError> {
+    let fail = |errno: Errno| LaunchError::new(Step::Lookup, name, &errno.into());
+    let stat = rustix::fs::stat(path).map_err(|errno| LaunchError { stat: true, ..fail(errno) })?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        return Err(fail(Errno::ISDIR));
+    }
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::empty()).map_err(fail)
 }
 
 fn resource(resource: RlimitResource) -> Resource {
@@ -267,15 +303,41 @@ fn resource(resource: RlimitResource) -> Resource {
 mod tests {
     use super::*;
 
+    fn look_up(name: &str, environment: &[&str]) -> String {
+        let environment: Vec<String> = environment.iter().map(|line| (*line).to_owned()).collect();
+        let candidates = strings(&candidates(name, &environment)).unwrap();
+        match choose(name, &candidates) {
+            Ok(path) => path.to_string_lossy().into_owned(),
+            Err(error) => format!("{error} ({})", error.exit_code()),
+        }
+    }
+
     #[test]
-    fn commands_are_found_as_a_shell_finds_them() {
-        let path = ["PATH=/nowhere:/bin".to_owned()];
-        assert_eq!(look_up("sh", &path).unwrap().as_c_str(), c"/bin/sh");
-        assert_eq!(look_up("/bin/sh", &[]).unwrap().as_c_str(), c"/bin/sh");
-        let error = |name: &str| look_up(name, &path).unwrap_err().to_string();
-        assert_eq!(error("nosuch"), "exec: \"nosuch\": executable file not found in $PATH");
-        assert_eq!(error("/nosuch"), "exec: \"/nosuch\": stat /nosuch: no such file or directory");
-        assert_eq!(error("/etc/passwd"), "exec: \"/etc/passwd\": permission denied");
-        assert_eq!(error("/etc"), "exec: \"/etc\": is a directory");
+    fn commands_are_found_as_docker_finds_them() {
+        for (name, environment, found) in [
+            ("sh", &["PATH=/nowhere:/bin"][..], "/bin/sh"),
+            ("sh", &["PATH=/bin/"], "/bin/sh"),
+            ("/bin/sh", &[], "/bin/sh"),
+            ("sh", &["PATH="], "exec: \"sh\": executable file not found in $PATH (127)"),
+            ("", &[], "exec: \"\": executable file not found in $PATH (127)"),
+            ("nosuch", &[], "exec: \"nosuch\": executable file not found in $PATH (127)"),
+            ("/nosuch", &[], "exec: \"/nosuch\": stat /nosuch: no such file or directory (127)"),
+            ("/etc/passwd", &[], "exec: \"/etc/passwd\": permission denied (126)"),
+            ("/etc", &[], "exec: \"/etc\": is a directory: permission denied (126)"),
+            (
+                "Cargo.toml",
+                &["PATH=:/bin"],
+                "exec: \"Cargo.toml\": executable file not found in $PATH (127)",
+            ),
+            (
+                "sh",
+                &["PATH=../../../../../../../../bin"],
+                "exec: \"sh\": cannot run executable found relative to current directory (128)",
+            ),
+        ] {
+            assert_eq!(look_up(name, environment), found);
+        }
+        let under_file = look_up("/etc/passwd/x", &[]);
+        assert!(under_file.starts_with("exec: \"/etc/passwd/x\": stat /etc/passwd/x: not a directory: Are you trying"));
     }
 }

@@ -15,6 +15,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 pub use crate::spawn::{Spawn, spawn};
+use crate::mount::{self, MountAttributes};
 
 /// What the kernel is asked to make anew for a child, in `clone(2)`'s bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -186,6 +187,28 @@ pub fn execute_in_path(program: &OsStr, arguments: &[OsString]) -> io::Error {
     unsafe { libc::execvp(texts[0].as_ptr(), arguments.as_ptr()) };
     io::Error::last_os_error()
 }
+
+/// The file of the running program as a detached mount of its own that is read-only: whoever opens `/proc/PID/exe` of a
+/// process that was executed from it cannot write to the program, not even when it no longer runs (CVE-2019-5736).
+///
+/// # Errors
+/// Those of `open_tree(2)`: `EINVAL` in a process that runs from such a mount itself (where the kernel is old).
+pub fn read_only_program() -> io::Result<OwnedFd> {
+    let clone = mount::clone_tree(OWN_PROGRAM.as_ref(), false)?;
+    mount::set_attributes(clone.as_fd(), MountAttributes { read_only: true, ..MountAttributes::default() })?;
+    Ok(clone)
+}
+
+/// Whether the mount that the running program was executed from is read-only.
+///
+/// # Errors
+/// Without `/proc`.
+pub fn runs_read_only() -> io::Result<bool> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    mount::is_read_only(rustix::fs::open(OWN_PROGRAM, flags, rustix::fs::Mode::empty())?.as_fd())
+}
+
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 pub(crate) fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
@@ -392,6 +415,31 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: the descriptors stay open in this process; only their close-on-exec mark changes.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes every descriptor from 3 on but these: for a child of [`clone`], which has copies of all that its parent has
+/// open and uses few of them.
+///
+/// # Errors
+/// Those of `close_range(2)`.
+pub fn keep_only(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).filter(|number| *number >= 3).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved. Owners of these descriptors that live on in the child's copy of memory never use
+    // them: the child ends in exec or exit, and what it uses is among those that are kept.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -165,8 +165,30 @@ mod tests {
         let child = super::spawn(&spawn).unwrap();
         drop(writer);
         assert_eq!(reap(child.pidfd.as_fd()).unwrap(), Exit::Code(7));
-        let mut text = [0_u8; 16];
-        let length = rustix::io::read(&reader, &mut text).unwrap();
-        assert_eq!(&text[..length], b"hello\n");
+        assert_eq!(text(&reader), "hello\n");
+    }
+
+    #[test]
+    fn descriptors_keep_apart_whatever_numbers_they_come_from() {
+        // Two pipes whose ends have low numbers, given in the order in which each would be put on the other's place.
+        let (first, to_first) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (second, to_second) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let many = [to_second.as_fd(), to_first.as_fd()].into_iter().cycle().take(6).collect();
+        let script = "for n in 3 5 7; do eval \"echo second >&$n\"; done; \
+                      for n in 4 6 8; do eval \"echo first >&$n\"; done; ls /proc/self/fd | wc -l >&3";
+        let arguments = vec!["-c".into(), script.into()];
+        let spawn = Spawn { program: OsStr::new("/bin/sh"), arguments, descriptors: many, ..Spawn::default() };
+        let child = super::spawn(&spawn).unwrap();
+        drop((to_first, to_second));
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), Exit::Code(0));
+        assert_eq!(text(&first), "first\n".repeat(3));
+        // The nine and the one by which `ls` reads the list: nothing else came along.
+        assert_eq!(text(&second), "second\n".repeat(3) + "10\n");
+    }
+
+    fn text(reader: &OwnedFd) -> String {
+        let mut bytes = [0_u8; 256];
+        let length = rustix::io::read(reader, &mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 }

@@ -53,7 +53,7 @@ impl Command for Commit {
             pause: (!self.pause).then_some(false),
             changes: self.changes,
         };
-        let id = cx.client()?.image_commit(&query, Some(&hako_api::container::ContainerConfig::default())).await?;
+        let id = cx.client()?.image_commit(&query, None).await?;
         cx.print_line(&id)
     }
 }

@@ -91,8 +91,7 @@ fn refuse_windows_flags(flags: &CreateFlags) -> Result<(), CommandError> {
             "\"--{name}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
         )
     };
-    let complaints: Vec<String> =
-        used.iter().filter(|(_, used)| *used).map(|(name, _)| complaint(name)).collect();
+    let complaints: Vec<String> = used.iter().filter(|(_, used)| *used).map(|(name, _)| complaint(name)).collect();
     if complaints.is_empty() { Ok(()) } else { Err(CommandError::Several(complaints)) }
 }
 
@@ -114,8 +113,7 @@ pub(crate) fn check_pull(cx: &Context, identity: &Identity) -> Result<(), Comman
     match identity.pull.as_str() {
         "always" | "missing" | "never" | "" => Ok(()),
         other => {
-            let reason =
-                format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\"");
+            let reason = format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\"");
             Err(with_help(cx, &reason, 125))
         }
     }
@@ -174,7 +172,8 @@ fn image_name(image: &str) -> Result<Option<Reference>, CommandError> {
 /// # Errors
 /// When a part is not a word, or a single word is neither a system nor an architecture.
 pub(crate) fn platform(text: &str) -> Result<String, CommandError> {
-    let refused = |reason: String| CommandError::Said(format!("error parsing specified platform: {reason}: invalid argument"));
+    let refused =
+        |reason: String| CommandError::Said(format!("error parsing specified platform: {reason}: invalid argument"));
     let word = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
     };
@@ -210,7 +209,12 @@ fn is_architecture(text: &str) -> bool {
 ///
 /// # Errors
 /// What the daemon or the registry says.
-pub(crate) async fn pull(cx: &mut Context, image: &str, platform: Option<String>, place: Place) -> Result<(), CommandError> {
+pub(crate) async fn pull(
+    cx: &mut Context,
+    image: &str,
+    platform: Option<String>,
+    place: Place,
+) -> Result<(), CommandError> {
     let (from_image, tag) = match image_name(image)? {
         Some(reference) => match reference.digest() {
             Some(digest) => (format!("{}/{}", reference.domain(), reference.path()), digest.to_string()),

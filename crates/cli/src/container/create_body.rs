@@ -142,7 +142,7 @@ fn check_ranges(flags: &CreateFlags) -> Result<(), String> {
         return Err(format!("{mac} is not a valid mac address"));
     }
     match flags.memory.swappiness {
-        -1 | 0..=100 => Ok(()),
+        -1..=100 => Ok(()),
         other => Err(format!("invalid value: {other}. Valid memory swappiness range is 0-100")),
     }
 }
@@ -358,9 +358,7 @@ fn memory_limits(memory: &Memory) -> Resources {
         pids_limit: Some(memory.pids),
         cgroup_parent: memory.cgroup_parent.clone(),
         ulimits: Some(
-            ulimits
-                .map(|limit| Ulimit { name: limit.name.clone(), hard: limit.hard, soft: limit.soft })
-                .collect(),
+            ulimits.map(|limit| Ulimit { name: limit.name.clone(), hard: limit.hard, soft: limit.soft }).collect(),
         ),
         ..Resources::default()
     }

@@ -270,7 +270,8 @@ impl BlockIo {
         set.add(&mut self.write_bytes, "--device-write-bps", "Bytes a second written to a device (path:rate)");
         set.add(&mut self.read_operations, "--device-read-iops", "Reads a second from a device (path:rate)");
         set.add(&mut self.write_operations, "--device-write-iops", "Writes a second to a device (path:rate)");
-        set.add(&mut self.windows_bandwidth, "--io-maxbandwidth", "Bandwidth of the system drive (Windows only)").hide();
+        set.add(&mut self.windows_bandwidth, "--io-maxbandwidth", "Bandwidth of the system drive (Windows only)")
+            .hide();
         set.add(&mut self.windows_operations, "--io-maxiops", "Operations of the system drive (Windows only)").hide();
     }
 }

@@ -140,11 +140,8 @@ fn networks(flags: &NetworkFlags) -> Result<(String, NetworkingConfig), String> 
 
 fn endpoint(place: Attachment) -> EndpointSettings {
     let list = |items: Vec<String>| (!items.is_empty()).then_some(items);
-    let ipam = EndpointIpamConfig {
-        ipv4_address: place.ipv4,
-        ipv6_address: place.ipv6,
-        link_local_ips: place.link_local,
-    };
+    let ipam =
+        EndpointIpamConfig { ipv4_address: place.ipv4, ipv6_address: place.ipv6, link_local_ips: place.link_local };
     EndpointSettings {
         ipam_config: (ipam != EndpointIpamConfig::default()).then_some(ipam),
         links: list(place.links),

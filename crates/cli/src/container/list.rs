@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gotmpl::Value;
 use hako_api::{
     container::{ContainerSummary, Port},
     query::ContainerListQuery,
@@ -48,7 +49,7 @@ impl Default for List {
     }
 }
 
-const COLUMNS: &[listing::Column] = &[
+pub(crate) const COLUMNS: &[listing::Column] = &[
     ("Command", "COMMAND"),
     ("CreatedAt", "CREATED AT"),
     ("ID", "CONTAINER ID"),
@@ -92,6 +93,10 @@ impl Command for List {
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let format = match &self.format {
+            Some(format) if self.quiet && !matches!(format.as_str(), "table" | "") => {
+                cx.remark("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+                ""
+            }
             Some(format) => format.as_str(),
             None if self.quiet => "",
             None => cx.config.ps_format.as_str(),
@@ -101,15 +106,13 @@ impl Command for List {
             all: self.all,
             limit: (limit > 0).then_some(limit),
             // Sizes cost the daemon a walk through every layer: only when they are shown.
-            size: self.size || format.contains(".Size"),
+            size: self.size || format.contains("json .") || format.contains(".Size"),
             filters: self.filter.0.clone(),
         };
         let containers = cx.client()?.container_list(&query).await?;
         let now = hako_base::clock::now();
-        let rows: Vec<ContainerRow> = containers
-            .into_iter()
-            .map(|container| ContainerRow { container, now, whole: self.no_trunc })
-            .collect();
+        let rows: Vec<ContainerRow> =
+            containers.into_iter().map(|container| ContainerRow { container, now, whole: self.no_trunc }).collect();
         let text = if self.quiet && matches!(format, "" | "table") {
             rows.iter().map(|row| format!("{}\n", row.column("ID"))).collect()
         } else {
@@ -121,7 +124,12 @@ impl Command for List {
     }
 }
 
-struct ContainerRow {
+/// Containers as rows; `whole` where nothing is to be shortened.
+pub(crate) fn rows(containers: Vec<ContainerSummary>, now: Timestamp, whole: bool) -> Vec<ContainerRow> {
+    containers.into_iter().map(|container| ContainerRow { container, now, whole }).collect()
+}
+
+pub(crate) struct ContainerRow {
     container: ContainerSummary,
     now: Timestamp,
     whole: bool,
@@ -151,6 +159,14 @@ impl Row for ContainerRow {
             "Mounts" => self.mounts(),
             "Networks" => it.network_settings.networks.keys().cloned().collect::<Vec<_>>().join(","),
             _ => String::new(),
+        }
+    }
+
+    fn value(&self, name: &str) -> Value {
+        match name {
+            // Only daemons with images of several platforms say it.
+            "Platform" => Value::Nil,
+            _ => Value::String(self.column(name).into()),
         }
     }
 

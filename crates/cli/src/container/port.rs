@@ -9,6 +9,7 @@ use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
     error::CommandError,
+    flag::parse_number,
 };
 
 #[derive(Default)]
@@ -37,8 +38,8 @@ impl Command for Port {
 
 fn one(ports: &PortMap, wanted: &str, container: &str) -> Result<Vec<String>, CommandError> {
     let (port, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-    if port.parse::<u16>().is_err() {
-        return Err(CommandError::Said(format!("invalid port ({port}): invalid syntax")));
+    if let Err(reason) = parse_number::<u16>("ParseUint", port) {
+        return Err(CommandError::Said(format!("Error: invalid port ({port}): {reason}")));
     }
     match ports.get(&format!("{port}/{protocol}")) {
         Some(Some(bindings)) if !bindings.is_empty() => Ok(bindings.iter().map(address).collect()),
@@ -79,6 +80,9 @@ mod tests {
         ]);
         assert_eq!(all(&ports), ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "443/tcp -> [::]:443"]);
         assert_eq!(one(&ports, "80", "web").unwrap(), ["0.0.0.0:8080", "[::]:8080"]);
-        assert_eq!(one(&ports, "9/udp", "web").unwrap_err().to_string(), "Error: No public port '9/udp' published for web");
+        assert_eq!(
+            one(&ports, "9/udp", "web").unwrap_err().to_string(),
+            "Error: No public port '9/udp' published for web"
+        );
     }
 }

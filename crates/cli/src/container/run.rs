@@ -55,7 +55,7 @@ impl Command for Run {
         let process = &self.create.process;
         if self.detach && !process.attach.is_empty() {
             let reason = "conflicting options: cannot specify both --attach and --detach";
-            return Err(create::with_help(cx, reason, 125));
+            return Err(CommandError::Said(reason.to_owned()));
         }
         let request = create::request(cx, &self.create, &words, self.detach)?;
         let config = &request.config;

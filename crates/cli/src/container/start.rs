@@ -1,8 +1,6 @@
 //! `container start`: starts containers, perhaps attached to one.
 
-use hako_api::query::{
-    ContainerAttachQuery, ContainerInspectQuery, ContainerStartQuery, ContainerWaitQuery,
-};
+use hako_api::query::{ContainerAttachQuery, ContainerInspectQuery, ContainerStartQuery, ContainerWaitQuery};
 
 use super::run::{detach_keys, exit_as_container, raw_mode};
 use crate::{

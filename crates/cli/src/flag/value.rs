@@ -3,8 +3,6 @@
 //! A type becomes usable as a flag by `FromFlag`; `Option` of it is a flag that may be absent,
 //! `Vec` of it a flag that may be repeated. Error texts are those of Go's strconv and go-units.
 
-use std::time::Duration;
-
 /// A field that takes what a flag was given.
 pub(crate) trait Value {
     /// Takes one value; a second one replaces the first, or joins it in a list.
@@ -197,8 +195,7 @@ impl FromFlag for Cpus {
         }
         let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| no_number())? };
         let billionths: i64 = format!("{fraction:0<9}").parse().map_err(|_| no_number())?;
-        let total =
-            whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(billionths)).ok_or_else(no_number)?;
+        let total = whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(billionths)).ok_or_else(no_number)?;
         Ok(Self(if negative { -total } else { total }))
     }
 }
@@ -208,13 +205,6 @@ impl FromFlag for Cpus {
 pub(crate) struct GoDuration {
     /// Nanoseconds, as the API takes them.
     pub nanos: i64,
-}
-
-impl GoDuration {
-    /// The same as a standard duration; nothing where it is negative.
-    pub(crate) fn positive(self) -> Option<Duration> {
-        u64::try_from(self.nanos).ok().map(Duration::from_nanos)
-    }
 }
 
 impl FromFlag for GoDuration {

@@ -88,22 +88,6 @@ pub(crate) enum Document {
 }
 
 impl Document {
-    /// The value at `key`, where this is an object that has it.
-    pub(crate) fn get(&self, key: &str) -> Option<&Document> {
-        match self {
-            Self::Object(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
-            _ => None,
-        }
-    }
-
-    /// The text, where this is one.
-    pub(crate) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
     /// The same as a template value.
     pub(crate) fn to_value(&self) -> Value {
         match self {
@@ -127,9 +111,17 @@ impl Document {
 
 /// The written order of every kind of object in a document, found again by its set of keys.
 #[derive(Debug, Default)]
-pub(crate) struct KeyOrder(HashMap<Vec<String>, Vec<String>>);
+pub(crate) struct KeyOrder {
+    orders: HashMap<Vec<String>, Vec<String>>,
+    escape_html: bool,
+}
 
 impl KeyOrder {
+    /// No order learnt, and `<`, `>` and `&` escaped, as Docker's listings have them.
+    pub(crate) fn escaping_html() -> Self {
+        Self { escape_html: true, ..Self::default() }
+    }
+
     /// Learns the orders of all objects within `document`.
     pub(crate) fn learn(&mut self, document: &Document) {
         match document {
@@ -139,7 +131,7 @@ impl KeyOrder {
                 let mut sorted = written.clone();
                 sorted.sort_unstable();
                 if sorted != written {
-                    self.0.insert(sorted, written);
+                    self.orders.insert(sorted, written);
                 }
                 entries.iter().for_each(|(_, value)| self.learn(value));
             }
@@ -160,7 +152,7 @@ impl KeyOrder {
             }
             Value::Map(entries) => {
                 let sorted: Vec<String> = entries.keys().map(|key| key.to_string()).collect();
-                let order = self.0.get(&sorted).unwrap_or(&sorted);
+                let order = self.orders.get(&sorted).unwrap_or(&sorted);
                 out.push('{');
                 for (at, key) in order.iter().enumerate() {
                     out.push_str(if at > 0 { "," } else { "" });
@@ -170,13 +162,24 @@ impl KeyOrder {
                 }
                 out.push('}');
             }
+            Value::String(text) if self.escape_html => {
+                let mut quoted = String::new();
+                quote(text, &mut quoted);
+                let escape = |c: char| matches!(c, '<' | '>' | '&');
+                for piece in quoted.split_inclusive(escape) {
+                    out.push_str(piece.trim_end_matches(escape));
+                    if let Some(c) = piece.chars().last().filter(|c| escape(*c)) {
+                        out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    }
+                }
+            }
             Value::String(text) => quote(text, out),
             Value::Nil | Value::Function(_) => out.push_str("null"),
             Value::Bool(_) | Value::Int(_) | Value::Uint(_) => out.push_str(&value.to_string()),
-            Value::Float(number) => out.push_str(&serde_json::Number::from_f64(*number).map_or_else(
-                || "null".to_owned(),
-                |number| number.to_string().trim_end_matches(".0").to_owned(),
-            )),
+            Value::Float(number) => out.push_str(
+                &serde_json::Number::from_f64(*number)
+                    .map_or_else(|| "null".to_owned(), |number| number.to_string().trim_end_matches(".0").to_owned()),
+            ),
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct Shape {
 pub(crate) trait Row {
     /// The value in the column `name`.
     fn column(&self, name: &str) -> String;
+    /// The same where it may be nothing at all, which is not the same as an empty text in JSON.
+    fn value(&self, name: &str) -> Value {
+        Value::String(self.column(name).into())
+    }
     /// The labels, where the object has them.
     fn labels(&self) -> Option<&BTreeMap<String, String>> {
         None
@@ -47,7 +51,8 @@ pub(crate) fn render<R: Row>(shape: &Shape, format: &str, rows: &[R]) -> Result<
         None if format == "json" => (false, "{{json .}}"),
         None => (false, format),
     };
-    let parsed = Format::parse(template, KeyOrder::default(), Missing::Error)?;
+    check_columns(shape, template)?;
+    let parsed = Format::parse(template, KeyOrder::escaping_html(), Missing::Error)?;
     let wanted = wanted_columns(shape, template);
     let mut text = String::new();
     if is_table {
@@ -62,15 +67,27 @@ pub(crate) fn render<R: Row>(shape: &Shape, format: &str, rows: &[R]) -> Result<
     Ok(if is_table { table::align(&text) } else { text })
 }
 
+// A field that is no column is told in Go's words, with the column that was probably meant. Only
+// fields of the row itself are looked at: those right behind a brace, a blank or a parenthesis.
+fn check_columns(shape: &Shape, template: &str) -> Result<(), FormatError> {
+    let named_elsewhere = template.contains("with") || template.contains("range") || template.contains(":=");
+    for action in template.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap_or(rest)) {
+        for word in action.split([' ', '(', ')', '|', '-']).filter_map(|word| word.strip_prefix('.')) {
+            let name = word.split('.').next().unwrap_or(word);
+            let is_field = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name != "Label";
+            if is_field && !named_elsewhere && !shape.columns.iter().any(|(known, _)| *known == name) {
+                let meant = crate::suggest::nearest(name, shape.columns.iter().map(|(known, _)| *known));
+                return Err(FormatError::Column { name: name.to_owned(), meant });
+            }
+        }
+    }
+    Ok(())
+}
+
 // Columns that a template does not mention are not computed; `json .` and `{{.}}` need them all.
 fn wanted_columns(shape: &Shape, template: &str) -> Vec<&'static str> {
     let whole = template.contains(". ") || template.contains(".}") || template.contains(".)");
-    shape
-        .columns
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| whole || template.contains(name))
-        .collect()
+    shape.columns.iter().map(|(name, _)| *name).filter(|name| whole || template.contains(name)).collect()
 }
 
 fn titles(shape: &Shape) -> Value {
@@ -83,7 +100,7 @@ fn value(shape: &Shape, wanted: &[&'static str], row: &impl Row, with_labels: bo
     let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
     for (name, _) in shape.columns {
         if wanted.contains(name) {
-            map.insert((*name).into(), Value::String(row.column(name).into()));
+            map.insert((*name).into(), row.value(name));
         }
     }
     if with_labels {
@@ -123,7 +140,8 @@ mod tests {
     const SHAPE: Shape = Shape { columns: &[("ID", "THING ID"), ("Labels", "LABELS")], table: "{{.ID}}\t{{.Labels}}" };
 
     fn check(format: &str, expected: &str) {
-        let things = [Thing("4a2f", BTreeMap::from([("a.b".to_owned(), "1".to_owned())])), Thing("99", BTreeMap::new())];
+        let things =
+            [Thing("4a2f", BTreeMap::from([("a.b".to_owned(), "1".to_owned())])), Thing("99", BTreeMap::new())];
         let got = render(&SHAPE, format, &things).unwrap_or_else(|error| error.to_string());
         assert_eq!(got, expected, "{format}");
     }

@@ -3,8 +3,6 @@
 //! The engine is gotmpl. It has no method calls with arguments, and `.Label "name"` is the only
 //! one Docker's templates know, so that is rewritten to a function call before parsing.
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 
 use super::json::KeyOrder;
@@ -19,6 +17,8 @@ pub(crate) struct Format {
 pub(crate) enum FormatError {
     #[error("failed to parse template: {0}")]
     Parse(String),
+    #[error("failed to execute template: template: :1: can't evaluate field {name}")]
+    Column { name: String, meant: Option<&'static str> },
     #[error("template parsing error: {0}")]
     Execute(String),
     #[error("template parsing error: template: :1:2: executing \"\" at <.{key}>: map has no entry for key \"{key}\"")]
@@ -40,12 +40,13 @@ impl Format {
     /// # Errors
     /// When it is not a template.
     pub(crate) fn parse(text: &str, order: KeyOrder, missing: Missing) -> Result<Self, FormatError> {
-        Self::build(missing).func("json", move |args: &[Value]| {
-            let mut out = String::new();
-            order.write(args.first().unwrap_or(&Value::Nil), &mut out);
-            Ok(Value::String(out.into()))
-        })
-        .finish(text)
+        Self::build(missing)
+            .func("json", move |args: &[Value]| {
+                let mut out = String::new();
+                order.write(args.first().unwrap_or(&Value::Nil), &mut out);
+                Ok(Value::String(out.into()))
+            })
+            .finish(text)
     }
 
     /// The same template, to be executed with column titles instead of values: functions that
@@ -99,7 +100,9 @@ impl Format {
             .func("upper", |args| one_text(args, |text| text.to_uppercase()))
             .func("title", |args| one_text(args, title))
             .func("pad", |args| {
-                let blanks = |at: usize| " ".repeat(usize::try_from(args.get(at).and_then(Value::as_int).unwrap_or(0)).unwrap_or(0));
+                let blanks = |at: usize| {
+                    " ".repeat(usize::try_from(args.get(at).and_then(Value::as_int).unwrap_or(0)).unwrap_or(0))
+                };
                 one_text(args, |text| match text {
                     "" => String::new(),
                     _ => format!("{}{text}{}", blanks(1), blanks(2)),
@@ -108,6 +111,11 @@ impl Format {
             .func("truncate", |args| {
                 let limit = usize::try_from(args.get(1).and_then(Value::as_int).unwrap_or(0)).unwrap_or(0);
                 one_text(args, |text| text.chars().take(limit).collect())
+            })
+            // What the daemon left out has no members; gotmpl has no length for nothing.
+            .func("len", |args| {
+                let length = args.first().and_then(Value::len).unwrap_or(0);
+                Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
             })
             .func("label", |args| {
                 let name = args.get(1).and_then(Value::as_str).unwrap_or_default();
@@ -182,21 +190,25 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at_start = true;
     for c in text.chars() {
-        if at_start { out.extend(c.to_uppercase()) } else { out.push(c) }
+        if at_start {
+            out.extend(c.to_uppercase())
+        } else {
+            out.push(c)
+        }
         at_start = !c.is_alphanumeric() && c != '_' && c != '\'';
     }
     out
 }
 
-/// A template value from texts.
-pub(crate) fn text_map<'t>(entries: impl IntoIterator<Item = (&'t str, Value)>) -> Value {
-    let map: BTreeMap<Arc<str>, Value> = entries.into_iter().map(|(key, value)| (key.into(), value)).collect();
-    Value::Map(Arc::new(map))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{collections::BTreeMap, sync::Arc};
+
+    fn text_map<'t>(entries: impl IntoIterator<Item = (&'t str, Value)>) -> Value {
+        let map = entries.into_iter().map(|(key, value)| (key.into(), value));
+        Value::Map(Arc::new(map.collect::<BTreeMap<Arc<str>, Value>>()))
+    }
 
     fn check(template: &str, expected: &str) {
         let labels = text_map([("com.x", Value::String("blue".into()))]);

@@ -87,7 +87,7 @@ impl Row for StepRow {
             "ID" => text::short_id(&it.id).to_owned(),
             "CreatedSince" if it.created <= 0 => "N/A".to_owned(),
             "CreatedSince" => duration::ago(it.created, self.now),
-            "CreatedAt" => Timestamp::from_second(it.created).map(hako_base::clock::rfc3339_nano).unwrap_or_default(),
+            "CreatedAt" => text::local_rfc3339(it.created),
             "CreatedBy" => {
                 let command = it.created_by.replace('\t', " ");
                 if self.whole { command } else { text::ellipsis(&command, 45) }

@@ -44,9 +44,8 @@ const COLUMNS: &[listing::Column] = &[
     ("UniqueSize", "UNIQUE SIZE"),
     ("VirtualSize", "SIZE"),
 ];
-const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
-const TABLE_WITH_DIGEST: &str =
-    "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
+const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const TABLE_WITH_DIGEST: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 
 impl Command for List {
@@ -159,16 +158,15 @@ impl Row for ImageRow {
             "Repository" => self.repository.clone(),
             "Tag" => self.tag.clone(),
             "Digest" => self.digest.clone(),
-            "CreatedSince" if it.created <= 0 => String::new(),
             "CreatedSince" => duration::ago(it.created, self.now),
             "CreatedAt" => text::go_time(it.created),
             "Size" => size::human(it.size, 3),
-            "VirtualSize" => size::human(it.size, 3),
+            "VirtualSize" => size::human(it.size, 4),
             "Containers" if it.containers < 0 => "N/A".to_owned(),
             "Containers" => it.containers.to_string(),
             "SharedSize" => counted(it.shared_size),
             "UniqueSize" if it.shared_size < 0 => "N/A".to_owned(),
-            "UniqueSize" => size::human(it.size - it.shared_size, 3),
+            "UniqueSize" => size::human(it.size - it.shared_size, 4),
             _ => String::new(),
         }
     }

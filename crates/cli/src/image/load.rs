@@ -38,9 +38,7 @@ impl Command for Load {
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let body = if self.input.is_empty() {
             if terminal::stdin_is_terminal() {
-                return Err(CommandError::Said(
-                    "requested load from stdin, but stdin is empty".to_owned(),
-                ));
+                return Err(CommandError::Said("requested load from stdin, but stdin is empty".to_owned()));
             }
             from_stdin()
         } else {

@@ -22,8 +22,12 @@ impl Command for Tag {
     };
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let (repo, tag) = repository_and_tag(&words[1])
-            .map_err(|error| CommandError::Said(format!("error parsing reference: \"{}\" is not a valid repository/tag: {error}", words[1])))?;
+        let (repo, tag) = repository_and_tag(&words[1]).map_err(|error| {
+            CommandError::Said(format!(
+                "Error parsing reference: \"{}\" is not a valid repository/tag: {error}",
+                words[1]
+            ))
+        })?;
         Ok(cx.client()?.image_tag(&words[0], &ImageTagQuery { repo, tag }).await?)
     }
 }

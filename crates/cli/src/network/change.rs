@@ -245,11 +245,8 @@ impl Command for Connect {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
-        let addresses = EndpointIpamConfig {
-            ipv4_address: self.ipv4,
-            ipv6_address: self.ipv6,
-            link_local_ips: self.link_local,
-        };
+        let addresses =
+            EndpointIpamConfig { ipv4_address: self.ipv4, ipv6_address: self.ipv6, link_local_ips: self.link_local };
         let options: Map = self.driver_options.into_iter().map(|pair| (pair.key, pair.value)).collect();
         let body = ConnectRequest {
             container: words[1].clone(),
@@ -257,7 +254,7 @@ impl Command for Connect {
                 ipam_config: Some(addresses),
                 links: some(self.links.into_iter().map(|link| link.0).collect()),
                 aliases: some(self.aliases),
-                driver_opts: (!options.is_empty()).then_some(options),
+                driver_opts: Some(options),
                 gw_priority: Some(self.priority),
                 ..EndpointSettings::default()
             },

@@ -58,7 +58,7 @@ impl Command for List {
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let mut networks = cx.client()?.network_list(&NetworkListQuery { filters: self.filter.0 }).await?;
-        networks.sort_by(|left, right| left.name.cmp(&right.name));
+        networks.sort_by(|left, right| text::natural(&left.name, &right.name));
         let format = match &self.format {
             Some(format) => format.as_str(),
             None if self.quiet => "",

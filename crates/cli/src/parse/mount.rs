@@ -93,8 +93,8 @@ impl Mount {
             "volume-opt" => insert_pair(&mut self.volume().options, value),
             "image-subpath" => self.image.get_or_insert_default().subpath = value.to_owned(),
             "tmpfs-size" => {
-                self.tmpfs().size = crate::format::size::parse_ram(value)
-                    .map_err(|_| format!("invalid value for {key}: {value}"))?;
+                self.tmpfs().size =
+                    crate::format::size::parse_ram(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
             }
             "tmpfs-mode" => {
                 self.tmpfs().mode =

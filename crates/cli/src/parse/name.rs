@@ -9,7 +9,7 @@ macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $list:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name(pub String);
+        pub(crate) struct $name(pub(crate) String);
 
         impl FromFlag for $name {
             const KIND: &'static str = "string";
@@ -52,10 +52,11 @@ checked_text!(
 );
 
 fn extra_host(text: &str) -> Result<String, String> {
-    let (name, address) =
-        text.split_once('=').or_else(|| text.split_once(':')).filter(|(name, _)| !name.is_empty()).ok_or_else(
-            || format!("bad format for add-host: {}", go_quote(text)),
-        )?;
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("bad format for add-host: {}", go_quote(text)))?;
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     if bare != "host-gateway" && bare.parse::<IpAddr>().is_err() {
         return Err(format!("invalid IP address in add-host: {}", go_quote(bare)));

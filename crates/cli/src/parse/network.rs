@@ -55,8 +55,9 @@ impl Attachment {
             "mac-address" => self.mac_address = value.to_owned(),
             "link-local-ip" => self.link_local.push(value.to_owned()),
             "driver-opt" => {
-                let (name, value) =
-                    value.split_once('=').ok_or_else(|| format!("invalid key value pair format in driver options: {value}"))?;
+                let (name, value) = value
+                    .split_once('=')
+                    .ok_or_else(|| format!("invalid key value pair format in driver options: {value}"))?;
                 self.driver_options.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
             }
             "gw-priority" => {

@@ -163,7 +163,10 @@ mod tests {
             assert_eq!(expose(text).map(|ports| ports.join(" ")).unwrap_or_else(|reason| reason), expected);
         };
         check("90-92/udp", "90/udp 91/udp 92/udp");
-        check("abc", r#"invalid range format for --expose: abc, error: strconv.ParseUint: parsing "abc": invalid syntax"#);
+        check(
+            "abc",
+            r#"invalid range format for --expose: abc, error: strconv.ParseUint: parsing "abc": invalid syntax"#,
+        );
         check("80:80", "invalid port format for --expose: 80:80");
         check("80-70", "invalid range format for --expose: 80-70, error: invalid range specified for port: 80-70");
     }

@@ -1,12 +1,11 @@
 //! `system df`: what images, containers and volumes take up.
 
-use std::collections::BTreeSet;
-
 use hako_api::{query::SystemDfQuery, system::DiskUsage};
 use jiff::Timestamp;
 
 use crate::{
     command::{Arguments, Command, Shape},
+    container::list,
     context::Context,
     error::CommandError,
     flag::FlagSet,
@@ -51,7 +50,7 @@ impl Command for Disk {
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let usage = cx.client()?.system_df(&SystemDfQuery::default()).await?;
         if self.verbose {
-            return cx.print(&every_object(&usage, hako_base::clock::now()));
+            return cx.print(&every_object(&usage, hako_base::clock::now())?);
         }
         let rows = summary(&usage);
         cx.print(&listing::render(&SHAPE, &self.format, &rows)?)
@@ -135,43 +134,20 @@ fn summary(usage: &DiskUsage) -> Vec<KindRow> {
     ]
 }
 
-fn every_object(usage: &DiskUsage, now: Timestamp) -> String {
+const CONTAINER_TABLE: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
+const NO_BUILD_CACHE: &str =
+    "\nBuild cache usage: 0B\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n";
+
+fn every_object(usage: &DiskUsage, now: Timestamp) -> Result<String, CommandError> {
     let mut out = String::from("Images space usage:\n\n");
-    let mut rows = String::from("REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
-    for image in usage.images.iter().flatten() {
-        let names: BTreeSet<&str> = image.repo_tags.iter().map(String::as_str).collect();
-        let names = if names.is_empty() { BTreeSet::from(["<none>:<none>"]) } else { names };
-        for name in names {
-            let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
-            let shared = image.shared_size.max(0);
-            rows.push_str(&format!(
-                "{repository}\t{tag}\t{}\t{}\t{}\t{}\t{}\t{}\n",
-                text::short_id(&image.id),
-                duration::ago(image.created, now),
-                size::human(image.size, 3),
-                size::human(shared, 3),
-                size::human(image.size - shared, 3),
-                image.containers.max(0),
-            ));
-        }
-    }
-    out.push_str(&table::align(&rows));
+    out.push_str(&images(usage, now));
     out.push_str("\nContainers space usage:\n\n");
-    let mut rows = String::from("CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n");
-    for container in usage.containers.iter().flatten() {
-        rows.push_str(&format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
-            text::short_id(&container.id),
-            container.image,
-            crate::flag::go_quote(&text::ellipsis(&container.command, 20)),
-            container.mounts.iter().filter(|mount| mount.driver == "local").count(),
-            size::human(container.size_rw, 3),
-            duration::ago(container.created, now),
-            container.status,
-            container.names.iter().map(|name| name.trim_start_matches('/')).collect::<Vec<_>>().join(","),
-        ));
-    }
-    out.push_str(&table::align(&rows));
+    let mut containers = usage.containers.clone().unwrap_or_default();
+    // Only what they have written counts here, not the images below them.
+    containers.iter_mut().for_each(|container| container.size_root_fs = 0);
+    let shape = listing::Shape { columns: list::COLUMNS, table: CONTAINER_TABLE };
+    out.push_str(&listing::render(&shape, "", &list::rows(containers, now, false))?);
     out.push_str("\nLocal Volumes space usage:\n\n");
     let mut rows = String::from("VOLUME NAME\tLINKS\tSIZE\n");
     for volume in usage.volumes.iter().flatten() {
@@ -179,8 +155,27 @@ fn every_object(usage: &DiskUsage, now: Timestamp) -> String {
         rows.push_str(&format!("{}\t{links}\t{}\n", volume.name, size::human(bytes, 4)));
     }
     out.push_str(&table::align(&rows));
-    out.push_str("\nBuild cache usage: 0B\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n");
-    out
+    out.push_str(NO_BUILD_CACHE);
+    Ok(out)
+}
+
+fn images(usage: &DiskUsage, now: Timestamp) -> String {
+    let mut rows = String::from("REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
+    for image in usage.images.iter().flatten() {
+        let name = image.repo_tags.first().map_or("<none>:<none>", String::as_str);
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
+        let shared = image.shared_size.max(0);
+        rows.push_str(&format!(
+            "{repository}\t{tag}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+            text::short_id(&image.id),
+            duration::ago(image.created, now),
+            size::human(image.size, 3),
+            size::human(shared, 4),
+            size::human(image.size - shared, 4),
+            image.containers.max(0),
+        ));
+    }
+    table::align(&rows)
 }
 
 #[cfg(test)]

@@ -79,7 +79,11 @@ fn event_order() -> KeyOrder {
         time_nano: 1,
         ..EventMessage::default()
     };
-    for event in [example.clone(), EventMessage { status: String::new(), id: String::new(), from: String::new(), ..example.clone() }, EventMessage { from: String::new(), ..example }] {
+    for event in [
+        example.clone(),
+        EventMessage { status: String::new(), id: String::new(), from: String::new(), ..example.clone() },
+        EventMessage { from: String::new(), ..example },
+    ] {
         let text = serde_json::to_string(&event).unwrap_or_default();
         if let Ok(document) = serde_json::from_str::<Document>(&text) {
             order.learn(&document);

@@ -12,6 +12,7 @@ use crate::{
         size,
         template::{Format, Missing},
     },
+    system::version::own_version,
 };
 
 #[derive(Default)]
@@ -34,7 +35,7 @@ impl Command for Info {
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let answer = cx.client()?.bytes(Operation::SystemInfo, &[], &Query::default()).await;
-        let own = client_lines(&cx.context_name);
+        let own = client_lines(cx.program, &cx.context_name);
         let answer = match (answer, self.format.as_str()) {
             (Ok(answer), _) => answer,
             (Err(error), "") => {
@@ -59,8 +60,9 @@ impl Command for Info {
     }
 }
 
-fn client_lines(context: &str) -> String {
-    format!("Client: hako\n Version:    {}\n Context:    {context}\n Debug Mode: false\n", env!("CARGO_PKG_VERSION"))
+fn client_lines(program: &str, context: &str) -> String {
+    let (title, version) = own_version(program);
+    format!("Client:{title}\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n")
 }
 
 fn server_lines(info: &SystemInfo) -> String {
@@ -83,11 +85,18 @@ fn server_lines(info: &SystemInfo) -> String {
         lines.put(2, "Authorization", &authorization.join(" "));
     }
     lines.put(2, "Log", &info.plugins.log.join(" "));
+    if !info.cdi_spec_dirs.is_empty() {
+        lines.title("CDI spec directories");
+        info.cdi_spec_dirs.iter().for_each(|directory| lines.0.push_str(&format!("  {directory}\n")));
+    }
     lines.put(1, "Swarm", &info.swarm.local_node_state);
     let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
     lines.put(1, "Runtimes", &runtimes.join(" "));
     lines.put_known(1, "Default Runtime", &info.default_runtime);
     lines.put_known(1, "Init Binary", &info.init_binary);
+    lines.put_known(1, "containerd version", &info.containerd_commit.id);
+    lines.put_known(1, "runc version", &info.runc_commit.id);
+    lines.put_known(1, "init version", &info.init_commit.id);
     if !info.security_options.is_empty() {
         lines.title("Security Options");
         info.security_options.iter().for_each(|option| security_option(&mut lines, option));

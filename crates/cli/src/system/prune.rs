@@ -2,6 +2,8 @@
 
 use hako_api::query::PruneQuery;
 use hako_base::ErrorKind;
+use hako_client::{Client, RequestBody};
+use serde::Deserialize;
 
 use crate::{
     command::{Arguments, Command, Shape},
@@ -11,7 +13,7 @@ use crate::{
     flag::FlagSet,
     format::size,
     network,
-    system::confirm::confirm,
+    system::{confirm::confirm, request},
 };
 
 #[derive(Default)]
@@ -76,6 +78,7 @@ impl Command for Prune {
             items.into_iter().map(line).collect()
         });
         list(&mut text, "Deleted Images", lines);
+        reclaimed += prune_build_cache(&client, self.all).await?;
         text.push_str(&format!("Total reclaimed space: {}\n", size::human(reclaimed.cast_signed(), 4)));
         cx.print(&text)
     }
@@ -83,7 +86,9 @@ impl Command for Prune {
 
 impl Prune {
     fn warning(&self) -> String {
-        let mut warning = String::from("WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n");
+        let mut warning = String::from(
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n",
+        );
         if self.volumes {
             warning.push_str("  - all anonymous volumes not used by at least one container\n");
         }
@@ -91,6 +96,7 @@ impl Prune {
             true => "  - all images without at least one container associated to them\n",
             false => "  - all dangling images\n",
         });
+        warning.push_str("  - unused build cache\n");
         if !self.filter.0.is_empty() {
             let items = self.filter.0.0.iter();
             let shown: Vec<String> =
@@ -98,6 +104,22 @@ impl Prune {
             warning.push_str(&format!("\n  Items to be pruned will be filtered with:\n  - {}\n", shown.join("\n  - ")));
         }
         warning
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BuildPruneAnswer {
+    space_reclaimed: u64,
+}
+
+async fn prune_build_cache(client: &Client, all: bool) -> Result<u64, CommandError> {
+    let target = if all { "/build/prune?all=1" } else { "/build/prune" };
+    match request::send(client, "POST", target, RequestBody::Empty).await {
+        Ok(answer) => Ok(request::json_from::<BuildPruneAnswer>(answer)?.space_reclaimed),
+        // A daemon that does not build has no cache.
+        Err(error) if matches!(error.kind(), ErrorKind::NotImplemented | ErrorKind::NotFound) => Ok(0),
+        Err(error) => Err(error),
     }
 }
 

@@ -15,7 +15,12 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 ///
 /// # Errors
 /// When the daemon does not answer, or with an error.
-pub(crate) async fn send(client: &Client, method: &str, target: &str, body: RequestBody) -> Result<Bytes, CommandError> {
+pub(crate) async fn send(
+    client: &Client,
+    method: &str,
+    target: &str,
+    body: RequestBody,
+) -> Result<Bytes, CommandError> {
     let headers: &[(&str, &str)] = match body {
         RequestBody::Empty => &[],
         _ => &[("content-type", "application/json")],
@@ -50,7 +55,12 @@ pub(crate) async fn json<T: DeserializeOwned>(
 ///
 /// # Errors
 /// As [`send`].
-pub(crate) async fn done(client: &Client, method: &str, target: &str, body: &impl Serialize) -> Result<(), CommandError> {
+pub(crate) async fn done(
+    client: &Client,
+    method: &str,
+    target: &str,
+    body: &impl Serialize,
+) -> Result<(), CommandError> {
     send(client, method, target, encode(body)?).await.map(drop)
 }
 
@@ -64,7 +74,7 @@ pub(crate) fn json_from<T: DeserializeOwned>(bytes: Bytes) -> Result<T, CommandE
 }
 
 fn encode(body: &impl Serialize) -> Result<RequestBody, CommandError> {
-    let bytes = serde_json::to_vec(body)
-        .map_err(|error| CommandError::Said(format!("cannot encode the request: {error}")))?;
+    let bytes =
+        serde_json::to_vec(body).map_err(|error| CommandError::Said(format!("cannot encode the request: {error}")))?;
     Ok(RequestBody::Bytes(bytes.into()))
 }

@@ -47,7 +47,7 @@ impl Command for Version {
         };
         let server = answer.as_ref().ok().map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
         let text = match self.format.as_str() {
-            "" => plain(&api, &cx.context_name, server.as_deref())?,
+            "" => plain(cx, &api, server.as_deref())?,
             format => through_template(format, &own, server.as_deref())?,
         };
         cx.print(&text)?;
@@ -75,28 +75,43 @@ fn architecture() -> &'static str {
 }
 
 fn through_template(format: &str, own: &str, server: Option<&str>) -> Result<String, CommandError> {
-    let template = if format == "json" { "{{json .}}" } else { format };
+    // Go's field is called APIVersion, its JSON ApiVersion; templates are written with the former.
+    let template =
+        if format == "json" { "{{json .}}".to_owned() } else { format.replace(".APIVersion", ".ApiVersion") };
     let whole = format!(r#"{{"Client":{own},"Server":{}}}"#, server.unwrap_or("null"));
     let document: Document = serde_json::from_str(&whole)
         .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
     let mut order = KeyOrder::default();
     order.learn(&document);
-    let format = Format::parse(template, order, Missing::NoValue)?;
+    let format = Format::parse(&template, order, Missing::NoValue)?;
     Ok(format!("{}\n", format.row(&document.to_value())?))
 }
 
-fn plain(api: &str, context: &str, server: Option<&str>) -> Result<String, CommandError> {
+/// What follows `Client:`, and the version of this program as the caller knows it.
+pub(crate) fn own_version(program: &str) -> (&'static str, &'static str) {
+    match program {
+        "docker" => ("", DOCKER_VERSION),
+        _ => (" hako", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// Where values stand, as in Docker's output.
+const VALUE_COLUMN: usize = 20;
+
+fn plain(cx: &Context, api: &str, server: Option<&str>) -> Result<String, CommandError> {
+    let (title, version) = own_version(cx.program);
     let mut lines = format!(
-        "Client: hako\n Version:\t{}\n API version:\t{api}\n OS/Arch:\tlinux/{}\n Context:\t{context}\n",
+        "Client:{title}\n Version:\t{version}\n API version:\t{api}\n Git commit:\thako-{}\n OS/Arch:\tlinux/{}\n Context:\t{}\n",
         env!("CARGO_PKG_VERSION"),
-        architecture()
+        architecture(),
+        cx.context_name,
     );
     if let Some(server) = server {
         let server: SystemVersion = serde_json::from_str(server)
             .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
         lines.push_str(&server_lines(&server));
     }
-    Ok(table::align_with(&lines, 1, 1))
+    Ok(table::align_with(&lines, VALUE_COLUMN, 1))
 }
 
 fn server_lines(server: &SystemVersion) -> String {
@@ -111,10 +126,8 @@ fn server_lines(server: &SystemVersion) -> String {
     for component in &server.components {
         lines.push_str(&format!(" {}:\n  Version:\t{}\n", component.name, component.version));
         let detail = |key: &str| component.details.get(key).filter(|value| !value.is_empty());
-        if component.name == "Engine" {
-            if let (Some(api), Some(min)) = (detail("ApiVersion"), detail("MinAPIVersion")) {
-                lines.push_str(&format!("  API version:\t{api} (minimum version {min})\n"));
-            }
+        if let (Some(api), Some(min)) = (detail("ApiVersion"), detail("MinAPIVersion")) {
+            lines.push_str(&format!("  API version:\t{api} (minimum version {min})\n"));
         }
         for (key, title) in [("GoVersion", "Go version"), ("GitCommit", "Git commit")] {
             if let Some(value) = detail(key) {
@@ -122,7 +135,7 @@ fn server_lines(server: &SystemVersion) -> String {
             }
         }
         if let Some(built) = detail("BuildTime") {
-            lines.push_str(&format!("  Built:\t{}\n", text::go_time_exact(built)));
+            lines.push_str(&format!("  Built:\t{}\n", text::c_time(built)));
         }
         if let (Some(os), Some(arch)) = (detail("Os"), detail("Arch")) {
             lines.push_str(&format!("  OS/Arch:\t{os}/{arch}\n"));

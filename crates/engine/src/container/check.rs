@@ -22,9 +22,7 @@ pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>,
     networks(spec, engine)?;
     names(spec)?;
     security(spec)?;
-    if spec.host.privileged && !spec.host.port_bindings.is_empty() && spec.host.network_mode == NetworkMode::Host {
-        warnings.push("Published ports are discarded when using host network mode".to_owned());
-    } else if !spec.host.port_bindings.is_empty() && spec.host.network_mode == NetworkMode::Host {
+    if !spec.host.port_bindings.is_empty() && spec.host.network_mode == NetworkMode::Host {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     Ok(warnings)
@@ -45,7 +43,9 @@ fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
     }
     if limits.memory_swap_bytes > 0 {
         if memory == 0 {
-            return Err(EngineError::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+            return Err(EngineError::invalid(
+                "You should always set the Memory limit when using Memoryswap limit, see usage",
+            ));
         }
         if limits.memory_swap_bytes.unsigned_abs() < memory {
             return Err(EngineError::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
@@ -55,7 +55,9 @@ fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
         return Err(EngineError::invalid("Invalid value: valid memory swappiness range is 0-100"));
     }
     if limits.memory_reservation_bytes > 0 && memory > 0 && memory < limits.memory_reservation_bytes {
-        return Err(EngineError::invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+        return Err(EngineError::invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
     }
     if !(-1000..=1000).contains(&limits.oom_score_adj) {
         return Err(EngineError::invalid("Invalid value, range for oom score adj is [-1000, 1000]"));
@@ -75,7 +77,9 @@ fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
         return Err(EngineError::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
     }
     if limits.cpu_period_us != 0 && !(1_000..=1_000_000).contains(&limits.cpu_period_us) {
-        return Err(EngineError::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+        return Err(EngineError::invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
     }
     if limits.cpu_quota_us > 0 && limits.cpu_quota_us < 1_000 {
         return Err(EngineError::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
@@ -103,7 +107,9 @@ fn modes(spec: &ContainerSpec) -> Result<(), EngineError> {
         return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
     if !host.storage_options.is_empty() {
-        return Err(EngineError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
+        return Err(EngineError::invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ));
     }
     Ok(())
 }
@@ -153,7 +159,9 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
 
 fn names(spec: &ContainerSpec) -> Result<(), EngineError> {
     let valid_label = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if spec.hostname.len() > 64 || (!spec.hostname.is_empty() && !spec.hostname.split('.').all(valid_label)) {
         return Err(EngineError::invalid(format!("invalid hostname format: {}", spec.hostname)));

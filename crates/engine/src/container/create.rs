@@ -9,7 +9,11 @@ use hako_base::clock;
 use hako_image::Image;
 use hako_model::{ContainerId, ContainerSpec, EndpointSpec, NetworkMode};
 
-use super::{check, merge::{Merged, merge}, mounts, name};
+use super::{
+    check,
+    merge::{Merged, merge},
+    mounts, name,
+};
 use crate::{
     Engine, EngineError,
     log::LogPlan,
@@ -47,7 +51,7 @@ impl Engine {
 
         // Declared before the operation, which may have to take them back.
         let (mounts, record);
-        let mut operation = Operation::begin("container.create");
+        let mut operation = Operation::begin("container.create", &self.config.exec_root);
         let name = operation.step("name", || self.claim_name(name, id), || self.release_names(id))?;
         operation.step("files", || self.make_files(id), || self.remove_container_files(id))?;
         operation.step("snapshot", || self.prepare_snapshot(id, &image), || self.forget_snapshot(id))?;
@@ -179,7 +183,8 @@ fn endpoints_of(spec: &ContainerSpec) -> BTreeMap<String, EndpointRecord> {
     let mut endpoints = BTreeMap::new();
     let Some(main) = spec.host.network_mode.network_name() else { return endpoints };
     let of = |spec: EndpointSpec| EndpointRecord { spec, ..EndpointRecord::default() };
-    let asked = spec.networks.iter().find(|(name, _)| name.as_str() == main || (main == "bridge" && *name == "default"));
+    let asked =
+        spec.networks.iter().find(|(name, _)| name.as_str() == main || (main == "bridge" && *name == "default"));
     endpoints.insert(main.to_owned(), of(asked.map(|(_, asked)| asked.clone()).unwrap_or_default()));
     for (name, asked) in &spec.networks {
         if name != "default" {

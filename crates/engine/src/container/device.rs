@@ -34,7 +34,11 @@ pub(crate) fn nodes(host: &HostSpec) -> Result<Vec<Device>, EngineError> {
                 text: format!(
                     "error gathering device information while adding custom device {:?}: {}",
                     mapping.host,
-                    if fs::exists(&mapping.host).unwrap_or(false) { "not a device node" } else { "no such file or directory" }
+                    if fs::exists(&mapping.host).unwrap_or(false) {
+                        "not a device node"
+                    } else {
+                        "no such file or directory"
+                    }
                 ),
                 exit_code: 128,
                 kind: hako_base::ErrorKind::Internal,

@@ -42,11 +42,10 @@ impl Engine {
         self.publish_network("disconnect", &record);
         self.images.snapshot_release(record.id);
         let remove = record.auto_remove();
-        if remove {
-            if let Err(error) = self.remove_locked(&container, true).await {
+        if remove
+            && let Err(error) = self.remove_locked(&container, true).await {
                 tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
             }
-        }
         container.stdin.send_replace(Stdin::Awaited);
         container.phase.send_modify(|phase| {
             phase.running = false;

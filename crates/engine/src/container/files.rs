@@ -45,7 +45,8 @@ impl Engine {
         } else {
             files::hosts(addresses, &files::own_names(&record.hostname, &record.spec.domainname), &extra)
         };
-        for (name, text) in [("resolv.conf", resolv), ("hosts", hosts), ("hostname", files::hostname(&record.hostname))] {
+        for (name, text) in [("resolv.conf", resolv), ("hosts", hosts), ("hostname", files::hostname(&record.hostname))]
+        {
             write(&directory.join(name), &text)
                 .map_err(|error| EngineError::io(format_args!("cannot write the container's {name}"), &error))?;
         }

@@ -18,12 +18,8 @@ impl Engine {
     pub async fn container_changes(&self, name: &str) -> Result<Vec<ChangeView>, EngineError> {
         let id = self.containers.find(name)?.id;
         let engine = self.clone();
-        let changes =
-            crate::blocking(move || engine.images.snapshot_changes(id)).await.map_err(crate::image::error)?;
-        Ok(changes
-            .into_iter()
-            .map(|change| ChangeView { path: change.path, kind: kind_number(change.kind) })
-            .collect())
+        let changes = crate::blocking(move || engine.images.snapshot_changes(id)).await.map_err(crate::image::error)?;
+        Ok(changes.into_iter().map(|change| ChangeView { path: change.path, kind: kind_number(change.kind) }).collect())
     }
 
     /// The whole root file system as a tar stream.
@@ -35,7 +31,10 @@ impl Engine {
         let engine = self.clone();
         self.publish_container("export", &container.record(), []);
         Ok(stream(move |writer| {
-            engine.images.snapshot_export(container.id, writer).map_err(|error| io::Error::other(hako_base::error::chain(&error)))
+            engine
+                .images
+                .snapshot_export(container.id, writer)
+                .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
         }))
     }
 }

@@ -13,8 +13,21 @@ use crate::{
 };
 
 const KNOWN_FILTERS: &[&str] = &[
-    "ancestor", "before", "expose", "exited", "health", "id", "isolation", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "expose",
+    "exited",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 impl Engine {
@@ -121,9 +134,8 @@ fn matches(record: &Record, filters: &Filters, ancestors: Option<&[hako_model::D
     let state = &record.state;
     let id = record.id.to_string();
     filters.any("status", |wanted| wanted == state.status.name())
-        && filters.any("exited", |wanted| {
-            state.status == ContainerState::Exited && wanted.parse() == Ok(state.exit_code)
-        })
+        && filters
+            .any("exited", |wanted| state.status == ContainerState::Exited && wanted.parse() == Ok(state.exit_code))
         && filters.any("id", |wanted| id.starts_with(wanted))
         && filters.any("name", |wanted| name_matches(&record.name, wanted))
         && filters.labels("label", &record.config.labels)
@@ -137,13 +149,12 @@ fn matches(record: &Record, filters: &Filters, ancestors: Option<&[hako_model::D
             record.mounts.iter().any(|mount| mount.name == wanted || mount.source == wanted || mount.target == wanted)
         })
         && filters.any("publish", |wanted| {
-            ports(record).iter().any(|port| {
-                port.public.is_some_and(|public| port_matches(public, port.protocol, wanted))
-            })
+            ports(record)
+                .iter()
+                .any(|port| port.public.is_some_and(|public| port_matches(public, port.protocol, wanted)))
         })
-        && filters.any("expose", |wanted| {
-            ports(record).iter().any(|port| port_matches(port.private, port.protocol, wanted))
-        })
+        && filters
+            .any("expose", |wanted| ports(record).iter().any(|port| port_matches(port.private, port.protocol, wanted)))
         && filters.any("health", |wanted| wanted == "none")
         && filters.any("is-task", |wanted| matches!(wanted, "false" | "0"))
 }

@@ -115,13 +115,8 @@ fn union(image: &[String], own: &[String]) -> Vec<String> {
 }
 
 fn exposed(spec: &ContainerSpec, image: &ImageConfig) -> Vec<PortKey> {
-    let mut ports: Vec<PortKey> = image
-        .exposed_ports
-        .iter()
-        .chain(&spec.exposed_ports)
-        .chain(spec.host.port_bindings.keys())
-        .copied()
-        .collect();
+    let mut ports: Vec<PortKey> =
+        image.exposed_ports.iter().chain(&spec.exposed_ports).chain(spec.host.port_bindings.keys()).copied().collect();
     ports.sort();
     ports.dedup();
     ports

@@ -101,7 +101,8 @@ fn resolve_one(engine: &Engine, wish: &MountSpec, fresh: &mut Vec<String>) -> Re
     match wish.kind {
         MountKind::Bind => {
             mount.source = bind_source(wish)?;
-            mount.propagation = Some(wish.bind.as_ref().and_then(|bind| bind.propagation).unwrap_or(Propagation::RPrivate));
+            mount.propagation =
+                Some(wish.bind.as_ref().and_then(|bind| bind.propagation).unwrap_or(Propagation::RPrivate));
         }
         MountKind::Volume => {
             mount.anonymous = wish.source.is_empty();
@@ -175,7 +176,11 @@ pub(crate) fn make_volumes(engine: &Engine, id: ContainerId, resolved: &Resolved
     make_and_fill(engine, id, resolved).inspect_err(|_| unmake_volumes(engine, &resolved.fresh))
 }
 
-fn make_and_fill(engine: &Engine, id: ContainerId, Resolved { list: mounts, fresh }: &Resolved) -> Result<(), EngineError> {
+fn make_and_fill(
+    engine: &Engine,
+    id: ContainerId,
+    Resolved { list: mounts, fresh }: &Resolved,
+) -> Result<(), EngineError> {
     for mount in mounts.iter().filter(|mount| fresh.contains(&mount.name)) {
         let options = mount.spec.volume.clone().unwrap_or_default();
         let made = engine.volumes.create(&hako_volume::Wish {

@@ -18,7 +18,12 @@ use crate::{
 };
 
 /// Moves a container's output until its end; `drained` turns true after the last byte.
-pub(crate) async fn pump_container(container: Arc<Container>, ring: Ring, log: LogWriter, drained: watch::Sender<bool>) {
+pub(crate) async fn pump_container(
+    container: Arc<Container>,
+    ring: Ring,
+    log: LogWriter,
+    drained: watch::Sender<bool>,
+) {
     let mut sink = LogSink { container: &container, log, lines: Lines::default() };
     if let Err(error) = pump(ring, &container.listeners, Some(&mut sink)).await {
         tracing::error!(container = %container.id.short(), %error, "the output ends early");

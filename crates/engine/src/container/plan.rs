@@ -12,7 +12,8 @@ use hako_runtime::{
     plan::{
         self, CgroupJoin, Device, Index, Mount, MountFlags, MountSource, Namespace, Namespaces, Process, Rlimit, Root,
     },
-    seccomp, user::User,
+    seccomp,
+    user::User,
 };
 
 use crate::{EngineError, record::Record};
@@ -251,7 +252,8 @@ fn tmpfs_options(mount: &crate::record::MountRecord) -> Vec<(String, String)> {
 
 /// `--tmpfs` is nosuid, nodev and noexec unless it says otherwise; `--mount type=tmpfs` the same.
 fn tmpfs_flags(mount: &crate::record::MountRecord) -> MountFlags {
-    let said = |word: &str| mount.spec.tmpfs.as_ref().is_some_and(|tmpfs| tmpfs.options.iter().any(|option| option == word));
+    let said =
+        |word: &str| mount.spec.tmpfs.as_ref().is_some_and(|tmpfs| tmpfs.options.iter().any(|option| option == word));
     MountFlags {
         read_only: !mount.writable || said("ro"),
         nosuid: !said("suid"),

@@ -39,13 +39,20 @@ impl Engine {
             ))
         };
         match record.state.status {
-            ContainerState::Running => return Err(refuse("running", "stop the container before removing or force remove")),
-            ContainerState::Paused => return Err(refuse("paused", "unpause and then stop the container before removing or force remove")),
+            ContainerState::Running => {
+                return Err(refuse("running", "stop the container before removing or force remove"));
+            }
+            ContainerState::Paused => {
+                return Err(refuse("paused", "unpause and then stop the container before removing or force remove"));
+            }
             ContainerState::Restarting if !options.force => {
                 return Err(refuse("restarting", "stop the container before removing or force remove"));
             }
             ContainerState::Removing => {
-                return Err(EngineError::conflict(format!("removal of container {} is already in progress", record.id)));
+                return Err(EngineError::conflict(format!(
+                    "removal of container {} is already in progress",
+                    record.id
+                )));
             }
             _ => {}
         }
@@ -61,7 +68,9 @@ impl Engine {
             return false;
         }
         let mut phase = container.phase.subscribe();
-        tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| phase.removed)).await.is_ok_and(|found| found.is_ok())
+        tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| phase.removed))
+            .await
+            .is_ok_and(|found| found.is_ok())
     }
 
     /// Removes a container that does not run. The caller has its turn, or knows that nobody else can.
@@ -92,18 +101,16 @@ impl Engine {
         }
         container.log.remove();
         let files = self.container_files(record.id);
-        if let Err(error) = std::fs::remove_dir_all(&files) {
-            if error.kind() != std::io::ErrorKind::NotFound {
+        if let Err(error) = std::fs::remove_dir_all(&files)
+            && error.kind() != std::io::ErrorKind::NotFound {
                 tracing::warn!(container = %short, %error, "cannot remove {}", files.display());
             }
-        }
         if volumes {
             for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
-                if self.volume_users(&mount.name).is_empty() {
-                    if let Err(error) = self.volumes.remove(&mount.name) {
+                if self.volume_users(&mount.name).is_empty()
+                    && let Err(error) = self.volumes.remove(&mount.name) {
                         tracing::warn!(volume = %mount.name, %error, "cannot remove");
                     }
-                }
             }
         }
     }
@@ -117,10 +124,8 @@ impl Engine {
         let mut view = PruneView::default();
         for container in self.containers.all() {
             let record = container.record();
-            let stopped = matches!(
-                record.state.status,
-                ContainerState::Created | ContainerState::Exited | ContainerState::Dead
-            );
+            let stopped =
+                matches!(record.state.status, ContainerState::Created | ContainerState::Exited | ContainerState::Dead);
             if !stopped || !chosen.contains(record.created, &record.config.labels) {
                 continue;
             }

@@ -19,9 +19,7 @@ impl Engine {
         let _turn = container.operation.lock().await;
         let before = container.record().name.clone();
         if before == new {
-            return Err(EngineError::invalid(
-                "Renaming a container with the same name as its current name".to_owned(),
-            ));
+            return Err(EngineError::invalid("Renaming a container with the same name as its current name".to_owned()));
         }
         let record = self.containers.rename(&container, new)?;
         let engine = self.clone();

@@ -17,7 +17,11 @@ impl Engine {
             hako_runtime::observe::resize(pty, rows, columns)
                 .map_err(|error| EngineError::io("cannot resize the terminal", &error))?;
             let size = [("height", rows.to_string()), ("width", columns.to_string())];
-            self.publish_container("resize", &container.record(), size.iter().map(|(key, value)| (*key, value.as_str())));
+            self.publish_container(
+                "resize",
+                &container.record(),
+                size.iter().map(|(key, value)| (*key, value.as_str())),
+            );
         }
         Ok(())
     }

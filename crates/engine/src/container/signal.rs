@@ -62,7 +62,11 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) async fn stop_locked(&self, container: &Arc<Container>, options: StopOptions) -> Result<(), EngineError> {
+    pub(crate) async fn stop_locked(
+        &self,
+        container: &Arc<Container>,
+        options: StopOptions,
+    ) -> Result<(), EngineError> {
         let record = container.change(|record| record.state.stopped_by_hand = true);
         if record.state.status == ContainerState::Restarting {
             container.restart.notify_waiters();
@@ -110,15 +114,16 @@ impl Engine {
             other => other?,
         }
         self.publish_container("kill", record, [("signal", "9")]);
-        tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running)).await.map_err(|_| {
-            EngineError::Mechanism {
+        tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running))
+            .await
+            .map_err(|_| EngineError::Mechanism {
                 kind: hako_base::ErrorKind::Internal,
                 text: format!(
                     "container {} does not end: its process {} has been sent SIGKILL but is stuck in the kernel",
                     record.id, record.state.pid
                 ),
-            }
-        })?.ok();
+            })?
+            .ok();
         Ok(())
     }
 }

@@ -104,11 +104,10 @@ impl Engine {
             // Whoever asked for the start gets the error; those who wait get the exit code, as with Docker.
             phase.error = None;
         });
-        if record.auto_remove() {
-            if let Err(error) = self.remove_locked(container, true).await {
+        if record.auto_remove()
+            && let Err(error) = self.remove_locked(container, true).await {
                 tracing::warn!(container = %record.id.short(), %error, "cannot remove after a failed start");
             }
-        }
     }
 
     /// The blocking half: everything up to a running process.
@@ -121,7 +120,7 @@ impl Engine {
         // Known before the process is: its end is recognised by it.
         container.change(|record| record.state.generation = generation);
 
-        let mut operation = Operation::begin("container.start");
+        let mut operation = Operation::begin("container.start", &self.config.exec_root);
         let joined = operation.step_with(
             "network",
             || self.join_networks(&record).map(Arc::new),
@@ -130,11 +129,7 @@ impl Engine {
                 move || self.leave_networks(id, &joined)
             },
         )?;
-        operation.step(
-            "files",
-            || self.write_network_files(&record, &joined.addresses()),
-            || {},
-        )?;
+        operation.step("files", || self.write_network_files(&record, &joined.addresses()), || {})?;
         let mut descriptors = Descriptors::default();
         let root = operation.step(
             "root",
@@ -198,8 +193,9 @@ impl Engine {
             files.push((target, descriptors.add(bound)));
         }
         let shm = if host.ipc_mode == "host" {
-            let bound = hako_volume::bind::open(std::path::Path::new("/dev/shm"), &hako_volume::bind::Options::default())
-                .map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error))?;
+            let bound =
+                hako_volume::bind::open(std::path::Path::new("/dev/shm"), &hako_volume::bind::Options::default())
+                    .map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error))?;
             Some(descriptors.add(bound))
         } else {
             None
@@ -277,9 +273,9 @@ impl Engine {
         match pidfd {
             Some(Ok(pidfd)) => Ok(pidfd),
             Some(Err(error)) => Err(EngineError::io("cannot duplicate a descriptor", &error)),
-            None => Err(EngineError::conflict(format!(
-                "cannot join the namespaces of container {name}: it is not running"
-            ))),
+            None => {
+                Err(EngineError::conflict(format!("cannot join the namespaces of container {name}: it is not running")))
+            }
         }
     }
 

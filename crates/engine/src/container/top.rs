@@ -55,9 +55,17 @@ impl Column {
         let mut words = options.split_whitespace();
         match words.next() {
             None | Some("-ef" | "-e" | "-f" | "-A") => Ok(Self::FULL.to_vec()),
-            Some("aux" | "-aux") => {
-                Ok(vec![Self::Uid, Self::Pid, Self::Vsz, Self::Rss, Self::Tty, Self::Stat, Self::Stime, Self::Time, Self::Cmd])
-            }
+            Some("aux" | "-aux") => Ok(vec![
+                Self::Uid,
+                Self::Pid,
+                Self::Vsz,
+                Self::Rss,
+                Self::Tty,
+                Self::Stat,
+                Self::Stime,
+                Self::Time,
+                Self::Cmd,
+            ]),
             Some(word) if word.starts_with("-o") || word.starts_with("-eo") => {
                 let list = word.trim_start_matches("-eo").trim_start_matches("-o");
                 let list = if list.is_empty() { words.next().unwrap_or_default() } else { list };
@@ -112,7 +120,13 @@ impl Column {
             Self::Ppid => stat.ppid.to_string(),
             Self::C => stat.cpu_percent.to_string(),
             Self::Stime => stat.started.strftime("%H:%M").to_string(),
-            Self::Tty => if stat.tty == 0 { "?".to_owned() } else { format!("pts/{}", stat.tty & 0xff) },
+            Self::Tty => {
+                if stat.tty == 0 {
+                    "?".to_owned()
+                } else {
+                    format!("pts/{}", stat.tty & 0xff)
+                }
+            }
             Self::Time => {
                 let seconds = stat.cpu_seconds;
                 format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

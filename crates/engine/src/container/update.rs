@@ -21,7 +21,9 @@ impl Engine {
         let _turn = container.operation.lock().await;
         let record = container.record();
         if restart.is_some_and(|policy| policy != RestartPolicy::No) && record.auto_remove() {
-            return Err(EngineError::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
+            return Err(EngineError::invalid(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+            ));
         }
         let mut spec = (*record.spec).clone();
         overlay(&mut spec.host.limits, limits);
@@ -50,8 +52,19 @@ fn overlay(limits: &mut Limits, new: Limits) {
         ($($field:ident),*) => { $(if new.$field != none.$field { limits.$field = new.$field; })* };
     }
     take!(
-        memory_bytes, memory_reservation_bytes, memory_swap_bytes, memory_swappiness, nano_cpus, cpu_shares,
-        cpu_period_us, cpu_quota_us, cpu_rt_period_us, cpu_rt_runtime_us, cpuset_cpus, cpuset_mems, pids_max,
+        memory_bytes,
+        memory_reservation_bytes,
+        memory_swap_bytes,
+        memory_swappiness,
+        nano_cpus,
+        cpu_shares,
+        cpu_period_us,
+        cpu_quota_us,
+        cpu_rt_period_us,
+        cpu_rt_runtime_us,
+        cpuset_cpus,
+        cpuset_mems,
+        pids_max,
         blkio_weight
     );
 }

@@ -91,11 +91,10 @@ fn read_file(mut file: File, mut offset: u64, emit: &mut dyn FnMut(LogLine) -> b
             return Ok(Some(offset));
         }
         offset += length as u64;
-        if let Some(line) = decode(&text) {
-            if !emit(line) {
+        if let Some(line) = decode(&text)
+            && !emit(line) {
                 return Ok(None);
             }
-        }
     }
 }
 
@@ -170,8 +169,7 @@ mod tests {
     fn a_follower_misses_nothing_when_the_log_is_rotated() {
         let directory = std::env::temp_dir().join(format!("hako-log-{}", hako_base::random::hex(8)));
         std::fs::create_dir(&directory).unwrap();
-        let plan =
-            LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
+        let plan = LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
         let mut log = LogWriter::open(plan.clone(), None).unwrap();
         let mut place = beginning(&plan, log.generation());
         let mut seen = Vec::new();
@@ -195,8 +193,7 @@ mod tests {
     fn the_last_lines_are_found_across_files() {
         let directory = std::env::temp_dir().join(format!("hako-log-{}", hako_base::random::hex(8)));
         std::fs::create_dir(&directory).unwrap();
-        let plan =
-            LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
+        let plan = LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
         let mut log = LogWriter::open(plan.clone(), None).unwrap();
         for number in 0..7 {
             log.append(OutputStream::Stdout, 0, format!("line {number}\n").as_bytes());

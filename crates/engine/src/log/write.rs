@@ -187,8 +187,10 @@ mod tests {
             log.append(OutputStream::Stdout, 0, format!("line {number}\n").as_bytes());
             log.flush().unwrap();
         }
-        let mut names: Vec<_> =
-            std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["c-json.log", "c-json.log.1", "c-json.log.2"]);
         assert_eq!(log.generation(), FIRST_GENERATION + 4);

@@ -45,8 +45,9 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     /// The program that stands where this one came from, which may be a newer one.
-    pub(super) fn to_myself() -> Self {
-        let path = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    pub(super) fn to_myself(settings: &Settings) -> Self {
+        let running = || std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        let path = settings.program.clone().unwrap_or_else(running);
         // A file that was replaced is called so by the kernel.
         let path = path.as_os_str().as_bytes();
         let program = OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path)).to_owned();
@@ -130,13 +131,10 @@ impl Loop {
         let words = words.chain(upgrade.arguments.iter().cloned()).chain(self.settings.words());
         let words: Result<Vec<_>, _> =
             words.chain(["--resume".into()]).map(|word| CString::new(word.as_bytes())).collect();
-        let environment =
-            std::env::vars_os().map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
-        let environment: Vec<CString> = environment.filter_map(Result::ok).collect();
         let Ok(words) = words else { return io::ErrorKind::InvalidInput.into() };
         let outcome = self.send_everything(upgrade.request).and_then(|receiver| {
             rustix::stdio::dup2_stdin(&receiver)?;
-            Ok(hako_sys::process::execute(&words[0], &words, &environment))
+            Ok(hako_sys::process::execute(&words[0], &words, &placement::environment()))
         });
         if let Ok(null) = File::open("/dev/null") {
             let _ = rustix::stdio::dup2_stdin(&null);

@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Instant,
 };
 
 use hako_runtime::plan::{Process, Rlimit, RlimitResource};
@@ -25,7 +26,7 @@ use super::{
     turn::Loop,
 };
 use crate::{
-    limits::RING_BYTES_DEFAULT,
+    limits::{PATIENCE, RING_BYTES_DEFAULT},
     protocol::{Answer, Failure, StdioSpec, Subject},
     ring::{RingWriter, Stream},
 };
@@ -40,6 +41,8 @@ pub(super) struct Launching {
     stdio: StdioSpec,
     oom: OomWatch,
     kept: Vec<OwnedFd>,
+    /// Since when it is failed and its processes are to end.
+    ending: Option<Instant>,
 }
 
 /// The keeper's ends of a process's standard streams.
@@ -106,19 +109,62 @@ impl Loop {
     pub(super) fn advance(&mut self, key: Key) {
         let Some(launching) = self.launches.get_mut(key) else { return };
         match launching.pending.advance() {
-            Ok(Progress::Waiting) => {}
+            Ok(Progress::Waiting) => return,
+            Ok(Progress::Ending) => return self.await_end(key),
             Ok(Progress::Running) => {
-                let Some(launching) = self.launches.remove(key) else { return };
-                self.poll.remove(launching.pending.channel());
+                let Some(launching) = self.take_launch(key) else { return };
                 self.launched(launching);
             }
             Err(error) => {
-                let Some(launching) = self.launches.remove(key) else { return };
-                self.poll.remove(launching.pending.channel());
+                let Some(launching) = self.take_launch(key) else { return };
                 self.launch_failed(&launching.requests, &error);
             }
         }
         self.greet_if_possible();
+    }
+
+    /// Ends the watching of a launch.
+    fn take_launch(&mut self, key: Key) -> Option<Launching> {
+        let launching = self.launches.remove(key)?;
+        match (launching.ending, launching.pending.ending()) {
+            (Some(_), Some(pidfd)) => self.poll.remove(pidfd),
+            _ => self.poll.remove(launching.pending.channel()),
+        }
+        Some(launching)
+    }
+
+    /// A launch has failed. Whoever asked is told once its processes are gone and so hold neither cgroup nor mounts.
+    fn await_end(&mut self, key: Key) {
+        let Some(launching) = self.launches.get_mut(key).filter(|launching| launching.ending.is_none()) else { return };
+        launching.ending = Some(Instant::now());
+        self.poll.remove(launching.pending.channel());
+        let Some(pidfd) = launching.pending.ending() else { return };
+        if let Err(error) = self.poll.add(pidfd, Token::Launch(key), Watch::Readable) {
+            say(format_args!("cannot watch the end of a failed launch: {error}"));
+        }
+    }
+
+    /// Lets go of failed launches whose processes do not end (one may be stuck in the kernel). They are reaped with
+    /// the orphans when they do.
+    pub(super) fn give_up_launches(&mut self) {
+        if self.ending_deadline().is_none_or(|deadline| deadline > Instant::now()) {
+            return;
+        }
+        for key in self.launches.keys() {
+            let late = |launching: &mut Launching| launching.ending.is_some_and(|since| since.elapsed() >= PATIENCE);
+            if self.launches.get_mut(key).is_some_and(late)
+                && let Some(launching) = self.take_launch(key)
+            {
+                say(format_args!("the processes of a failed launch of {} do not end", launching.subject));
+                self.launch_failed(&launching.requests, &launching.pending.into_failure());
+            }
+        }
+        self.greet_if_possible();
+    }
+
+    /// When the next of them has waited long enough.
+    pub(super) fn ending_deadline(&self) -> Option<Instant> {
+        self.launches.iter().filter_map(|(_, launching)| launching.ending).min().map(|since| since + PATIENCE)
     }
 
     fn launch_failed(&mut self, requests: &[(Key, u64)], error: &LaunchError) {
@@ -131,7 +177,7 @@ impl Loop {
     }
 
     fn launched(&mut self, launching: Launching) {
-        let Launching { subject, mut pending, requests, streams, stdio, oom, kept } = launching;
+        let Launching { subject, mut pending, requests, streams, stdio, oom, kept, .. } = launching;
         let Streams { stdin, mut sources, ring } = streams;
         if let Some(master) = pending.take_terminal() {
             sources[0] = prepare_terminal(master);
@@ -204,7 +250,7 @@ fn begin(
         }
     };
     let pending = pending.map_err(Failure::Launch)?;
-    Ok(Launching { subject, pending, requests: Vec::new(), streams, stdio: stdio.clone(), oom, kept })
+    Ok(Launching { subject, pending, requests: Vec::new(), streams, stdio: stdio.clone(), oom, kept, ending: None })
 }
 
 /// What a plan leaves open would be inherited from the keeper, which nearly cannot be killed and may open

@@ -1,6 +1,7 @@
 //! The keeper's process: from its command line to its loop.
 //!
 //! ```text
+//! exec of a read-only clone of itself
 //! lock ─ detach ─ place ─ listen ─ "ready" ─ loop: turn, turn, turn … ─ leave
 //!                                              │ request  ─ launch ─ child ─ output ─ ending
 //!                                              └ handover ─ exec of itself, and on in the loop
@@ -44,6 +45,7 @@ use crate::start::socket_path;
 ///
 /// Must be called before the program has started a thread.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    placement::run_read_only();
     let outcome = Settings::parse(arguments).map_err(io::Error::other).and_then(|settings| match settings.resume {
         true => handover::resume(&settings)?.run(),
         false => start(&settings),

@@ -5,7 +5,12 @@
 //! Neither may reach the keeper. Started by its own unit it is placed already and none of this is asked for.
 
 use std::{
+    ffi::{CString, OsString},
     fs, io,
+    os::{
+        fd::AsFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,6 +21,29 @@ use rustix::process::{
 };
 
 use super::log::say;
+
+/// Executes this program again, from a read-only clone of its file, so that nothing in a container can ever write to
+/// it (CVE-2019-5736): processes on their way into a container are copies of this one, and `/proc/PID/exe` of those
+/// can be opened there by whoever has `CAP_SYS_PTRACE`. Returns when that is done already, or cannot be.
+pub(super) fn run_read_only() {
+    if !matches!(hako_sys::process::runs_read_only(), Ok(false)) {
+        return;
+    }
+    let program = fs::read_link("/proc/self/exe").unwrap_or_default();
+    let words = std::env::args_os().chain(["--program".into(), program.into()]);
+    let words = words.filter_map(|word| CString::new(word.into_vec()).ok()).collect::<Vec<_>>();
+    let error = match hako_sys::process::read_only_program() {
+        Ok(clone) => hako_sys::process::execute_descriptor(clone.as_fd(), &words, &environment()),
+        Err(error) => error,
+    };
+    say(format_args!("cannot run from a read-only clone: {error}"));
+}
+
+/// The environment, for the next program.
+pub(super) fn environment() -> Vec<CString> {
+    let line = |(name, value): (OsString, OsString)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat());
+    std::env::vars_os().filter_map(|pair| line(pair).ok()).collect()
+}
 
 /// Makes this process hard to kill by accident and impossible to look into.
 pub(super) fn harden() -> io::Result<()> {

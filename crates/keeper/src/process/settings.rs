@@ -18,11 +18,13 @@ pub(super) struct Settings {
     pub(super) detach: bool,
     /// Standard input brings the state of the program that this process was.
     pub(super) resume: bool,
+    /// The file that this program came from, when it runs from a read-only clone of it.
+    pub(super) program: Option<PathBuf>,
 }
 
 impl Settings {
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let (mut exec_root, mut cgroup_parent) = (None, String::new());
+        let (mut exec_root, mut cgroup_parent, mut program) = (None, String::new(), None);
         let (mut stay, mut detach, mut resume) = (false, false, false);
         let mut words = arguments.into_iter();
         while let Some(word) = words.next() {
@@ -30,6 +32,7 @@ impl Settings {
             match word.to_str() {
                 Some("--exec-root") => exec_root = Some(PathBuf::from(value()?)),
                 Some("--cgroup-parent") => cgroup_parent = cgroup_path(&value()?.to_string_lossy())?,
+                Some("--program") => program = Some(PathBuf::from(value()?)),
                 Some("--stay") => stay = true,
                 Some("--detach") => detach = true,
                 Some("--resume") => resume = true,
@@ -38,7 +41,7 @@ impl Settings {
         }
         let exec_root = exec_root.ok_or("the keeper needs --exec-root")?;
         let exec_root = std::path::absolute(&exec_root).map_err(|error| error.to_string())?;
-        Ok(Self { exec_root, cgroup_parent, stay, detach, resume })
+        Ok(Self { exec_root, cgroup_parent, stay, detach, resume, program })
     }
 
     /// The cgroup to live in when detached: parent and name.
@@ -46,7 +49,7 @@ impl Settings {
         (&self.cgroup_parent, format!("hako-keeper-{:08x}", instance(&self.exec_root)))
     }
 
-    /// The words that say the same to the next program, but for `--resume`.
+    /// The words that say the same to the next program, but for `--resume` and `--program`.
     pub(super) fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["--exec-root".into(), self.exec_root.clone().into()];
         if !self.cgroup_parent.is_empty() {

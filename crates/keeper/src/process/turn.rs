@@ -98,6 +98,7 @@ impl Loop {
                 self.handle(token);
             }
             // A child may be found dead by this before its pidfd says so: settled after it, never before.
+            self.give_up_launches();
             self.reap_orphans();
             self.ask_again();
             self.settle_all();
@@ -115,8 +116,8 @@ impl Loop {
     /// How long nothing may happen before something must.
     fn patience(&self) -> Option<Duration> {
         let idle = self.idle_since.map(|since| since + IDLE);
-        let next = self.closing_deadline().into_iter().chain(self.unreaped_deadline()).chain(idle).min();
-        next.map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+        let next = self.closing_deadline().into_iter().chain(self.unreaped_deadline()).chain(self.ending_deadline());
+        next.chain(idle).min().map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
     fn handle(&mut self, token: Token) {
@@ -219,7 +220,7 @@ impl Loop {
         while let Ok(Some(number)) = hako_sys::signal::take(self.signals.as_fd()) {
             match number {
                 libc::SIGCHLD => self.orphans_due = true,
-                libc::SIGHUP => self.upgrade = Some(Upgrade::to_myself()),
+                libc::SIGHUP => self.upgrade = Some(Upgrade::to_myself(&self.settings)),
                 _ if self.children.is_empty() && self.launches.is_empty() => self.leaving = true,
                 // Without us the containers would have nobody to write to.
                 _ => say(format_args!("signal {number} is ignored while there are containers")),

@@ -30,10 +30,19 @@ fn commands() {
         ("nosuch", Step::Lookup, "exec: \"nosuch\": executable file not found in $PATH", 127),
         ("/nosuch", Step::Lookup, "exec: \"/nosuch\": stat /nosuch: no such file or directory", 127),
         ("/etc/passwd", Step::Lookup, "exec: \"/etc/passwd\": permission denied", 126),
-        ("/etc", Step::Lookup, "exec: \"/etc\": is a directory", 126),
-        ("text", Step::Exec, "exec /bin/text: exec format error", 126),
+        ("/etc", Step::Lookup, "exec: \"/etc\": is a directory: permission denied", 126),
     ] {
         fails(&place, &place.plan_of(&[command]), step, text, code);
+    }
+    // What the kernel refuses to execute has been started: it says so itself.
+    fs::write(place.root.join("bin/orphan"), "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(place.root.join("bin/orphan"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (command, text) in [
+        ("text", "exec /bin/text: exec format error\n"),
+        ("orphan", "exec /bin/orphan: no such file or directory\n"),
+    ] {
+        let ran = place.run(&place.plan_of(&[command])).unwrap();
+        assert_eq!((ran.output.as_str(), ran.code), (text, 1));
     }
 }
 

@@ -157,8 +157,8 @@ fn streams() -> (Stdio, OwnedFd) {
 /// Follows a launch until it runs, as the keeper does but waiting.
 fn follow(mut pending: Pending, output: Option<OwnedFd>) -> Result<Running, LaunchError> {
     let end = Instant::now() + PATIENCE;
-    while pending.advance()? == Progress::Waiting {
-        wait_readable(pending.channel(), end, "the launch to go on");
+    while pending.advance()? != Progress::Running {
+        wait_readable(pending.ending().unwrap_or(pending.channel()), end, "the launch to go on");
     }
     let terminal = pending.take_terminal();
     Ok(Running { child: pending.into_child().expect("it runs"), output, terminal })

@@ -1,1 +1,0 @@
-//! What `run`'s flags become, against what docker's own command line sends for them.
