@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long one step may take; apt over a slow line takes longest.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn demo(_: &[String]) -> Result<(), String> {
     lodge::as_root(&["demo"], |binary| {
@@ -73,8 +73,11 @@ fn distribution(stage: &Stage<'_>) -> Result<(), String> {
     title("A distribution in a container, with a package installed");
     let shell = stage.type_into(&format!("run -t -i --name {first} debian:bookworm /bin/bash"))?;
     shell.type_when("# ", "apt-get update && apt-get install -y hello\n")?;
-    shell.type_when("Setting up hello", "hello\n")?;
-    shell.type_when("Hello, world!", "exit\n")?;
+    // What is typed while a program runs would be that program's.
+    shell.wait_for("Setting up hello")?;
+    shell.type_when("# ", "hello\n")?;
+    shell.wait_for("Hello, world!")?;
+    shell.type_when("# ", "exit\n")?;
     shell.end()?;
     title("A second container of the same image does not have it");
     stage.show_failing(&format!("run --name {second} debian:bookworm hello"), "executable file not found")?;
@@ -204,8 +207,8 @@ struct Typing {
 }
 
 impl Typing {
-    /// Waits until `sign` has been shown since the last time, then types.
-    fn type_when(&self, sign: &str, keys: &str) -> Result<(), String> {
+    /// Waits until `sign` has been shown since the last time.
+    fn wait_for(&self, sign: &str) -> Result<(), String> {
         let (lock, changed) = &*self.seen;
         let seen = lock.lock().map_err(|_| "the reader has died".to_owned())?;
         let waiting = |seen: &mut Seen| !seen.text[seen.read..].contains(sign) && !seen.ended;
@@ -213,6 +216,12 @@ impl Typing {
             changed.wait_timeout_while(seen, PATIENCE, waiting).map_err(|_| "the reader has died".to_owned())?;
         let Some(at) = seen.text[seen.read..].find(sign) else { return Err(format!("{sign:?} was not shown")) };
         seen.read += at + sign.len();
+        Ok(())
+    }
+
+    /// The same, and then types.
+    fn type_when(&self, sign: &str, keys: &str) -> Result<(), String> {
+        self.wait_for(sign)?;
         let mut stdin = self.stdin.as_ref().ok_or("the terminal is closed")?;
         stdin.write_all(keys.as_bytes()).map_err(|error| format!("cannot type: {error}"))
     }
@@ -221,6 +230,14 @@ impl Typing {
         let status = self.child.wait().map_err(|error| format!("cannot wait: {error}"))?;
         println!();
         if status.success() { Ok(()) } else { Err(format!("the shell ended with {status}")) }
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        // After a step that failed nobody types any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -1,26 +1,17 @@
 //! A throw-away daemon on this machine's own network, for the demo and for `cargo x dev`.
 //!
-//! Its roots are in a folder of their own. When it goes, so do its keeper, links, firewall table, control groups and
-//! folder, and sysctls are put back as they were. Other daemons on the machine, hako's and Docker's, are not touched.
+//! Its roots are in a folder of their own. When it goes, so does everything it made, which is `sweep`'s work. Other
+//! daemons on the machine, hako's and Docker's, are not touched.
 
 use std::{
     fs,
-    os::unix::{fs::symlink, net::UnixStream},
+    os::unix::{fs::symlink, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::{dist, images, run, wait::wait_for};
-
-/// What a daemon may switch on.
-const SYSCTLS: [&str; 5] = [
-    "net/ipv4/ip_forward",
-    "net/ipv4/conf/all/forwarding",
-    "net/ipv4/conf/default/forwarding",
-    "net/ipv6/conf/all/forwarding",
-    "net/ipv6/conf/default/forwarding",
-];
+use crate::{dist, images, run, sweep, wait::wait_for};
 
 /// Tells ourselves as root where the hako is that the caller has built.
 const BUILT: &str = "HAKO_X_BUILT";
@@ -30,14 +21,9 @@ pub(crate) struct Lodge {
     binary: PathBuf,
     folder: PathBuf,
     daemon: Child,
-    /// What the machine had before: sysctls, links, firewall tables.
-    before: Before,
-}
-
-struct Before {
-    sysctls: Vec<(PathBuf, String)>,
-    links: Vec<String>,
-    tables: Vec<String>,
+    /// Waits in a process of its own for the end of its input, and then takes everything away: however we end, ^C
+    /// included, nothing stays.
+    sweeper: Child,
 }
 
 /// Runs `inside` as root, with the path of a hako that was just built; building itself happens as the caller.
@@ -96,13 +82,14 @@ impl Lodge {
         for name in ["hako", "docker"] {
             symlink(binary, folder.join("bin").join(name)).map_err(|error| fails("make a link", error))?;
         }
-        let before = Before { sysctls: sysctls(), links: links(), tables: tables() };
+        let sweeper = sweep::begin(&folder)?;
         let log = fs::File::create(folder.join("log")).map_err(|error| fails("write", error))?;
         let duplicate = log.try_clone().map_err(|error| fails("write", error))?;
         let mut command = start_command(binary, &folder);
-        command.stdin(Stdio::null()).stdout(log).stderr(duplicate);
+        // A group of its own: ^C is meant for us, and the sweeper ends the daemon in order.
+        command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(duplicate);
         let daemon = command.spawn().map_err(|error| format!("cannot start the daemon: {error}"))?;
-        let mut lodge = Self { binary: binary.to_path_buf(), folder, daemon, before };
+        let mut lodge = Self { binary: binary.to_path_buf(), folder, daemon, sweeper };
         lodge.wait_for_answer()?;
         Ok(lodge)
     }
@@ -154,48 +141,14 @@ impl Lodge {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         Err(format!("the daemon does not answer ({answered:?}):\n{log}"))
     }
-
-    /// Ends the daemon and what it leaves running on purpose: its keeper and containers.
-    fn end(&mut self) {
-        run_quietly("kill", &["-TERM", &self.daemon.id().to_string()]);
-        wait_for(Duration::from_secs(10), || self.daemon.try_wait().ok().flatten());
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-        for pid in processes_of(&self.folder) {
-            run_quietly("kill", &["-KILL", &pid]);
-        }
-    }
-
-    /// Takes away what the kernel keeps for a daemon that may come back.
-    fn sweep(&self) {
-        for (file, value) in &self.before.sysctls {
-            if fs::read_to_string(file).is_ok_and(|now| now != *value) {
-                let _ = fs::write(file, value);
-            }
-        }
-        for link in links().iter().filter(|link| !self.before.links.contains(link)) {
-            run_quietly("ip", &["link", "delete", link]);
-        }
-        for table in tables().iter().filter(|table| !self.before.tables.contains(table)) {
-            let mut words = vec!["delete"];
-            words.extend(table.split(' '));
-            run_quietly("nft", &words);
-        }
-        remove_control_groups(&control_group());
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }
 
 impl Drop for Lodge {
     fn drop(&mut self) {
-        self.end();
-        self.sweep();
+        drop(self.sweeper.stdin.take());
+        let _ = self.daemon.wait();
+        let _ = self.sweeper.wait();
     }
-}
-
-/// The daemon's own parent group, so that the sweep knows what is ours.
-fn control_group() -> String {
-    format!("/hako-x-{}", std::process::id())
 }
 
 /// The daemon itself, or where overlay needs another file system below it, the daemon on a tmpfs that only it sees.
@@ -208,7 +161,7 @@ fn start_command(binary: &Path, folder: &Path) -> Command {
         format!("--exec-root={}", root.join("run").display()),
         format!("--pidfile={}", folder.join("pid").display()),
         format!("--host=unix://{}", folder.join("hako.sock").display()),
-        format!("--cgroup-parent={}", control_group()),
+        format!("--cgroup-parent=/{}", sweep::name(folder)),
     ];
     if overlay_works(&root) {
         let mut command = run::program(&daemon[0]);
@@ -235,66 +188,4 @@ fn overlay_works(root: &Path) -> bool {
         let _ = fs::remove_dir_all(root.join(name));
     }
     works
-}
-
-fn sysctls() -> Vec<(PathBuf, String)> {
-    SYSCTLS
-        .iter()
-        .map(|name| Path::new("/proc/sys").join(name))
-        .filter_map(|file| fs::read_to_string(&file).ok().map(|value| (file, value)))
-        .collect()
-}
-
-/// Links that say in their alias that they are a hako's.
-fn links() -> Vec<String> {
-    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    entries
-        .filter(|entry| fs::read_to_string(entry.path().join("ifalias")).is_ok_and(|alias| alias.starts_with("hako ")))
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
-/// Firewall tables of hakos, as `table inet NAME`; none where there is no `nft` to ask.
-fn tables() -> Vec<String> {
-    let Some(nft) = run::find("nft") else { return Vec::new() };
-    let mut command = run::program(nft);
-    command.args(["list", "tables"]);
-    let text = run::output(command).unwrap_or_default();
-    text.lines()
-        .filter(|line| line.split(' ').next_back().is_some_and(|name| name.starts_with("hako")))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Processes with our folder on their command line: the keeper, and the daemon below `unshare`.
-fn processes_of(folder: &Path) -> Vec<String> {
-    let folder = folder.display().to_string();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&folder)
-        })
-        .collect()
-}
-
-fn remove_control_groups(group: &str) {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    for line in mounts.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        if let [_, place, "cgroup" | "cgroup2", ..] = fields[..] {
-            let group = format!("{place}{group}");
-            // Only folders can be removed there; files go with them.
-            run_quietly("find", &[&group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
-        }
-    }
-}
-
-fn run_quietly(name: &str, arguments: &[&str]) {
-    let mut command = run::program(run::find(name).unwrap_or_else(|| name.into()));
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    // What is to be swept may be gone already.
-    let _ = command.status();
 }

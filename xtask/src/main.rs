@@ -14,6 +14,7 @@ mod images; // the images that tests and the demo run, made from Debian's packag
 mod lodge; // a throw-away daemon on this machine's own network, for the demo and `dev`
 mod preflight; // what this machine lacks, one line each
 mod run; // running programs, as oneself and as root
+mod sweep; // takes a throw-away daemon away, however the command that wanted it ended
 mod test; // the rings of tests and the closing line
 mod tidy; // the invariants of ARCHITECTURE.md
 mod wait; // waiting for a condition, by a deadline
@@ -70,11 +71,19 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     };
+    if name == "sweep" {
+        // Only ever started by ourselves, and so not in the list.
+        return ended(name, sweep::sweep(rest));
+    }
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
         eprintln!("x: there is no command {name:?}; `./x` lists them");
         return ExitCode::from(2);
     };
-    match (command.run)(rest) {
+    ended(name, (command.run)(rest))
+}
+
+fn ended(name: &str, outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("x {name}: {why}");

@@ -1,7 +1,9 @@
 //! The shapes of answers, version by version, as text: which fields there are, and which are `null`,
 //! `[]`, `{}` or left out when there is nothing to say.
 //!
-//! The expected texts were held against the published description of API 1.50 field by field.
+//! The names were held against the published description of API 1.50: none is extra, and those that
+//! lack are left out when empty or belong to what hako does not have (multi-platform image store,
+//! cluster volumes, swarm peers). Values follow Go's encoder; no running Docker was asked.
 
 use std::collections::BTreeMap;
 

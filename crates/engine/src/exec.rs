@@ -48,6 +48,31 @@ impl Exec {
     pub(crate) fn is_running(&self) -> bool {
         self.state.lock().running
     }
+
+    fn check_startable(&self) -> Result<(), EngineError> {
+        if self.state.lock().started {
+            return Err(EngineError::conflict(format!("Error: Exec command {} is already running", self.id)));
+        }
+        let record = self.container.record();
+        if record.state.status == ContainerState::Paused {
+            return Err(EngineError::conflict(format!(
+                "Container {} is paused, unpause the container before exec",
+                record.id
+            )));
+        }
+        Ok(())
+    }
+
+    /// An exec is started once.
+    fn claim(&self) -> Result<(), EngineError> {
+        let mut state = self.state.lock();
+        if state.started {
+            return Err(EngineError::conflict(format!("Error: Exec command {} is already running", self.id)));
+        }
+        state.started = true;
+        state.running = true;
+        Ok(())
+    }
 }
 
 impl Execs {
@@ -101,36 +126,39 @@ impl Engine {
         Ok(id)
     }
 
-    /// Starts an exec; `None` if nobody listens (`detach`).
+    /// Joins the streams of an exec that is yet to be started.
+    ///
+    /// # Errors
+    /// No such exec, one that was started before, or a container that is paused.
+    pub fn exec_attach(&self, id: &str) -> Result<Attachment, EngineError> {
+        let exec = self.execs.find(id)?;
+        exec.check_startable()?;
+        let tty = exec.spec.tty;
+        Ok(Attachment {
+            tty,
+            stdin: exec.spec.attach_stdin.then(|| StdinWriter::new(&exec.stdin, !tty)),
+            output: exec.listeners.add(exec.spec.attach_stdout, exec.spec.attach_stderr),
+        })
+    }
+
+    /// Starts an exec; with `detach`, nobody hears its output.
     ///
     /// # Errors
     /// No such exec, one that was started before, a container that has ended, or a command that cannot be run.
     pub async fn exec_start(
         &self,
         id: &str,
-        tty: bool,
         detach: bool,
         console_size: Option<(u16, u16)>,
-    ) -> Result<Option<Attachment>, EngineError> {
+    ) -> Result<(), EngineError> {
         let exec = self.execs.find(id)?;
-        {
-            let mut state = exec.state.lock();
-            if state.started {
-                return Err(EngineError::conflict(format!("Error: Exec command {id} is already running")));
-            }
-            state.started = true;
-            state.running = true;
-        }
-        let tty = tty || exec.spec.tty;
-        let attachment = (!detach).then(|| Attachment {
-            tty,
-            stdin: exec.spec.attach_stdin.then(|| StdinWriter::new(&exec.stdin, !tty)),
-            output: exec.listeners.add(exec.spec.attach_stdout, exec.spec.attach_stderr),
-        });
+        exec.check_startable()?;
+        exec.claim()?;
         let engine = self.clone();
         let target = exec.clone();
         let size = console_size.or(exec.spec.console_size).unwrap_or((0, 0));
-        let started = crate::blocking(move || engine.launch_exec(&target, tty.then_some(size), detach)).await;
+        let tty = exec.spec.tty.then_some(size);
+        let started = crate::blocking(move || engine.launch_exec(&target, tty, detach)).await;
         match started {
             Ok(ring) => {
                 let (listeners, task) = (exec.listeners.clone(), exec.clone());
@@ -140,7 +168,7 @@ impl Engine {
                 });
                 let action = format!("exec_start: {}", exec.spec.argv.join(" "));
                 self.publish_container(&action, &exec.container.record(), [("execID", id)]);
-                Ok(attachment)
+                Ok(())
             }
             Err(error) => {
                 let mut state = exec.state.lock();

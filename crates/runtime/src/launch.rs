@@ -9,10 +9,9 @@ use std::{
 };
 
 use hako_sys::{
-    mount,
+    credentials, mount,
     process::{self, Child, Clone, Cloned, Namespaces},
     seqpacket::Channel,
-    walk,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -134,6 +133,8 @@ fn cgroup_of(pidfd: BorrowedFd<'_>) -> Result<OwnedFd, LaunchError> {
 }
 
 fn channel_pair() -> Result<(Channel, Channel), LaunchError> {
+    // Read from procfs once, here, for all the children that need it.
+    credentials::last_capability();
     Channel::pair().at(Step::Clone, || "channel".to_owned())
 }
 
@@ -314,8 +315,8 @@ impl Cgroups {
         let unified = join.unified.as_deref().map(directory).transpose()?;
         let mut tasks = Vec::with_capacity(join.hierarchies.len());
         for (name, path) in &join.hierarchies {
-            let at = directory(path)?;
-            let file = walk::open_plain(at.as_fd(), "tasks".as_ref(), OFlags::WRONLY)
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::open(path.join("tasks"), flags, Mode::empty())
                 .at(Step::JoinCgroup, || path.display().to_string())?;
             tasks.push((name.clone(), file));
         }

@@ -152,7 +152,11 @@ fn keyring() -> Result<(), LaunchError> {
 }
 
 fn enter_directory(cwd: &str, make: bool) -> Result<(), LaunchError> {
-    let path = Path::new(if cwd.is_empty() { "/" } else { cwd });
+    let path = Path::new(cwd);
+    if path.parent().is_none() {
+        // Entering the container has led there already.
+        return Ok(());
+    }
     let enter = || -> std::io::Result<()> {
         let root = mount::open_directory(Path::new("/"))?;
         let directory = if make {

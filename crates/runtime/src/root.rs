@@ -41,7 +41,7 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     mount::set_propagation_of_all(spread).at(Step::Root, || "propagation".to_owned())?;
     let null = host_null()?;
     let mut builder =
-        Builder { job, root: descriptor(job.descriptors, plan.root.mount)?, proc: None, devpts: None, own_dev: false };
+        Builder { job, root: descriptor(job.descriptors, plan.root.mount)?, proc: None, devpts: None, dev: None };
     builder.attach_root()?;
     for entry in &plan.mounts {
         builder.mount(entry)?;
@@ -87,8 +87,8 @@ struct Builder<'a> {
     /// The container's own procfs and devpts, from the moment they are mounted.
     proc: Option<OwnedFd>,
     devpts: Option<OwnedFd>,
-    /// Whether `/dev` is a fresh tmpfs, to be filled; somebody else's is left as it is.
-    own_dev: bool,
+    /// The container's own `/dev`, a fresh tmpfs to be filled; somebody else's is left as it is.
+    dev: Option<OwnedFd>,
 }
 
 impl Builder<'_> {
@@ -110,7 +110,7 @@ impl Builder<'_> {
             MountSource::Cgroup => self.fill_cgroup(entry, source.as_fd())?,
             MountSource::Proc if entry.target == "/proc" => self.proc = Some(source),
             MountSource::Devpts => self.devpts = Some(source),
-            MountSource::Tmpfs(_) if entry.target == "/dev" => self.own_dev = true,
+            MountSource::Tmpfs(_) if entry.target == "/dev" => self.dev = Some(source),
             _ => {}
         }
         Ok(())
@@ -182,10 +182,10 @@ impl Builder<'_> {
         if self.job.plan.cgroup.hierarchies.is_empty() {
             return Ok(());
         }
+        let attributes = MountAttributes { recursive: false, ..attributes_of(entry.flags) };
         for (name, path) in &self.job.plan.cgroup.hierarchies {
             let fill = || -> io::Result<()> {
-                let tree = mount::clone_tree(path, false)?;
-                mount::set_attributes(tree.as_fd(), attributes_of(entry.flags))?;
+                let tree = mount::clone_tree_as(path, attributes)?;
                 rustix::fs::mkdirat(tmpfs, name, DIRECTORY_MODE)?;
                 let place = rustix::fs::openat(tmpfs, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
                 mount::attach(tree.as_fd(), place.as_fd())?;
@@ -203,45 +203,42 @@ impl Builder<'_> {
         for device in &self.job.plan.devices {
             self.device(device).at(Step::Device, || device.path.clone())?;
         }
-        if !self.own_dev {
-            return Ok(());
-        }
+        let Some(dev) = &self.dev else { return Ok(()) };
         for (target, name) in [
-            ("/proc/self/fd", "/dev/fd"),
-            ("/proc/self/fd/0", "/dev/stdin"),
-            ("/proc/self/fd/1", "/dev/stdout"),
-            ("/proc/self/fd/2", "/dev/stderr"),
-            ("/proc/kcore", "/dev/core"),
-            ("pts/ptmx", "/dev/ptmx"),
+            ("/proc/self/fd", "fd"),
+            ("/proc/self/fd/0", "stdin"),
+            ("/proc/self/fd/1", "stdout"),
+            ("/proc/self/fd/2", "stderr"),
+            ("/proc/kcore", "core"),
+            ("pts/ptmx", "ptmx"),
         ] {
-            self.symlink(target, name).at(Step::Symlink, || name.to_owned())?;
+            match rustix::fs::symlinkat(target, dev, name) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(LaunchError::new(Step::Symlink, format!("/dev/{name}"), &error.into())),
+            }
         }
         Ok(())
     }
 
-    fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
-        let (directory, name) = self.parent(path)?;
-        match rustix::fs::symlinkat(target, &directory, name) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p std::ffi::OsStr)> {
-        let path = Path::new(path);
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let directory = walk::make_dirs_in_root(self.root, path.parent().unwrap_or(Path::new("/")), DIRECTORY_MODE)?;
-        Ok((directory, name))
-    }
-
     fn device(&self, device: &Device) -> io::Result<()> {
-        let (directory, name) = self.parent(&device.path)?;
+        let path = Path::new(&device.path);
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let made;
+        let directory = match &self.dev {
+            // The usual place is at hand.
+            Some(dev) if parent == Path::new("/dev") => dev,
+            _ => {
+                made = walk::make_dirs_in_root(self.root, parent, DIRECTORY_MODE)?;
+                &made
+            }
+        };
         let kind = match device.kind {
             DeviceKind::Block => FileType::BlockDevice,
             DeviceKind::Character => FileType::CharacterDevice,
         };
         let number = rustix::fs::makedev(device.major, device.minor);
-        match rustix::fs::mknodat(&directory, name, kind, Mode::from_raw_mode(device.mode), number) {
+        match rustix::fs::mknodat(directory, name, kind, Mode::from_raw_mode(device.mode), number) {
             Ok(()) => {}
             // A `/dev` that was brought along has it already.
             Err(rustix::io::Errno::EXIST) => return Ok(()),
@@ -251,7 +248,7 @@ impl Builder<'_> {
         }
         if device.uid != 0 || device.gid != 0 {
             let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
-            rustix::fs::chownat(&directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
     }
@@ -269,20 +266,10 @@ impl Builder<'_> {
         };
         let pair = pty::open_in(devpts.as_fd()).at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
         pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
-        if self.own_dev {
-            self.console(pair.slave.as_fd()).at(Step::Console, || "/dev/console".to_owned())?;
+        if let Some(dev) = &self.dev {
+            console(dev.as_fd(), pair.slave.as_fd()).at(Step::Console, || "/dev/console".to_owned())?;
         }
         Ok(Some(pair))
-    }
-
-    // The terminal itself, by its descriptor, onto a file that was made just now in a tmpfs that nobody else has seen
-    // (CVE-2025-52565 was a race on both paths).
-    fn console(&self, slave: BorrowedFd<'_>) -> io::Result<()> {
-        let (directory, name) = self.parent("/dev/console")?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o620))?;
-        let tree = mount::clone_tree_of(slave, false)?;
-        mount::attach(tree.as_fd(), place.as_fd())
     }
 
     fn sysctls(&self) -> Result<(), LaunchError> {
@@ -313,9 +300,8 @@ impl Builder<'_> {
         for path in &self.job.plan.readonly_paths {
             let Some(place) = self.existing(path, Step::ReadOnlyPath)? else { continue };
             let make = || -> io::Result<()> {
-                let tree = mount::clone_tree_of(place.as_fd(), true)?;
                 let read_only = MountAttributes { read_only: true, recursive: true, ..MountAttributes::default() };
-                mount::set_attributes(tree.as_fd(), read_only)?;
+                let tree = mount::clone_tree_of_as(place.as_fd(), read_only)?;
                 mount::attach(tree.as_fd(), place.as_fd())
             };
             make().at(Step::ReadOnlyPath, || path.clone())?;
@@ -351,6 +337,15 @@ impl Builder<'_> {
     }
 }
 
+// The terminal itself, by its descriptor, onto a file that was made just now in a tmpfs that nobody else has seen
+// (CVE-2025-52565 was a race on both paths).
+fn console(dev: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o620))?;
+    let tree = mount::clone_tree_of(slave, false)?;
+    mount::attach(tree.as_fd(), place.as_fd())
+}
+
 fn empty_directory(kept: &mut Option<OwnedFd>) -> io::Result<OwnedFd> {
     let attributes = MountAttributes { read_only: true, ..MountAttributes::KERNEL_DATA };
     if let Some(first) = kept {
@@ -376,7 +371,7 @@ fn attributes_of(flags: MountFlags) -> MountAttributes {
 fn devpts(attributes: MountAttributes) -> io::Result<OwnedFd> {
     let make = |gid: Option<&str>| -> io::Result<OwnedFd> {
         let devpts = Filesystem::new("devpts")?;
-        devpts.option("newinstance", None)?.option("ptmxmode", Some("0666"))?.option("mode", Some("0620"))?;
+        devpts.option("ptmxmode", Some("0666"))?.option("mode", Some("0620"))?;
         if let Some(gid) = gid {
             devpts.option("gid", Some(gid))?;
         }

@@ -110,16 +110,24 @@ impl Session<StdinWriter> {
 
 /// Answers with the streams of a session: on the connection itself if the client asked for it, else
 /// output as the answer's body and input from the request's.
-pub(crate) fn answer<I: Input + 'static>(mut call: Call, session: Session<I>) -> Reply {
-    let content_type = session.format.content_type(call.version);
+///
+/// On a connection that is taken over, `begin` runs once the head is out: clients that read the head
+/// through a buffer lose what arrives together with it (docker-py does).
+pub(crate) async fn answer<I: Input + 'static>(
+    mut call: Call,
+    format: Format,
+    begin: impl Future<Output = Session<I>> + Send + 'static,
+) -> Reply {
+    let content_type = format.content_type(call.version);
     if let Some(upgrade) = call.upgrade.take() {
-        tokio::spawn(take_over(upgrade, session, call.daemon.stopped()));
+        tokio::spawn(take_over(upgrade, begin, call.daemon.stopped()));
         return reply::upgraded(content_type);
     }
+    let session = begin.await;
     if let Some(input) = session.input {
         tokio::spawn(feed_from_body(call, input));
     }
-    reply::stream(content_type, session.format.body(session.output))
+    reply::stream(content_type, format.body(session.output))
 }
 
 async fn feed_from_body(call: Call, mut input: impl Input) {
@@ -132,24 +140,33 @@ async fn feed_from_body(call: Call, mut input: impl Input) {
     input.close().await;
 }
 
-async fn take_over<I: Input>(upgrade: OnUpgrade, session: Session<I>, stopped: impl Future<Output = ()>) {
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "the client left before it was upgraded");
-            return;
+async fn take_over<I: Input>(
+    upgrade: OnUpgrade,
+    begin: impl Future<Output = Session<I>>,
+    stopped: impl Future<Output = ()>,
+) {
+    let upgraded = upgrade.await;
+    let begin_and_relay = async {
+        let socket = match upgraded {
+            Ok(upgraded) => upgraded.downcast::<TokioIo<Socket>>().ok(),
+            Err(error) => {
+                tracing::debug!(%error, "the client left before it was upgraded");
+                None
+            }
+        };
+        // What was asked for happens, whether the client stays or not.
+        let session = begin.await;
+        let Some(parts) = socket else { return };
+        let relayed = match parts.io.into_inner().head_taken().await {
+            Ok(socket) => relay(socket, parts.read_buf, session).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = relayed {
+            tracing::debug!(%error, "an attached client went away");
         }
-    };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Socket>>() else {
-        tracing::error!("an upgraded connection is not one of our sockets");
-        return;
     };
     tokio::select! {
-        relayed = relay(parts.io.into_inner(), parts.read_buf, session) => {
-            if let Err(error) = relayed {
-                tracing::debug!(%error, "an attached client went away");
-            }
-        }
+        () = begin_and_relay => {}
         () = stopped => {}
     }
 }

@@ -30,6 +30,10 @@ pub(crate) const HEAD_DEADLINE: Duration = Duration::from_secs(300);
 /// turn the end of file it waits for into a reset.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
+/// How long output waits for a client to read the head of its answer; one that is alive takes some
+/// milliseconds at most.
+pub(crate) const HEAD_READ_DEADLINE: Duration = Duration::from_secs(1);
+
 /// How long requests may take to end after the daemon was told to stop.
 pub(crate) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

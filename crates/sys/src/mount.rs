@@ -156,7 +156,15 @@ pub fn set_propagation_of_all(spread: Spread) -> io::Result<()> {
 /// # Errors
 /// Those of `open_tree(2)`.
 pub fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    private_clone(CWD, path, recursive, OpenTreeFlags::empty())
+    clone_tree_as(path, MountAttributes { recursive, ..MountAttributes::default() })
+}
+
+/// As [`clone_tree`], with attributes.
+///
+/// # Errors
+/// Those of `open_tree(2)` and `mount_setattr(2)`.
+pub fn clone_tree_as(path: &Path, attributes: MountAttributes) -> io::Result<OwnedFd> {
+    private_clone(CWD, path, attributes, OpenTreeFlags::empty())
 }
 
 /// As [`clone_tree`], of what a descriptor stands for (a file or a directory).
@@ -164,19 +172,30 @@ pub fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of `open_tree(2)`; `EINVAL` for something in another mount namespace.
 pub fn clone_tree_of(descriptor: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
-    private_clone(descriptor, Path::new(""), recursive, OpenTreeFlags::AT_EMPTY_PATH)
+    clone_tree_of_as(descriptor, MountAttributes { recursive, ..MountAttributes::default() })
 }
 
-fn private_clone(at: BorrowedFd<'_>, path: &Path, recursive: bool, more: OpenTreeFlags) -> io::Result<OwnedFd> {
+/// As [`clone_tree_of`], with attributes.
+///
+/// # Errors
+/// As [`clone_tree_as`].
+pub fn clone_tree_of_as(descriptor: BorrowedFd<'_>, attributes: MountAttributes) -> io::Result<OwnedFd> {
+    private_clone(descriptor, Path::new(""), attributes, OpenTreeFlags::AT_EMPTY_PATH)
+}
+
+fn private_clone(
+    at: BorrowedFd<'_>,
+    path: &Path,
+    attributes: MountAttributes,
+    more: OpenTreeFlags,
+) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | more;
-    if recursive {
+    if attributes.recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(at, path, flags)?;
     // A detached clone stays in its origin's peer group: without this, what a container mounts would appear on the host.
-    let attributes =
-        MountAttributes { recursive: true, propagation: Some(Spread::Private), ..MountAttributes::default() };
-    set_attributes(tree.as_fd(), attributes)?;
+    set_attributes(tree.as_fd(), MountAttributes { propagation: Some(Spread::Private), ..attributes })?;
     Ok(tree)
 }
 

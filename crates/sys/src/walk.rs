@@ -66,11 +66,23 @@ pub fn make_dirs_in_root(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::R
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
+    if let Some(made) = make_last(root, path, mode) {
+        return Ok(made);
+    }
     let mut walk = Walk::new(root, path)?;
     while let Some(name) = walk.rest.pop() {
         walk.step(&name, mode)?;
     }
     walk.current()
+}
+
+// The usual case: all but the last directory is there. Whatever is unusual is left to the walk.
+fn make_last(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> Option<OwnedFd> {
+    let (parent, name) = (path.parent()?, path.file_name()?);
+    let parent = open_in_root(root, parent, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+    rustix::fs::mkdirat(&parent, name, mode).ok()?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, name, flags, Mode::empty()).ok()
 }
 
 /// Makes an empty file at `path` (and its missing parents), if nothing is there, and opens it (`O_PATH`).

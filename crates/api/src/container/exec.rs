@@ -13,6 +13,8 @@ wire! {
         pub attach_stdin: bool,
         pub attach_stderr: bool,
         pub attach_stdout: bool,
+        /// Go's decoder does not mind the case of names, and docker-py sends this one in another.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         pub env: Option<Vec<String>>,
         pub working_dir: String,
@@ -41,7 +43,7 @@ wire! {
         pub can_remove: bool,
         #[serde(rename = "ContainerID")]
         pub container_id: String,
-        /// The bytes of the detach sequence in base64; `null` for the default.
+        /// The bytes of the detach sequence in base64; empty for the default.
         pub detach_keys: Option<String>,
         pub pid: i64,
     }

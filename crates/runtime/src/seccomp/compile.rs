@@ -153,16 +153,84 @@ fn split(comparisons: &[Comparison]) -> Vec<Vec<Comparison>> {
     if repeated { comparisons.iter().map(|one| vec![*one]).collect() } else { vec![comparisons.to_vec()] }
 }
 
-// A balanced tree: the number is in the accumulator, every path ends in an answer.
+// A balanced tree: the number is in the accumulator, every path ends in an answer. The kernel translates and compiles
+// every instruction anew at each start of a container, so the fewer the better.
 fn search(ranges: &[(u32, Outcome)]) -> Vec<Instruction> {
+    if ranges.is_empty() {
+        return vec![kill()];
+    }
+    block(ranges).unwrap_or_else(|| {
+        let (left, right) = ranges.split_at(ranges.len() / 2);
+        branch(right[0].0, search(left), search(right))
+    })
+}
+
+/// Where a branch of a block leads.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// To a place in the block.
+    Place(usize),
+    /// To the answer behind it, which all branches share.
+    Answer(Action),
+}
+
+#[derive(Debug)]
+enum Part {
+    Branch {
+        limit: u32,
+        below: Target,
+        above: Target,
+    },
+    Instruction(Instruction),
+}
+
+// A tree in which every distance fits into a conditional jump: one instruction for each place where the outcome
+// changes, then one for each answer. `None`: it is too large.
+fn block(ranges: &[(u32, Outcome)]) -> Option<Vec<Instruction>> {
+    let mut parts = Vec::new();
+    if let Target::Answer(only) = lay_out(ranges, &mut parts) {
+        return Some(vec![answer(only)]);
+    }
+    let mut answers: Vec<Action> = Vec::new();
+    let mut code = Vec::with_capacity(parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        let mut distance = |target| {
+            let place = match target {
+                Target::Place(place) => place,
+                Target::Answer(action) => {
+                    let known = answers.iter().position(|one| *one == action).unwrap_or(answers.len());
+                    if known == answers.len() {
+                        answers.push(action);
+                    }
+                    parts.len() + known
+                }
+            };
+            u8::try_from(place - at - 1).ok()
+        };
+        code.push(match *part {
+            Part::Instruction(instruction) => instruction,
+            Part::Branch { limit, below, above } => {
+                jump(JUMP_GREATER_OR_EQUAL, limit, distance(above)?, distance(below)?)
+            }
+        });
+    }
+    code.extend(answers.into_iter().map(answer));
+    Some(code)
+}
+
+fn lay_out(ranges: &[(u32, Outcome)], parts: &mut Vec<Part>) -> Target {
+    let at = parts.len();
     match ranges {
-        [] => vec![kill()],
-        [(_, outcome)] => decide(outcome),
+        [(_, outcome)] if outcome.alternatives.is_empty() => return Target::Answer(outcome.otherwise),
+        [(_, outcome)] => parts.extend(decide(outcome).into_iter().map(Part::Instruction)),
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
-            branch(right[0].0, search(left), search(right))
+            parts.push(Part::Instruction(kill()));
+            let (below, above) = (lay_out(left, parts), lay_out(right, parts));
+            parts[at] = Part::Branch { limit: right[0].0, below, above };
         }
     }
+    Target::Place(at)
 }
 
 // `below` for numbers under `limit`, `above` for the others.

@@ -113,7 +113,9 @@ impl Program {
     /// # Errors
     /// `InvalidData` for something else.
     pub(crate) fn from_memfd(memory: BorrowedFd<'_>) -> io::Result<Self> {
-        let mut bytes = vec![0; Self::BYTES_MAX];
+        // No more than there is: fresh memory costs a fault for each page.
+        let size = rustix::fs::fstat(memory)?.st_size;
+        let mut bytes = vec![0; usize::try_from(size).map_or(0, |size| size.min(Self::BYTES_MAX))];
         let length = rustix::io::pread(memory, &mut bytes, 0)?;
         Self::from_bytes(&bytes[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }

@@ -46,33 +46,35 @@ pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn start(mut call: Call) -> Result<Reply, Failure> {
     let request: ExecStartRequest = call.json().await?.unwrap_or_default();
-    let exec = call.engine().exec_inspect(call.name())?;
-    let tty = request.tty || exec.spec.tty;
-    let size = request.console_size.filter(|_| call.version.at_least(42) && tty);
+    let (engine, id) = (call.engine().clone(), call.name().to_owned());
+    let size = request.console_size.filter(|_| call.version.at_least(42) && request.tty);
     let size = size.map(|[rows, columns]| (rows, columns));
-    let started = call.engine().exec_start(call.name(), request.tty, request.detach, size).await;
-    let has_output = exec.spec.attach_stdout || exec.spec.attach_stderr;
-    match started {
-        Ok(None) => Ok(reply::empty(hyper::StatusCode::OK)),
-        Ok(Some(attachment)) => {
-            let keys = DetachKeys::parse(Some(&exec.spec.detach_keys))?;
-            Ok(hijack::answer(call, Session::new(attachment, has_output, keys)))
-        }
-        // Docker has taken the connection over by the time it finds out: the client reads the
-        // reason as output and the exit code from `inspect`.
-        Err(error @ EngineError::Start { .. }) if !request.detach => {
-            Ok(hijack::answer(call, told_as_output(&error, tty)))
-        }
-        Err(error) => Err(error.into()),
+    if request.detach {
+        engine.exec_start(&id, true, size).await?;
+        return Ok(reply::empty(hyper::StatusCode::OK));
     }
+    let spec = engine.exec_inspect(&id)?.spec;
+    let keys = DetachKeys::parse(Some(&spec.detach_keys))?;
+    // Whether the process has a terminal was said at its creation; what is said now is how the client reads.
+    let format = Format::new(request.tty);
+    let mut session = Session::new(engine.exec_attach(&id)?, spec.attach_stdout || spec.attach_stderr, keys);
+    session.format = format;
+    let begin = async move {
+        match engine.exec_start(&id, false, size).await {
+            Ok(()) => session,
+            // The client has its answer: it reads the reason as output and the exit code from `inspect`.
+            Err(error) => told_as_output(&error, format),
+        }
+    };
+    Ok(hijack::answer(call, format, begin).await)
 }
 
-fn told_as_output(error: &EngineError, tty: bool) -> Session<StdinWriter> {
+fn told_as_output(error: &EngineError, format: Format) -> Session<StdinWriter> {
     let line = format!("{}\r\n", hako_base::error::chain(error));
     let (send, output) = mpsc::channel(1);
     // The channel is new and empty, so there is room.
     let _ = send.try_send(OutputChunk { stream: OutputStream::Stdout, bytes: Bytes::from(line) });
-    Session { format: Format::new(tty), input: None, output, has_output: true, detach: None }
+    Session { format, input: None, output, has_output: true, detach: None }
 }
 
 pub(super) async fn resize(call: Call) -> Result<Reply, Failure> {
@@ -107,7 +109,7 @@ fn exec_to_api(view: &ExecView) -> Result<ExecInspect, Failure> {
         open_stdout: spec.attach_stdout,
         can_remove: view.can_remove,
         container_id: view.container.to_string(),
-        detach_keys: keys.map(|keys| text::base64_standard(keys.bytes())),
+        detach_keys: Some(keys.map(|keys| text::base64_standard(keys.bytes())).unwrap_or_default()),
         pid: i64::from(view.pid),
     })
 }

@@ -29,7 +29,7 @@ pub(super) async fn attach(call: Call) -> Result<Reply, Failure> {
     };
     let attachment = call.engine().container_attach(call.name(), options).await?;
     let session = Session::new(attachment, query.stdout || query.stderr, keys);
-    Ok(hijack::answer(call, session))
+    Ok(hijack::answer(call, session.format, std::future::ready(session)).await)
 }
 
 pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
