@@ -46,6 +46,6 @@ mod run; // run: output, exit status, names, environment, users, working directo
 mod stdin; // what goes in: pipes, half-close, attach
 mod story;
 mod survival; // the daemon dies and nothing is lost
-mod undo; // operations that fail half-way leave nothing
 mod terminal; // -t and -i on a real terminal: size, keys, detaching
+mod undo; // operations that fail half-way leave nothing
 mod wire; // the API as bytes // the main job, from an empty machine to a committed image

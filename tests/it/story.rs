@@ -25,8 +25,8 @@ fn a_package_is_installed_and_kept() {
     let host = own_host!("debian", "hello-world", "busybox");
     let _archive = serve_archive(&host);
     let shell = host.terminal("docker run -t -i --name first debian:bookworm /bin/bash");
-    shell.wait_for("# ").type_keys("echo 'deb [trusted=yes] http://203.0.113.1:8000 ./' > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*; echo prepared\r");
-    shell.wait_for("\nprepared");
+    shell.wait_for("# ").type_keys("echo 'deb [trusted=yes] http://203.0.113.1:8000 ./' > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*; echo pre''pared\r");
+    shell.wait_for("prepared\r\n");
     shell.type_keys("apt-get update && apt-get install -y hello && echo in''stalled\r");
     shell.wait_for("installed\r\n");
     shell.type_keys("hello; exit\r");

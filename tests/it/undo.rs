@@ -24,12 +24,10 @@ fn assert_unwinds(host: &Host, operation: &str, line: &str, undo: &str) {
             return;
         }
         shown.says(&format!("of {operation} failed: failpoint"));
-            // Links and namespaces go off the path.
-        host.wait_until(
-            &format!("nothing of {operation} to be left after step {step}"),
-            traces,
-            |after| *after == before,
-        );
+        // Links and namespaces go off the path.
+        host.wait_until(&format!("nothing of {operation} to be left after step {step}"), traces, |after| {
+            *after == before
+        });
     }
     panic!("{operation} still fails after {STEPS_MAX} steps");
 }

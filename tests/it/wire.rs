@@ -51,6 +51,12 @@ fn errors_have_dockers_shape() {
 }
 
 #[test]
+fn there_are_no_plugins() {
+    let host = host!();
+    assert_eq!(host.api("GET", "/v1.44/plugins", "").line(), "200 application/json []");
+}
+
+#[test]
 fn what_has_happened_already_is_304() {
     let host = host!();
     host.run("docker run -d --name web busybox sleep 100").success();

@@ -165,10 +165,10 @@ routes! {
     NetworkPrune = "network_prune", Post "/networks/prune", since 25, NotBuilt;
 
     // Plugin
-    PluginList = "plugin_list", Get "/plugins", since 24, NotBuilt;
+    PluginList = "plugin_list", Get "/plugins", since 24, Built;
     PluginPrivileges = "plugin_privileges", Get "/plugins/privileges", since 25, NotBuilt;
     PluginPull = "plugin_pull", Post "/plugins/pull", since 24, NotBuilt;
-    PluginInspect = "plugin_inspect", Get "/plugins/{name}/json", since 25, NotBuilt;
+    PluginInspect = "plugin_inspect", Get "/plugins/{name}/json", since 25, Built;
     PluginRemove = "plugin_remove", Delete "/plugins/{name}", since 24, NotBuilt;
     PluginEnable = "plugin_enable", Post "/plugins/{name}/enable", since 24, NotBuilt;
     PluginDisable = "plugin_disable", Post "/plugins/{name}/disable", since 24, NotBuilt;

@@ -22,6 +22,14 @@ pub struct Ping {
 }
 
 impl Client {
+    pub async fn plugin_list(&self) -> Result<Vec<serde_json::Value>, ClientError> {
+        self.call(Operation::PluginList, &[]).read().await
+    }
+
+    pub async fn plugin_inspect(&self, name: &str) -> Result<serde_json::Value, ClientError> {
+        self.call(Operation::PluginInspect, &[name]).read().await
+    }
+
     /// Asks whether the daemon is there, by HEAD and, where a proxy refuses that, by GET.
     pub async fn system_ping(&self) -> Result<Ping, ClientError> {
         match self.system_ping_head().await {

@@ -242,7 +242,9 @@ impl Engine {
         for variable in &spec.env {
             let name = variable.split('=').next().unwrap_or_default();
             env.retain(|known| known.split('=').next() != Some(name));
-            env.push(variable.clone());
+            if variable.contains('=') {
+                env.push(variable.clone());
+            }
         }
         let cwd = [&spec.working_dir, &record.config.working_dir].into_iter().find(|text| !text.is_empty());
         let plan = ExecPlan {
@@ -321,8 +323,9 @@ impl Engine {
         }
     }
 
-    /// The container has ended, and all its processes with it.
-    pub(crate) fn end_execs(&self, container: &Container) {
+    /// The container begins another life or goes: nobody asks for the execs of the last one any more. Until then their
+    /// exit codes are known, since clients ask after the container has taken its execs with it.
+    pub(crate) fn forget_execs(&self, container: &Container) {
         let execs = std::mem::take(&mut *container.execs.lock());
         let mut all = self.execs.0.write();
         for id in execs.keys() {

@@ -54,7 +54,12 @@ impl Engine {
             .filter(|image| !(filters.has("label!") && filters.labels("label!", &image.config.labels)))
             .filter(|image| chosen.contains(image.created.unwrap_or_default(), &image.config.labels))
             .filter(|image| filters.any("reference", |pattern| named(image, pattern)))
-            .map(|image| self.image_view(image))
+            .map(|image| {
+                let mut view = self.image_view(image);
+                // Who asks by name is shown the names that were asked for.
+                view.tags.retain(|tag| filters.any("reference", |pattern| name_matches(pattern, tag)));
+                view
+            })
             .collect();
         views.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
         Ok(views)
@@ -253,13 +258,13 @@ impl Engine {
             created_by: std::iter::once(&record.path).chain(&record.args).cloned().collect::<Vec<_>>().join(" "),
         };
         if paused {
-            self.container_pause(&record.id.to_string()).await?;
+            unless_ended(self.container_pause(&record.id.to_string()).await)?;
         }
         let engine = self.clone();
         let id = container.id;
         let committed = crate::blocking(move || engine.images.commit(id, &wish)).await.map_err(error);
         if paused {
-            self.container_unpause(&record.id.to_string()).await?;
+            unless_ended(self.container_unpause(&record.id.to_string()).await)?;
         }
         let image = committed?;
         let image_text = image.to_string();
@@ -291,6 +296,11 @@ impl Engine {
     pub(crate) fn publish_image(&self, action: &str, id: &str, name: &str) {
         self.events.publish(EventKind::Image, action, id, [("name", name)]);
     }
+}
+
+/// A container may end by itself before it is frozen; what it has changed is no less whole then.
+fn unless_ended(frozen: Result<(), EngineError>) -> Result<(), EngineError> {
+    frozen.or_else(|error| if matches!(error, EngineError::Conflict { .. }) { Ok(()) } else { Err(error) })
 }
 
 /// What the caller of `commit` says replaces what the container has.
@@ -374,12 +384,14 @@ fn flag(text: &str) -> Result<bool, EngineError> {
 
 /// Whether one of an image's names matches `repo`, `repo:tag` or a pattern with `*` and `?` in them.
 fn named(image: &Image, pattern: &str) -> bool {
-    image.references.iter().any(|name| {
-        let whole = name.familiar();
-        let repository = name.familiar_name();
-        let last = repository.rsplit('/').next().unwrap_or_default();
-        glob(pattern, &whole) || glob(pattern, &repository) || (!pattern.contains('/') && glob(pattern, last))
-    })
+    image.references.iter().any(|name| name_matches(pattern, &name.familiar()))
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let repository =
+        name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(repository, _)| repository);
+    let last = repository.rsplit('/').next().unwrap_or_default();
+    glob(pattern, name) || glob(pattern, repository) || (!pattern.contains('/') && glob(pattern, last))
 }
 
 /// A shell's `*` and `?`; as in Go's `path.Match`, neither matches a slash.

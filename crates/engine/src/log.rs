@@ -17,6 +17,9 @@ use std::{
 
 use crate::{EngineError, limits};
 
+/// What Docker brings besides `json-file` and `none`. Any other name is a plugin's, and there are no plugins.
+const DRIVERS_OF_DOCKER: &[&str] = &["awslogs", "fluentd", "gcplogs", "gelf", "journald", "local", "splunk", "syslog"];
+
 /// Where a container's log is and how large it may grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogPlan {
@@ -46,10 +49,15 @@ impl LogPlan {
                 plan.kept = false;
                 return Ok(plan);
             }
-            other => {
+            other if DRIVERS_OF_DOCKER.contains(&other) => {
                 return Err(EngineError::NotBuilt {
                     text: format!("log driver {other:?} is not built; json-file and none are"),
                 });
+            }
+            other => {
+                return Err(EngineError::invalid(format!(
+                    "error looking up logging plugin {other}: plugin {other:?} not found"
+                )));
             }
         }
         for (key, value) in options {
@@ -126,5 +134,6 @@ mod tests {
         assert_eq!(plan("json-file", &[("max-size", "x")]), "invalid size: 'x'");
         assert_eq!(plan("json-file", &[("colour", "red")]), "unknown log opt 'colour' for json-file log driver");
         assert_eq!(plan("splunk", &[]), "log driver \"splunk\" is not built; json-file and none are");
+        assert_eq!(plan("nosuch", &[]), "error looking up logging plugin nosuch: plugin \"nosuch\" not found");
     }
 }

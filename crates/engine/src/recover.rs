@@ -194,9 +194,10 @@ impl Engine {
     async fn end_stray(&self, process: &Adopted) {
         tracing::warn!(subject = %process.subject, pid = process.pid, "is not known here: it is ended");
         if process.exited.is_none()
-            && let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL) {
-                tracing::warn!(%error, "cannot end it");
-            }
+            && let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL)
+        {
+            tracing::warn!(%error, "cannot end it");
+        }
         if process.exited.is_some() {
             self.acknowledge(process.subject).await;
         }
@@ -277,9 +278,10 @@ impl Engine {
             for id in hako_runtime::observe::cgroup_children(&engine.cgroup_parent()) {
                 let alive = id.parse().is_ok_and(|id: ContainerId| with_process.contains(&id));
                 if !alive
-                    && let Err(error) = Cgroup::open(&engine.cgroup_parent(), &id).and_then(|cgroup| cgroup.remove()) {
-                        tracing::debug!(cgroup = id, %error, "cannot sweep");
-                    }
+                    && let Err(error) = Cgroup::open(&engine.cgroup_parent(), &id).and_then(|cgroup| cgroup.remove())
+                {
+                    tracing::debug!(cgroup = id, %error, "cannot sweep");
+                }
             }
         })
         .await;
@@ -384,9 +386,10 @@ fn open_database(config: &EngineConfig) -> Result<redb::Database, EngineError> {
 fn identity(config: &EngineConfig) -> Result<String, EngineError> {
     let path = config.data_root.join("engine-id");
     if let Ok(text) = fs::read_to_string(&path)
-        && !text.trim().is_empty() {
-            return Ok(text.trim().to_owned());
-        }
+        && !text.trim().is_empty()
+    {
+        return Ok(text.trim().to_owned());
+    }
     let hex = hako_base::random::hex(16);
     let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     hako_base::file::write_atomic(&path, id.as_bytes(), 0o600, hako_base::file::Durability::Power)

@@ -328,11 +328,7 @@ mod tests {
             ("/nosuch", &[], "exec: \"/nosuch\": stat /nosuch: no such file or directory (127)"),
             ("/etc/passwd", &[], "exec: \"/etc/passwd\": permission denied (126)"),
             ("/etc", &[], "exec: \"/etc\": is a directory: permission denied (126)"),
-            (
-                "Cargo.toml",
-                &["PATH=:/bin"],
-                "exec: \"Cargo.toml\": executable file not found in $PATH (127)",
-            ),
+            ("Cargo.toml", &["PATH=:/bin"], "exec: \"Cargo.toml\": executable file not found in $PATH (127)"),
             (
                 "sh",
                 &["PATH=../../../../../../../../bin"],

@@ -22,6 +22,11 @@ impl Failure {
         Self::new(ErrorKind::InvalidInput, message)
     }
 
+    /// Something that is not there.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
     /// A wish that hako knows and cannot fulfil yet.
     pub(crate) fn not_built(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotImplemented, message)

@@ -120,6 +120,9 @@ pub(crate) async fn answer<I: Input + 'static>(
 ) -> Reply {
     let content_type = format.content_type(call.version);
     if let Some(upgrade) = call.upgrade.take() {
+        // What the reactor has to say about the connection being new, it says before the head is out:
+        // see `Socket::head_taken`.
+        tokio::task::yield_now().await;
         tokio::spawn(take_over(upgrade, begin, call.daemon.stopped()));
         return reply::upgraded(content_type);
     }

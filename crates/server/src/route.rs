@@ -71,6 +71,8 @@ pub(crate) fn handler(operation: Operation) -> Option<Handler> {
         ImageLoad => image::load,
         NetworkList => network::list,
         NetworkInspect => network::inspect,
+        PluginList => system::plugins,
+        PluginInspect => system::plugin,
         VolumeList => volume::list,
         VolumeCreate => volume::create,
         VolumeInspect => volume::inspect,

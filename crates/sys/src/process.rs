@@ -14,8 +14,8 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
-pub use crate::spawn::{Spawn, spawn};
 use crate::mount::{self, MountAttributes};
+pub use crate::spawn::{Spawn, spawn};
 
 /// What the kernel is asked to make anew for a child, in `clone(2)`'s bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,13 +105,28 @@ pub fn clone(how: &Clone<'_>) -> io::Result<Cloned> {
     // `arguments` and `pidfd` outlive the call, and the size is that of the structure.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArguments>()) };
     match pid {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => match io::Error::last_os_error() {
+            // Docker's seccomp profile hides clone3(2) from programs in containers, so that they take the older call.
+            error if error.raw_os_error() == Some(libc::ENOSYS) && flags == libc::CLONE_PIDFD as u64 => fork(),
+            error => Err(error),
+        },
         0 => Ok(Cloned::Child),
         pid => {
             // SAFETY: the kernel has just put a new descriptor here that nobody else knows.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Cloned::Parent(Child { pid: pid as u32, pidfd }))
         }
+    }
+}
+
+/// A plain child, for where there is no `clone3`.
+fn fork() -> io::Result<Cloned> {
+    // SAFETY: the caller has one thread (checked by `clone`), so the child may go on as the parent would.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        // Nobody reaps it before the caller does, so the number is still its.
+        pid => Ok(Cloned::Parent(Child { pid: pid as u32, pidfd: open_pidfd(pid as u32)? })),
     }
 }
 
@@ -138,7 +153,12 @@ struct CloneArguments {
 pub fn is_single_threaded() -> bool {
     // With one thread this asks for what already is, and does nothing; else the kernel answers EINVAL (unshare(2)).
     // SAFETY: no memory is involved.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return true;
+    }
+    // Docker's seccomp profile answers EPERM to any unshare(2): pid 1 of a container counts its threads instead.
+    io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+        && std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 /// Ends the calling process at once, without running anything that was registered for its end.

@@ -5,7 +5,7 @@ use hako_api::query::ContainerRenameQuery;
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
-    error::CommandError,
+    error::{CommandError, client_message},
 };
 
 #[derive(Default)]
@@ -26,6 +26,8 @@ impl Command for Rename {
             return Err(CommandError::Said("Error: Neither old nor new names may be empty".to_owned()));
         }
         let query = ContainerRenameQuery { name: new.to_owned() };
-        Ok(cx.client()?.container_rename(old, &query).await?)
+        cx.client()?.container_rename(old, &query).await.map_err(|error| {
+            CommandError::Said(format!("{}\nError: failed to rename container named {old}", client_message(&error)))
+        })
     }
 }

@@ -118,7 +118,8 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
     let host = &spec.host;
     match &host.network_mode {
         NetworkMode::Container(other) => {
-            engine.containers.find(other)?;
+            // Not a 404: the command line would take the image for missing.
+            engine.containers.find(other).map_err(|error| EngineError::invalid(error.to_string()))?;
             let refused = |what: &str| {
                 Err(EngineError::invalid(format!("conflicting options: {what} and the container type network mode")))
             };
@@ -139,6 +140,10 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
             return Err(EngineError::invalid("conflicting options: host type networking can't be used with links"));
         }
         _ => {}
+    }
+    let asks_for_address = |endpoint: &hako_model::EndpointSpec| endpoint.ipv4.is_some() || endpoint.ipv6.is_some();
+    if !matches!(host.network_mode, NetworkMode::Network(_)) && spec.networks.values().any(asks_for_address) {
+        return Err(EngineError::invalid("user specified IP address is supported on user defined networks only"));
     }
     // Looked up now as Docker 28 does not, so that a typo is told before anything is made.
     let main = host.network_mode.network_name();

@@ -42,10 +42,9 @@ impl Engine {
         self.publish_network("disconnect", &record);
         self.images.snapshot_release(record.id);
         let remove = record.auto_remove();
-        if remove
-            && let Err(error) = self.remove_locked(&container, true).await {
-                tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
-            }
+        if remove && let Err(error) = self.remove_locked(&container, true).await {
+            tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
+        }
         container.stdin.send_replace(Stdin::Awaited);
         container.phase.send_modify(|phase| {
             phase.running = false;
@@ -53,7 +52,6 @@ impl Engine {
             phase.exit_code = status.code;
             phase.error = None;
         });
-        self.end_execs(&container);
         let engine = self.clone();
         let settled = record.clone();
         crate::blocking(move || engine.take_down(&before, &settled, live, !remove)).await;

@@ -77,24 +77,19 @@ fn check_working_dir(directory: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The image's variables, then the person's; a later one replaces an earlier of the same name, `NAME` alone
-/// removes it. A search path is always there.
+/// The image's variables, then the person's; a later one replaces an earlier of the same name. `NAME` alone stays
+/// for `inspect` to show; the process does without the variable. A search path is always there.
 fn merge_env(image: &[String], own: &[String]) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut merged: Vec<String> = Vec::new();
     for variable in image.iter().chain(own) {
         let key = name(variable);
-        let place = merged.iter().position(|known| name(known) == key);
-        match (place, variable.contains('=')) {
-            (Some(place), true) => merged[place].clone_from(variable),
-            (Some(place), false) => {
-                merged.remove(place);
-            }
-            (None, true) => merged.push(variable.clone()),
-            (None, false) => {}
+        match merged.iter().position(|known| name(known) == key) {
+            Some(place) => merged[place].clone_from(variable),
+            None => merged.push(variable.clone()),
         }
     }
-    if !merged.iter().any(|variable| variable.starts_with("PATH=")) {
+    if !merged.iter().any(|variable| name(variable) == "PATH") {
         merged.push(PATH.to_owned());
     }
     // As Docker shows it: the person's variables first.
@@ -158,6 +153,6 @@ mod tests {
     fn variables_replace_those_of_the_image() {
         let text = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(merge_env(&text(&["A=1", "PATH=/x"]), &text(&["A=2", "B=3"])), text(&["A=2", "B=3", "PATH=/x"]));
-        assert_eq!(merge_env(&text(&["A=1"]), &text(&["A"])), text(&[PATH]));
+        assert_eq!(merge_env(&text(&["A=1"]), &text(&["A"])), text(&["A", PATH]));
     }
 }

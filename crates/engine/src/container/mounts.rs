@@ -156,7 +156,8 @@ fn inherited(engine: &Engine, source: &str) -> Result<Vec<MountRecord>, EngineEr
         Some((_, mode)) => return Err(EngineError::invalid(format!("invalid mode: {mode}"))),
         None => (source, false),
     };
-    let record = engine.containers.find(name)?.record();
+    let found = engine.containers.find(name).map_err(|error| EngineError::invalid(error.to_string()))?;
+    let record = found.record();
     let mut mounts: Vec<MountRecord> =
         record.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).cloned().collect();
     for mount in &mut mounts {

@@ -170,7 +170,8 @@ fn process(record: &Record, confinement: &Confinement, prepared: &Prepared) -> P
     }
 }
 
-/// `PATH`, `HOSTNAME`, `TERM` with a terminal, what was asked for, and `HOME` if nobody said.
+/// `PATH`, `HOSTNAME`, `TERM` with a terminal, what was asked for, and `HOME` if nobody said. A name without a value
+/// is a variable that is not wanted.
 pub(crate) fn environment(record: &Record, user: &User) -> Vec<String> {
     let asked = &record.config.env;
     let has = |name: &str| asked.iter().any(|variable| variable.split('=').next() == Some(name));
@@ -181,7 +182,7 @@ pub(crate) fn environment(record: &Record, user: &User) -> Vec<String> {
     if record.spec.tty && !has("TERM") {
         env.push("TERM=xterm".to_owned());
     }
-    env.extend(asked.iter().filter(|variable| !variable.starts_with("PATH=")).cloned());
+    env.extend(asked.iter().filter(|variable| variable.contains('=') && !variable.starts_with("PATH=")).cloned());
     if !has("HOME") {
         env.push(format!("HOME={}", user.home));
     }

@@ -81,6 +81,7 @@ impl Engine {
         // The record goes first: whatever a crash leaves of the rest is garbage that `recover` sweeps.
         crate::blocking(move || engine.records.remove(&forgotten)).await?;
         self.containers.remove(record.id);
+        self.forget_execs(container);
         container.listeners.end();
         self.publish_container("destroy", &record, []);
         container.phase.send_modify(|phase| phase.removed = true);
@@ -102,15 +103,17 @@ impl Engine {
         container.log.remove();
         let files = self.container_files(record.id);
         if let Err(error) = std::fs::remove_dir_all(&files)
-            && error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(container = %short, %error, "cannot remove {}", files.display());
-            }
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(container = %short, %error, "cannot remove {}", files.display());
+        }
         if volumes {
             for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
                 if self.volume_users(&mount.name).is_empty()
-                    && let Err(error) = self.volumes.remove(&mount.name) {
-                        tracing::warn!(volume = %mount.name, %error, "cannot remove");
-                    }
+                    && let Err(error) = self.volumes.remove(&mount.name)
+                {
+                    tracing::warn!(volume = %mount.name, %error, "cannot remove");
+                }
             }
         }
     }

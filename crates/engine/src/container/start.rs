@@ -66,6 +66,7 @@ impl Engine {
             }
             _ => {}
         }
+        self.forget_execs(container);
         // The last life may still be taken down; this one's end waits until its beginning is complete.
         let birth = container.teardown.clone().lock_owned().await;
         let engine = self.clone();
@@ -105,9 +106,10 @@ impl Engine {
             phase.error = None;
         });
         if record.auto_remove()
-            && let Err(error) = self.remove_locked(container, true).await {
-                tracing::warn!(container = %record.id.short(), %error, "cannot remove after a failed start");
-            }
+            && let Err(error) = self.remove_locked(container, true).await
+        {
+            tracing::warn!(container = %record.id.short(), %error, "cannot remove after a failed start");
+        }
     }
 
     /// The blocking half: everything up to a running process.

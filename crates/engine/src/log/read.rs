@@ -92,9 +92,10 @@ fn read_file(mut file: File, mut offset: u64, emit: &mut dyn FnMut(LogLine) -> b
         }
         offset += length as u64;
         if let Some(line) = decode(&text)
-            && !emit(line) {
-                return Ok(None);
-            }
+            && !emit(line)
+        {
+            return Ok(None);
+        }
     }
 }
 

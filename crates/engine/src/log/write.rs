@@ -27,6 +27,8 @@ pub(crate) struct LogWriter {
     /// Grows by one with each rotation.
     generation: u64,
     buffer: Vec<u8>,
+    /// What went wrong since the last flush.
+    failure: Option<io::Error>,
 }
 
 impl LogWriter {
@@ -37,7 +39,14 @@ impl LogWriter {
     /// Those of the file system.
     pub(crate) fn open(plan: LogPlan, committed: Option<u64>) -> io::Result<Self> {
         if !plan.kept {
-            return Ok(Self { plan, file: None, length: 0, generation: FIRST_GENERATION, buffer: Vec::new() });
+            return Ok(Self {
+                plan,
+                file: None,
+                length: 0,
+                generation: FIRST_GENERATION,
+                buffer: Vec::new(),
+                failure: None,
+            });
         }
         let file = open_append(&plan)?;
         let mut length = file.metadata()?.len();
@@ -49,27 +58,34 @@ impl LogWriter {
                 length = keep;
             }
         }
-        Ok(Self { plan, file: Some(file), length, generation: FIRST_GENERATION, buffer: Vec::new() })
+        Ok(Self { plan, file: Some(file), length, generation: FIRST_GENERATION, buffer: Vec::new(), failure: None })
     }
 
-    /// Adds one line to what [`LogWriter::flush`] writes.
+    /// Adds one line to what [`LogWriter::flush`] writes; begins another file where this one is full.
     pub(crate) fn append(&mut self, stream: OutputStream, at_ns: u64, text: &[u8]) {
-        if self.plan.kept {
-            encode(&mut self.buffer, stream, at_ns, text);
+        if !self.plan.kept {
+            return;
         }
+        if self.length + self.buffer.len() as u64 >= self.plan.file_bytes_max {
+            let turned = self.write().and_then(|()| self.rotate());
+            self.failure = self.failure.take().or(turned.err());
+        }
+        encode(&mut self.buffer, stream, at_ns, text);
     }
 
-    /// Writes what was appended, rotating first if the file is full.
+    /// Writes what was appended.
     ///
     /// # Errors
-    /// Those of the file system; what could not be written is dropped, so that a full disk stops
+    /// Those of the file system since the last flush; what could not be written is dropped, so that a full disk stops
     /// the log and not the container.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let written = self.write();
+        self.failure.take().map_or(written, Err)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
-        }
-        if self.length > 0 && self.length + self.buffer.len() as u64 > self.plan.file_bytes_max {
-            self.rotate()?;
         }
         let written = match self.file.as_mut() {
             Some(file) => file.write_all(&self.buffer),
@@ -184,7 +200,7 @@ mod tests {
         let directory = directory();
         let mut log = LogWriter::open(plan(&directory, 100, 3), None).unwrap();
         for number in 0..5 {
-            log.append(OutputStream::Stdout, 0, format!("line {number}\n").as_bytes());
+            log.append(OutputStream::Stdout, 0, format!("line {number} {}\n", "x".repeat(60)).as_bytes());
             log.flush().unwrap();
         }
         let mut names: Vec<_> = std::fs::read_dir(&directory)

@@ -117,7 +117,9 @@ impl Loop {
     fn patience(&self) -> Option<Duration> {
         let idle = self.idle_since.map(|since| since + IDLE);
         let next = self.closing_deadline().into_iter().chain(self.unreaped_deadline()).chain(self.ending_deadline());
-        next.chain(idle).min().map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+        next.chain(idle)
+            .min()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
     fn handle(&mut self, token: Token) {

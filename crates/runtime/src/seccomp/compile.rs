@@ -176,11 +176,7 @@ enum Target {
 
 #[derive(Debug)]
 enum Part {
-    Branch {
-        limit: u32,
-        below: Target,
-        above: Target,
-    },
+    Branch { limit: u32, below: Target, above: Target },
     Instruction(Instruction),
 }
 

@@ -37,10 +37,9 @@ fn commands() {
     // What the kernel refuses to execute has been started: it says so itself.
     fs::write(place.root.join("bin/orphan"), "#!/no/such/interpreter\n").unwrap();
     fs::set_permissions(place.root.join("bin/orphan"), fs::Permissions::from_mode(0o755)).unwrap();
-    for (command, text) in [
-        ("text", "exec /bin/text: exec format error\n"),
-        ("orphan", "exec /bin/orphan: no such file or directory\n"),
-    ] {
+    for (command, text) in
+        [("text", "exec /bin/text: exec format error\n"), ("orphan", "exec /bin/orphan: no such file or directory\n")]
+    {
         let ran = place.run(&place.plan_of(&[command])).unwrap();
         assert_eq!((ran.output.as_str(), ran.code), (text, 1));
     }

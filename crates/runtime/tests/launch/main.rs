@@ -5,6 +5,7 @@
 
 mod case_cgroup;
 mod case_confine;
+mod case_escape;
 mod case_exec;
 mod case_fail;
 mod case_start;
@@ -13,8 +14,15 @@ mod place;
 type Case = (&'static str, fn());
 
 fn main() {
-    let cases: Vec<Case> =
-        [case_start::CASES, case_confine::CASES, case_exec::CASES, case_fail::CASES, case_cgroup::CASES].concat();
+    let cases: Vec<Case> = [
+        case_start::CASES,
+        case_confine::CASES,
+        case_escape::CASES,
+        case_exec::CASES,
+        case_fail::CASES,
+        case_cgroup::CASES,
+    ]
+    .concat();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         cases.iter().for_each(|(name, _)| println!("{name}: test"));

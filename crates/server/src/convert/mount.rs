@@ -59,6 +59,11 @@ fn bind(text: &str) -> Result<MountSpec, Failure> {
         [target] if target.starts_with('/') => ("", target, ""),
         [source, target] if !source.is_empty() && target.starts_with('/') => (source, target, ""),
         [source, target, mode] if !source.is_empty() && !target.is_empty() => (source, target, mode),
+        [source, target] if !source.is_empty() && !target.is_empty() => {
+            return Err(Failure::invalid(format!(
+                "invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
+            )));
+        }
         _ => return Err(invalid()),
     };
     let kind = if source.starts_with('/') { MountKind::Bind } else { MountKind::Volume };

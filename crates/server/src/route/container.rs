@@ -39,7 +39,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let query: ContainerCreateQuery = call.query()?;
-    let missing = "config cannot be empty in order to create a container";
+    let missing = "invalid JSON: got EOF while reading request body";
     let request: ContainerCreateRequest = call.required_json(missing).await?;
     let spec = convert::spec::container_spec(request, query.platform)?;
     // Names are shown with a slash, and may come back with one.
