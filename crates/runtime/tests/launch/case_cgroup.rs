@@ -66,7 +66,8 @@ fn joins() {
     let process = process_of(&["sh", "-c", "cat /proc/self/cgroup | grep -v ':/$' | wc -l"]);
     let exec = ExecPlan { target: 0, cgroup: group.cgroup.join_plan(), process };
     says(running.exec(&exec, false), "0\n");
-    assert_eq!(group.cgroup.pids().unwrap(), [running.child.pid]);
+    // Its shell may have children at this moment, with higher numbers.
+    assert_eq!(group.cgroup.pids().unwrap().first(), Some(&running.child.pid));
     assert!(running.kill().output.starts_with("0\n"));
 }
 

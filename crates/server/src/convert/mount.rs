@@ -59,7 +59,8 @@ fn bind(text: &str) -> Result<MountSpec, Failure> {
         [target] if target.starts_with('/') => ("", target, ""),
         [source, target] if !source.is_empty() && target.starts_with('/') => (source, target, ""),
         [source, target, mode] if !source.is_empty() && !target.is_empty() => (source, target, mode),
-        [source, target] if !source.is_empty() && !target.is_empty() => {
+        // A target and a mode are no mount; anything else was meant to be a target.
+        [source, target] if !source.is_empty() && !matches!(target, "" | "ro" | "rw" | "z" | "Z" | "nocopy") => {
             return Err(Failure::invalid(format!(
                 "invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
             )));
@@ -290,6 +291,7 @@ mod tests {
         check("/b", "volume \"\" \"/b\" ro=false None");
         check("/a:/b:z", "bind \"/a\" \"/b\" ro=false None");
         check("/a:ro", "invalid volume specification: '/a:ro'");
+        check("/a:b", "invalid volume specification: '/a:b': invalid mount path: 'b' mount path must be absolute");
         check("b", "invalid volume specification: 'b'");
         check(":/b", "invalid volume specification: ':/b'");
         check("", "invalid volume specification: ''");
