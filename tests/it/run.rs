@@ -76,16 +76,17 @@ fn detached_it_prints_the_whole_id() {
 fn the_environment_is_the_images_then_ours() {
     let host = host!();
     host.write("list", "FROM_FILE=file\n# a remark\nTWICE=file\n");
-    host.run("FROM_SHELL=shell docker run --rm --hostname box -e A=1 -e B='x y' -e FROM_SHELL -e UNSET -e TWICE=flag --env-file list busybox env")
+    // Sorted: docker's command line sends variables in any order.
+    host.run("FROM_SHELL=shell docker run --rm --hostname box -e A=1 -e B='x y' -e FROM_SHELL -e UNSET -e TWICE=flag --env-file list busybox env | sort")
         .shows(expect![[r#"
-            PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-            HOSTNAME=box
-            FROM_FILE=file
-            TWICE=flag
             A=1
             B=x y
+            FROM_FILE=file
             FROM_SHELL=shell
             HOME=/root
+            HOSTNAME=box
+            PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+            TWICE=flag
         "#]]);
 }
 
