@@ -17,7 +17,7 @@ use hako_sys::{
     process::{self, Child},
 };
 use rustix::{
-    event::{PollFd, PollFlags},
+    event::{PollFd, PollFlags, Timespec},
     fs::{Mode, OFlags},
 };
 
@@ -166,7 +166,7 @@ fn follow(mut pending: Pending, output: Option<OwnedFd>) -> Result<Running, Laun
 
 fn wait_readable(descriptor: std::os::fd::BorrowedFd<'_>, end: Instant, what: &str) {
     let left = end.saturating_duration_since(Instant::now());
-    let timeout = rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout))).unwrap();
     assert!(ready > 0, "gave up waiting for {what}");
@@ -189,9 +189,26 @@ impl Running {
                 }
             }
         }
-        wait_readable(self.child.pidfd.as_fd(), end, "the container's end");
-        let exit = process::reap(self.child.pidfd.as_fd()).unwrap();
+        let exit = self.reap(end);
         Ran { code: exit.code(), output: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// Waits for its end. A pid namespace ends with the last of its processes reaped, also those of execs that failed:
+    /// they are this process's children, and the keeper reaps them at SIGCHLD.
+    fn reap(&self, end: Instant) -> process::Exit {
+        let soon = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        while Instant::now() < end {
+            let mut polled = [PollFd::new(&self.child.pidfd, PollFlags::IN)];
+            if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&soon))).unwrap() > 0 {
+                return process::reap(self.child.pidfd.as_fd()).unwrap();
+            }
+            while let Ok(Some((pid, exit))) = process::reap_any() {
+                if pid == self.child.pid {
+                    return exit;
+                }
+            }
+        }
+        panic!("gave up waiting for the container's end");
     }
 
     /// Runs something more in it.
