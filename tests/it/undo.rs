@@ -13,6 +13,13 @@ fn assert_unwinds(host: &Host, operation: &str, line: &str, undo: &str) {
     let failpoint = format!("{}/failpoint", host.daemon().exec_root());
     // Whatever the first time leaves for good (skeletons of images, a cgroup parent) is there before the comparison.
     host.run(&format!("{line} && {undo}")).success();
+    // What follows an end is done after the answer: links go from the bridge, and last the record from /run.
+    let run = host.daemon().exec_root();
+    host.wait_until(
+        "the first time to be over",
+        |host| host.run(&format!("ls -A /sys/class/net/*/brif {run}/containers | grep -v ':$' | grep -c .")),
+        |left| left.text().starts_with('0'),
+    );
     let before = traces(host);
     for step in 0..STEPS_MAX {
         host.run(&format!("echo '{operation} {step}' > {failpoint}")).success();
