@@ -41,6 +41,11 @@ impl Engine {
         self.announce(&record, &status);
         self.publish_network("disconnect", &record);
         self.images.snapshot_release(record.id);
+        // Known before the removal: whoever waits wakes when the container is gone, and reads the code then.
+        container.phase.send_modify(|phase| {
+            phase.exit_code = status.code;
+            phase.error = None;
+        });
         let remove = record.auto_remove();
         if remove && let Err(error) = self.remove_locked(&container, true).await {
             tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
@@ -49,8 +54,6 @@ impl Engine {
         container.phase.send_modify(|phase| {
             phase.running = false;
             phase.exits += 1;
-            phase.exit_code = status.code;
-            phase.error = None;
         });
         let engine = self.clone();
         let settled = record.clone();
