@@ -171,3 +171,18 @@ fn a_hundred_containers_are_adopted_within_seconds() {
         30
     "#]]);
 }
+
+#[test]
+fn what_was_removed_does_not_come_back() {
+    let mut host = own_host!();
+    for round in 0..3 {
+        let names: Vec<String> = (0..6).map(|number| format!("c{round}{number}")).collect();
+        for name in &names {
+            host.run(&format!("docker run -d --name {name} busybox sleep 1000")).success();
+        }
+        host.run(&format!("docker rm -f {}", names.join(" "))).success();
+        host.daemon_stop();
+        host.daemon_start();
+        assert_eq!(host.run("docker ps -aq").text(), "");
+    }
+}

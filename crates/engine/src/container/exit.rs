@@ -55,9 +55,8 @@ impl Engine {
             phase.running = false;
             phase.exits += 1;
         });
-        let engine = self.clone();
-        let settled = record.clone();
-        crate::blocking(move || engine.take_down(&before, &settled, live, !remove)).await;
+        let (engine, ended) = (self.clone(), container.clone());
+        crate::blocking(move || engine.take_down(&before, &ended, live, !remove)).await;
         self.acknowledge(subject).await;
         drop(teardown);
         if let Some(pause) = pause {
@@ -104,14 +103,15 @@ impl Engine {
     }
 
     /// What is left of a life, off everybody's path.
-    fn take_down(&self, plugged: &Record, record: &Record, live: Live, keep_record: bool) {
-        let id = record.id;
+    fn take_down(&self, plugged: &Record, container: &Container, live: Live, keep_record: bool) {
+        let id = container.id;
         self.leave_after_exit(plugged, live.sandbox);
         if let Err(error) = live.cgroup.remove() {
             tracing::warn!(container = %id.short(), %error, "cannot remove its cgroup; the next start will");
         }
         if keep_record {
-            self.records.settled(record);
+            // As it is now: it may have been renamed since its end.
+            self.records.settled(&container.record());
         }
     }
 

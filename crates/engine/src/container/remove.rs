@@ -31,6 +31,8 @@ impl Engine {
             return Ok(());
         }
         let _turn = container.operation.lock().await;
+        // An end that is still being taken down writes the record last: after a removal it would bring it back.
+        let _ended = container.teardown.lock().await;
         let record = container.record();
         let refuse = |word: &str, advice: &str| {
             EngineError::conflict(format!(
