@@ -18,8 +18,6 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// The command that starts a keeper: program and first arguments.
     pub keeper: (PathBuf, Vec<String>),
-    /// The program that is put into containers as their first process for `--init`.
-    pub program: PathBuf,
     /// Name of the default bridge; empty: one named after the instance.
     pub bridge: String,
     /// Address of the default bridge with its prefix length (`--bip`).
@@ -58,7 +56,6 @@ impl EngineConfig {
             exec_root,
             cgroup_parent: String::new(),
             keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".to_owned()]),
-            program: PathBuf::from("/proc/self/exe"),
             bridge: String::new(),
             bridge_address: None,
             bridge_disabled: false,

@@ -46,6 +46,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a keeper without containers waits for a daemon before it leaves.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
+/// How long after a launch the keeper's code stays in memory: the next one, if it comes sooner, is spared the faults.
+pub(crate) const REST: Duration = Duration::from_secs(5);
+
 /// How long a client waits for the answer to anything but a launch.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 

@@ -29,22 +29,30 @@ pub fn program() -> io::Result<OwnedFd> {
     PROGRAM.get_or_init(|| made).try_clone()
 }
 
-/// Runs as pid 1: `arguments` are those after the program's name, `--` and the command.
-pub fn main(arguments: Vec<OsString>) -> ! {
-    let command: Vec<OsString> =
-        arguments.into_iter().skip_while(|argument| argument == "--" || argument == "init").collect();
+/// Runs as pid 1: `arguments` are those after the program's name (and its role), `--` and the command.
+pub fn main(mut arguments: Vec<OsString>) -> ! {
+    if arguments.first().is_some_and(|first| first == "--") {
+        arguments.remove(0);
+    }
+    let command = arguments;
+    // Executed by descriptor it would have the name of a file that the container does not have.
+    let _ = rustix::thread::set_name(c"docker-init");
     let Some(program) = command.first().cloned() else {
         fail(OsStr::new("init"), "no command was given", 2);
     };
     match start(&program, &command) {
         Ok(child) => supervise(&child),
-        Err(error) => fail(&program, &hako_base::error::chain(&error), exit_code(&error)),
+        Err(error) => fail(&program, &reason(&error), exit_code(&error)),
     }
 }
 
 fn fail(program: &OsStr, reason: &str, code: i32) -> ! {
     eprintln!("exec {}: {reason}", program.to_string_lossy());
     process::exit(code)
+}
+
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text)
 }
 
 fn exit_code(error: &io::Error) -> i32 {
@@ -58,7 +66,7 @@ fn start(program: &OsStr, command: &[OsString]) -> io::Result<Child> {
         Cloned::Parent(child) => Ok(child),
         Cloned::Child => {
             let error = become_command(program, command);
-            fail(program, &hako_base::error::chain(&error), exit_code(&error))
+            fail(program, &reason(&error), exit_code(&error))
         }
     }
 }

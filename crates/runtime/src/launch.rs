@@ -10,7 +10,7 @@ use std::{
 
 use hako_sys::{
     credentials, mount,
-    process::{self, Child, Clone, Cloned, Namespaces},
+    process::{self, Child, Clone, Cloned, Namespaces, Standard},
     seqpacket::Channel,
 };
 use rustix::fs::{Mode, OFlags};
@@ -283,27 +283,36 @@ pub(crate) struct Cgroups {
 }
 
 impl Stdio {
-    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let all = match self {
-            Self::Streams { stdin, stdout, stderr } => vec![stdin, stdout, stderr],
-            Self::Terminal { .. } => Vec::new(),
+    /// Puts the program's streams in their places; until there is a terminal, nothing.
+    fn place(&self) -> Result<(), LaunchError> {
+        let null;
+        let [stdin, stdout, stderr] = match self {
+            Self::Streams { stdin, stdout, stderr } => [stdin, stdout, stderr],
+            Self::Terminal { .. } => {
+                null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+                    .at(Step::Stdio, || "/dev/null".to_owned())?;
+                [&null; 3]
+            }
         };
-        all.into_iter().map(AsFd::as_fd)
+        process::place_standard(stdin, Standard::Input)
+            .and_then(|()| process::place_standard(stdout, Standard::Output))
+            .and_then(|()| process::place_standard(stderr, Standard::Error))
+            .at(Step::Stdio, String::new)
     }
 }
 
 /// Closes what the child has from the keeper and does not need: other containers' namespaces, terminals and pipes, the
-/// daemon's connection. The child may soon be seen by processes of a container, and whoever of them has
-/// `CAP_SYS_PTRACE` can open `/proc/PID/fd` (CVE-2016-9962, CVE-2024-21626).
+/// daemon's connection, the keeper's log. The child may soon be seen by processes of a container, and whoever of them
+/// has `CAP_SYS_PTRACE` can open `/proc/PID/fd` (CVE-2016-9962, CVE-2024-21626).
 pub(crate) fn keep_needed(
     channel: &Channel,
     descriptors: &[OwnedFd],
     stdio: &Stdio,
     cgroups: &Cgroups,
 ) -> Result<(), LaunchError> {
+    stdio.place()?;
     let mut kept = vec![message::descriptor(channel)];
     kept.extend(descriptors.iter().map(AsFd::as_fd));
-    kept.extend(stdio.descriptors());
     kept.extend(cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()));
     process::keep_only(&kept).at(Step::CloseDescriptors, String::new)
 }

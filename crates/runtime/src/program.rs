@@ -64,18 +64,18 @@ pub(crate) fn run(start: &Start<'_>) -> Result<Infallible, LaunchError> {
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     let entered = enter_directory(&process.cwd, start.make_cwd);
     message::send_executing(start.channel);
-    close_all_but(start.channel, command.init)?;
+    close_all_but(start.channel, command.init())?;
     credentials::limit_bounding_set(process.capabilities.bits()).at(Step::Capabilities, String::new)?;
     set_limits(&process.rlimits)?;
     become_user(process, filter.as_ref())?;
     if let Err(error) = entered {
         retry_directory(&process.cwd, error)?;
     }
-    let path = command.find()?;
+    let found = command.find()?;
     if process.no_new_privileges {
         load(filter.as_ref())?;
     }
-    Err(command.execute(path, &environment))
+    Err(execute(&found, &command.arguments, &environment))
 }
 
 // From here on nothing of the host can be reached by a descriptor, not even by a path such as /proc/self/fd/7
@@ -106,14 +106,11 @@ fn read_filter(memory: BorrowedFd<'_>) -> Result<Program, LaunchError> {
     Program::from_memfd(memory).at(Step::Seccomp, || "of the plan".to_owned())
 }
 
+// Pipes are in their places since the beginning (`launch::keep_needed`).
 fn streams(start: &Start<'_>) -> Result<(), LaunchError> {
     let at = String::new;
     match (start.stdio, &start.terminal) {
-        (Stdio::Streams { stdin, stdout, stderr }, _) => {
-            process::place_standard(stdin, Standard::Input).at(Step::Stdio, at)?;
-            process::place_standard(stdout, Standard::Output).at(Step::Stdio, at)?;
-            process::place_standard(stderr, Standard::Error).at(Step::Stdio, at)?;
-        }
+        (Stdio::Streams { .. }, _) => {}
         (Stdio::Terminal { .. }, Some(terminal)) => {
             pty::make_controlling(terminal).at(Step::Terminal, at)?;
             for standard in [Standard::Input, Standard::Output, Standard::Error] {
@@ -200,44 +197,62 @@ fn load(filter: Option<&Program>) -> Result<(), LaunchError> {
 
 /// What is executed: the command itself, or init with the command as its argument.
 struct Command<'a> {
-    name: &'a str,
-    /// Where the command may be, in the order of looking.
-    candidates: Vec<CString>,
-    init: Option<BorrowedFd<'a>>,
+    origin: Origin<'a>,
     arguments: Vec<CString>,
+}
+
+enum Origin<'a> {
+    /// By descriptor: no path of the container takes part, and nothing in it can be replaced (CVE-2019-5736).
+    Init(BorrowedFd<'a>),
+    /// What a person calls it, and where it may be, in the order of looking.
+    Named(&'a str, Vec<CString>),
 }
 
 impl<'a> Command<'a> {
     fn prepare(process: &'a Process, start: &Start<'a>) -> Result<Self, LaunchError> {
-        let name = process.argv.first().map(String::as_str).unwrap_or_default();
-        let init = start.init.map(|index| descriptor(start.descriptors, index)).transpose()?;
         let mut arguments = strings(&process.argv)?;
-        if init.is_some() {
-            let mut with_init = strings(&[INIT_NAME.to_owned(), "--".to_owned()])?;
-            with_init.append(&mut arguments);
-            arguments = with_init;
-        }
+        let Some(init) = start.init else {
+            let name = process.argv.first().map(String::as_str).unwrap_or_default();
+            let candidates = strings(&candidates(name, &process.env))?;
+            return Ok(Self { origin: Origin::Named(name, candidates), arguments });
+        };
         // A command that init cannot find is said by init, in the container's own output, as with Docker.
-        let candidates = if init.is_some() { Vec::new() } else { strings(&candidates(name, &process.env))? };
-        Ok(Self { name, candidates, init, arguments })
+        arguments.splice(0..0, strings(&[INIT_NAME.to_owned(), "--".to_owned()])?);
+        Ok(Self { origin: Origin::Init(descriptor(start.descriptors, init)?), arguments })
     }
 
-    fn find(&self) -> Result<&CStr, LaunchError> {
-        if self.init.is_some() { Ok(c"") } else { choose(self.name, &self.candidates) }
+    fn init(&self) -> Option<BorrowedFd<'a>> {
+        if let Origin::Init(init) = self.origin { Some(init) } else { None }
     }
 
-    // Returns only when init cannot be executed, which is hako's fault. A command that cannot (a script without its
-    // interpreter, say) has been started as far as Docker is concerned: it says so itself and ends with 1.
-    fn execute(&self, path: &CStr, environment: &[CString]) -> LaunchError {
-        if let Some(init) = self.init {
-            // By descriptor: no path of the container takes part, and nothing in it can be replaced (CVE-2019-5736).
-            let error = process::execute_descriptor(init, &self.arguments, environment);
-            return LaunchError::new(Step::Exec, INIT_NAME, &error);
+    // The way to the program, seen with the rights of the user who shall run it.
+    fn find(&self) -> Result<Found<'_>, LaunchError> {
+        match &self.origin {
+            Origin::Init(init) => Ok(Found::Init(*init)),
+            Origin::Named(name, candidates) => choose(name, candidates).map(Found::Path),
         }
-        let error = process::execute(path, &self.arguments, environment);
-        let error = LaunchError::new(Step::Exec, path.to_string_lossy(), &error);
-        let _ = rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes());
-        process::exit(1)
+    }
+}
+
+enum Found<'a> {
+    Init(BorrowedFd<'a>),
+    Path(&'a CStr),
+}
+
+// Returns only when init cannot be executed, which is hako's fault. A command that cannot (a script without its
+// interpreter, say) has been started as far as Docker is concerned: it says so itself and ends with 1.
+fn execute(found: &Found<'_>, arguments: &[CString], environment: &[CString]) -> LaunchError {
+    match found {
+        Found::Init(init) => {
+            let error = process::execute_descriptor(*init, arguments, environment);
+            LaunchError::new(Step::Exec, INIT_NAME, &error)
+        }
+        Found::Path(path) => {
+            let error = process::execute(path, arguments, environment);
+            let error = LaunchError::new(Step::Exec, path.to_string_lossy(), &error);
+            let _ = rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes());
+            process::exit(1)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod workshop; // a thread with a private mount namespace, for kernels that n
 
 pub mod walk; // paths inside a root that somebody else controls
 
+pub mod memory; // giving back what a process does not need
 pub mod pty; // pseudo-terminals
 pub mod seqpacket; // messages of bytes and descriptors between processes
 pub mod shared; // memory shared between processes

@@ -207,9 +207,9 @@ impl Engine {
             None => None,
         };
         let init = if host.init.unwrap_or(self.config.init) {
-            let program = std::fs::File::open(&self.config.program)
-                .map_err(|error| EngineError::io("cannot open the program for --init", &error))?;
-            Some(descriptors.add(program.into()))
+            let program = hako_runtime::init::program()
+                .map_err(|error| EngineError::io("cannot pass the program for --init", &error))?;
+            Some(descriptors.add(program))
         } else {
             None
         };

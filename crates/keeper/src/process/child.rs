@@ -40,8 +40,8 @@ pub(super) struct Ended {
     pub(super) told: bool,
 }
 
-/// Where the keeper's long-lived descriptors begin. Between clone and exec a child opens files under its own
-/// `RLIMIT_NOFILE`, which forbids numbers, not counts: the low ones must be free however many containers there are.
+/// Where the keeper's long-lived descriptors begin. A child closes by ranges of numbers what it does not need: with the
+/// few that it needs side by side below this number, that is a few calls however many containers there are.
 const DESCRIPTORS_FROM: i32 = 1024;
 
 /// Moves a descriptor up there, if it may.

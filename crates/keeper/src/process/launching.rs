@@ -126,6 +126,7 @@ impl Loop {
     /// Ends the watching of a launch.
     fn take_launch(&mut self, key: Key) -> Option<Launching> {
         let launching = self.launches.remove(key)?;
+        self.put_off_rest();
         match (launching.ending, launching.pending.ending()) {
             (Some(_), Some(pidfd)) => self.poll.remove(pidfd),
             _ => self.poll.remove(launching.pending.channel()),

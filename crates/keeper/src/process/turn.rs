@@ -26,7 +26,7 @@ use super::{
     slots::{Key, Slots},
 };
 use crate::{
-    limits::IDLE,
+    limits::{IDLE, REST},
     protocol::{Answer, Subject},
     start::socket_path,
 };
@@ -56,6 +56,8 @@ pub(super) struct Loop {
     pub(super) unreaped: Vec<Unreaped>,
     pub(super) upgrade: Option<Upgrade>,
     idle_since: Option<Instant>,
+    /// When what the last launch (or the start) needed of the program may leave memory again.
+    rest_at: Option<Instant>,
     leaving: bool,
 }
 
@@ -86,6 +88,7 @@ impl Loop {
             unreaped: Vec::new(),
             upgrade: None,
             idle_since: None,
+            rest_at: Some(Instant::now() + REST),
             leaving: false,
         })
     }
@@ -105,6 +108,7 @@ impl Loop {
             self.flush();
             self.upgrade_if_possible();
             self.leave_if_idle();
+            self.rest();
         }
         if self.settings.detach {
             let (parent, name) = self.settings.cgroup();
@@ -118,6 +122,7 @@ impl Loop {
         let idle = self.idle_since.map(|since| since + IDLE);
         let next = self.closing_deadline().into_iter().chain(self.unreaped_deadline()).chain(self.ending_deadline());
         next.chain(idle)
+            .chain(self.rest_at)
             .min()
             .map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -242,6 +247,22 @@ impl Loop {
             if let Some(key) = ours.map(|(key, _)| key) {
                 self.record_end(key, Some(exit));
             }
+        }
+    }
+
+    /// Something was launched: memory is given back a while later.
+    pub(super) fn put_off_rest(&mut self) {
+        self.rest_at = Some(Instant::now() + REST);
+    }
+
+    /// Gives back the pages of the program itself, which come again from the page cache when they are needed.
+    fn rest(&mut self) {
+        if self.rest_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.rest_at = None;
+        if let Err(error) = hako_sys::memory::release_clean_pages() {
+            say(format_args!("cannot give memory back: {error}"));
         }
     }
 

@@ -4,6 +4,7 @@
 //! daemon that the tests kill. A keeper must have one thread, so the tests have a `main` of their own and run one
 //! after another; arguments that are no role are filters, as in any test program.
 
+mod escape; // what a container could find of it
 mod host; // a keeper of one's own, plans, and reading of rings
 mod launches; // starting, failing, asking twice, exec
 mod output; // pipes, terminals, back-pressure, ends
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(filters: Vec<OsString>) -> ExitCode {
-    let tests: Vec<Test> = [launches::TESTS, output::TESTS, process::TESTS, survival::TESTS].concat();
+    let tests: Vec<Test> = [escape::TESTS, launches::TESTS, output::TESTS, process::TESTS, survival::TESTS].concat();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(&*filter.to_string_lossy()));
     let (mut passed, mut failed) = (0, Vec::new());
