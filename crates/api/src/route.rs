@@ -266,6 +266,8 @@ impl Route {
                 Some(name) => {
                     let also = if is_greedy(name) { "/:@" } else { ":" };
                     let value = values.next().copied().unwrap_or_default();
+                    // `inspect` shows a container's name with a slash before it, and scripts hand it back like this.
+                    let value = if is_greedy(name) { value } else { value.strip_prefix('/').unwrap_or(value) };
                     path.push_str(&crate::query::percent_encode(value, also));
                 }
                 None => path.push_str(segment),
@@ -424,6 +426,7 @@ mod tests {
     #[test]
     fn values_are_encoded_where_they_could_be_mistaken() {
         assert_eq!(Operation::ImageInspect.route().fill(&["a/b:c@d"]), "/images/a/b:c@d/json");
+        assert_eq!(Operation::ContainerStop.route().fill(&["/web"]), "/containers/web/stop");
         assert_eq!(Operation::ContainerStop.route().fill(&["a/b?c"]), "/containers/a%2Fb%3Fc/stop");
     }
 }

@@ -1,11 +1,20 @@
 //! What the daemon's flags and configuration file tell the engine. Reading them is `hako`'s work.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use hako_model::Ulimit;
+use hako_runtime::plan::Rlimit;
 use ipnet::IpNet;
 
-use crate::limits;
+use crate::{EngineError, limits, log::LogPlan};
+
+/// The least that IPv4 links must carry (RFC 791), and the most that the kernel lets a bridge have.
+const MTU_MIN: u32 = 68;
+const MTU_MAX: u32 = 65_535;
 
 /// The engine's settings.
 #[derive(Debug, Clone)]
@@ -18,6 +27,8 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// The command that starts a keeper: program and first arguments.
     pub keeper: (PathBuf, Vec<String>),
+    /// The program that is put into containers as their first process for `--init`.
+    pub program: PathBuf,
     /// Name of the default bridge; empty: one named after the instance.
     pub bridge: String,
     /// Address of the default bridge with its prefix length (`--bip`).
@@ -56,6 +67,7 @@ impl EngineConfig {
             exec_root,
             cgroup_parent: String::new(),
             keeper: (PathBuf::from("/proc/self/exe"), vec!["keeper".to_owned()]),
+            program: PathBuf::from("/proc/self/exe"),
             bridge: String::new(),
             bridge_address: None,
             bridge_disabled: false,
@@ -81,6 +93,47 @@ impl EngineConfig {
         }
     }
 
+    /// Whether the settings make sense, as far as that can be known without touching the host: what is wrong is said
+    /// when the daemon starts (or by `--validate`), not when the first container does.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense, by the name of its flag.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let wrong = |flag: &str, why: &dyn std::fmt::Display| Err(EngineError::invalid(format!("--{flag}: {why}")));
+        if !(MTU_MIN..=MTU_MAX).contains(&self.mtu) {
+            return wrong("mtu", &format_args!("{} is not between {MTU_MIN} and {MTU_MAX}", self.mtu));
+        }
+        if let Some(address) = self.bridge_address
+            && let Some(why) = not_a_host(address)
+        {
+            return wrong("bip", &format_args!("{address} {why}"));
+        }
+        if let Err(error) = LogPlan::new(Path::new("log"), &self.log_driver, &self.log_options) {
+            return wrong("log-driver, --log-opt", &error);
+        }
+        for ulimit in &self.ulimits {
+            if let Err(error) = Rlimit::try_from(ulimit) {
+                return wrong("default-ulimit", &error);
+            }
+            // A negative one is "unlimited".
+            if ulimit.hard >= 0 && (ulimit.soft < 0 || ulimit.soft > ulimit.hard) {
+                return wrong(
+                    "default-ulimit",
+                    &format_args!(
+                        "the soft limit of {} is above the hard one: {} > {}",
+                        ulimit.name, ulimit.soft, ulimit.hard
+                    ),
+                );
+            }
+        }
+        for label in &self.labels {
+            if label.split_once('=').is_none_or(|(key, _)| key.is_empty()) {
+                return wrong("label", &format_args!("{label:?}: expected KEY=VALUE"));
+            }
+        }
+        Ok(())
+    }
+
     /// Tells this daemon's bridges, tables and cgroups from those of others on the same host: it follows from the
     /// data root, so that the next daemon finds them again.
     pub fn instance(&self) -> hako_network::Instance {
@@ -90,5 +143,51 @@ impl EngineConfig {
     /// Whether these are the roots a host has one daemon with; it gets the plain names (`hako0`, `/hako`).
     pub fn is_default_instance(&self) -> bool {
         self.data_root == std::path::Path::new("/var/lib/hako")
+    }
+}
+
+/// Why a bridge cannot have this address, if it cannot.
+fn not_a_host(address: IpNet) -> Option<&'static str> {
+    match address {
+        IpNet::V6(_) => Some("is not an IPv4 address"),
+        IpNet::V4(net) if net.prefix_len() > 30 => Some("leaves no address for containers"),
+        IpNet::V4(net) if net.addr() == net.network() => Some("is the address of the network, not of a host in it"),
+        IpNet::V4(net) if net.addr() == net.broadcast() => Some("is the broadcast address of its network"),
+        IpNet::V4(net) if net.addr().is_loopback() || net.addr().is_multicast() || net.addr().is_unspecified() => {
+            Some("is not an address that a bridge can have")
+        }
+        IpNet::V4(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let check = |change: fn(&mut EngineConfig)| {
+            let mut config = EngineConfig::new("/data".into(), "/run".into());
+            change(&mut config);
+            config.check().map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+        };
+        let bip = |text: &str| not_a_host(text.parse().unwrap());
+        assert_eq!(check(|_| ()), "fine");
+        assert_eq!(check(|config| config.mtu = 10), "--mtu: 10 is not between 68 and 65535");
+        assert_eq!(
+            check(|config| config.log_driver = "nosuch".to_owned()),
+            "--log-driver, --log-opt: error looking up logging plugin nosuch: plugin \"nosuch\" not found"
+        );
+        assert_eq!(
+            check(|config| config.ulimits.push(Ulimit { name: "nofile".to_owned(), soft: 65, hard: 64 })),
+            "--default-ulimit: the soft limit of nofile is above the hard one: 65 > 64"
+        );
+        assert_eq!(check(|config| config.labels.push("x".to_owned())), "--label: \"x\": expected KEY=VALUE");
+        assert_eq!(bip("172.20.0.1/16"), None);
+        assert_eq!(bip("172.20.0.0/16"), Some("is the address of the network, not of a host in it"));
+        assert_eq!(bip("172.20.255.255/16"), Some("is the broadcast address of its network"));
+        assert_eq!(bip("172.20.0.1/32"), Some("leaves no address for containers"));
+        assert_eq!(bip("127.0.0.1/8"), Some("is not an address that a bridge can have"));
+        assert_eq!(bip("fd00::1/64"), Some("is not an IPv4 address"));
     }
 }

@@ -294,7 +294,10 @@ impl Engine {
     }
 
     pub(crate) fn publish_image(&self, action: &str, id: &str, name: &str) {
-        self.events.publish(EventKind::Image, action, id, [("name", name)]);
+        // With the image's labels, which is what people filter by; one that is gone has none to show.
+        let labels = self.images.resolve(id).map(|image| image.config.labels.clone()).unwrap_or_default();
+        let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        self.events.publish(EventKind::Image, action, id, labels.chain([("name", name)]));
     }
 }
 

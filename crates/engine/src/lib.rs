@@ -7,6 +7,7 @@
 //! Start reading at `container/create.rs`: it shows the shape of every operation.
 #![forbid(unsafe_code)]
 
+mod claim; // whose exec-root this is
 pub mod config; // what the daemon was told
 pub mod container; // create, start, stop, remove, list, inspect, logs, attach, …
 mod error;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub(crate) volumes: hako_volume::Volumes,
     pub(crate) network: hako_network::Network,
     pub(crate) keeper: hako_keeper::Keeper,
+    /// Held for as long as the engine is there.
+    _claim: claim::Claim,
 }
 
 impl Deref for Engine {

@@ -33,6 +33,9 @@ pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the last output of an ended process may take to arrive (the keeper marks the end).
 pub(crate) const LAST_OUTPUT_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long a daemon that was killed may take to let go of its roots: some tenths of a second for fifty mounts.
+pub(crate) const LAST_DAEMON_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Anonymous memory for `/dev/shm` when nothing is asked for (Docker's 64 MB).
 pub(crate) const SHM_BYTES: u64 = 64 << 20;
 

@@ -185,7 +185,8 @@ fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
 /// Whether the network that is there is what the flags want; subnets that were chosen stay chosen.
 fn same_wish(known: &NetworkSpec, wanted: &NetworkSpec) -> bool {
     let pools = wanted.pools.is_empty()
-        || known.pools.first().map(|pool| pool.subnet) == wanted.pools.first().map(|pool| pool.subnet);
+        || known.pools.first().map(|pool| (pool.subnet, pool.gateway))
+            == wanted.pools.first().map(|pool| (pool.subnet, pool.gateway));
     known.options == wanted.options && known.ipv6 == wanted.ipv6 && pools
 }
 

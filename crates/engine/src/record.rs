@@ -6,22 +6,27 @@
 //! | what it is doing while it runs; all of a `--rm` container | `<exec-root>/containers/ID.json` | the daemon |
 //!
 //! A `--rm` container so costs no flush at all: after a power cut it would have been removed anyway.
-//! Durable writes of many operations are committed together by one thread.
+//! Durable writes of many operations are committed together by one thread. What a container has become is in `/run`
+//! until it is committed, so that neither a crash nor a full disk takes it back to what it was before.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
 
-use hako_base::file::{Durability, write_atomic};
+use hako_base::{
+    database::Database,
+    file::{Durability, write_atomic},
+};
 use hako_model::{
     ContainerId, ContainerSpec, ContainerState, Digest, EndpointSpec, ImageConfig, MountKind, NetworkId, PortBinding,
     PortKey, Propagation,
 };
 use hako_network::{Endpoint, PublishedPort};
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use parking_lot::Mutex;
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -143,14 +148,68 @@ impl Record {
 }
 
 enum Request {
-    Put { key: String, value: Vec<u8>, done: Option<mpsc::SyncSender<Result<(), String>>> },
-    Remove { key: String, done: Option<mpsc::SyncSender<Result<(), String>>> },
+    /// With the file under `/run` that is superfluous afterwards.
+    Put {
+        key: String,
+        value: Vec<u8>,
+        superfluous: Option<Written>,
+        done: Option<mpsc::SyncSender<Result<(), String>>>,
+    },
+    Remove {
+        key: String,
+        done: Option<mpsc::SyncSender<Result<(), String>>>,
+    },
 }
 
 /// The container documents, on disk and under `/run`.
 pub(crate) struct Records {
-    run: PathBuf,
+    run: Arc<RunFiles>,
     requests: mpsc::Sender<Request>,
+}
+
+/// The documents under `/run`. Each write has a number, so that a commit removes the file it has made superfluous and
+/// never one that was written since: the container may have been started again meanwhile.
+struct RunFiles {
+    directory: PathBuf,
+    numbers: Mutex<HashMap<ContainerId, u64>>,
+}
+
+/// One write of one file under `/run`.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    id: ContainerId,
+    number: u64,
+}
+
+impl RunFiles {
+    fn file(&self, id: ContainerId) -> PathBuf {
+        self.directory.join(format!("{id}.json"))
+    }
+
+    fn write(&self, id: ContainerId, value: &[u8]) -> Result<Written, EngineError> {
+        let path = self.file(id);
+        let mut numbers = self.numbers.lock();
+        write_atomic(&path, value, 0o600, Durability::Process)
+            .map_err(|error| EngineError::io(format_args!("cannot write {}", path.display()), &error))?;
+        let number = numbers.entry(id).or_default();
+        *number += 1;
+        Ok(Written { id, number: *number })
+    }
+
+    /// Removes the file, whoever wrote it last.
+    fn remove(&self, id: ContainerId) {
+        self.numbers.lock().remove(&id);
+        let _ = std::fs::remove_file(self.file(id));
+    }
+
+    /// Removes the file if this was the last write of it.
+    fn remove_if_last(&self, written: Written) {
+        let mut numbers = self.numbers.lock();
+        if numbers.get(&written.id) == Some(&written.number) {
+            numbers.remove(&written.id);
+            let _ = std::fs::remove_file(self.file(written.id));
+        }
+    }
 }
 
 impl Records {
@@ -159,69 +218,72 @@ impl Records {
     /// # Errors
     /// A damaged database, a document of a newer version, or an unreadable directory.
     pub(crate) fn open(database: Arc<Database>, exec_root: &Path) -> Result<(Self, Vec<Record>), EngineError> {
-        let run = exec_root.join("containers");
-        hako_base::file::make_dir(&run, 0o700).map_err(|error| EngineError::io(run.display(), &error))?;
+        let directory = exec_root.join("containers");
+        hako_base::file::make_dir(&directory, 0o700).map_err(|error| EngineError::io(directory.display(), &error))?;
         let mut found: BTreeMap<ContainerId, Record> = BTreeMap::new();
         for record in read_all(&database)? {
             found.insert(record.id, record);
         }
-        for record in read_run(&run) {
-            found.insert(record.id, record);
-        }
+        let younger = read_run(&directory);
+        let run = Arc::new(RunFiles { directory, numbers: Mutex::default() });
         let (requests, work) = mpsc::channel();
+        let files = run.clone();
         std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || commit_all(&database, &work))
+            .spawn(move || commit_all(&database, &files, &work))
             .map_err(|error| EngineError::io("cannot start the thread that writes records", &error))?;
-        Ok((Self { run, requests }, found.into_values().collect()))
+        let records = Self { run, requests };
+        for record in younger {
+            // The last daemon could not commit it any more.
+            if !record.auto_remove() && !record.is_running() {
+                records.settled(&record);
+            }
+            found.insert(record.id, record);
+        }
+        Ok((records, found.into_values().collect()))
     }
 
     /// Writes a container that did not exist; durable unless it is to vanish with its process. Blocks.
     pub(crate) fn create(&self, record: &Record) -> Result<(), EngineError> {
         if record.auto_remove() {
-            return self.write_run(record);
+            return self.running(record);
         }
-        self.put(record, true)
+        let (done, finished) = mpsc::sync_channel(1);
+        let put =
+            Request::Put { key: record.id.to_string(), value: encode(record)?, superfluous: None, done: Some(done) };
+        self.ask(put, Some(&finished))
     }
 
     /// Writes what a running container does; survives the daemon, not the host.
     pub(crate) fn running(&self, record: &Record) -> Result<(), EngineError> {
-        self.write_run(record)
+        self.run.write(record.id, &encode(record)?).map(drop)
     }
 
     /// Writes a container that has stopped or been changed. The disk is not waited for.
     pub(crate) fn settled(&self, record: &Record) {
-        let written = if record.auto_remove() || record.is_running() {
-            self.write_run(record)
-        } else {
-            // The durable document first: a crash between the two leaves the younger truth in `/run`.
-            let put = self.put(record, false);
-            let _ = std::fs::remove_file(self.run_file(record.id));
-            put
-        };
-        if let Err(error) = written {
+        if let Err(error) = self.settle(record) {
             tracing::error!(container = %record.id.short(), %error, "cannot write the record");
         }
     }
 
+    fn settle(&self, record: &Record) -> Result<(), EngineError> {
+        let (key, value) = (record.id.to_string(), encode(record)?);
+        let written = self.run.write(record.id, &value)?;
+        if record.auto_remove() || record.is_running() {
+            return Ok(());
+        }
+        self.ask(Request::Put { key, value, superfluous: Some(written), done: None }, None)
+    }
+
     /// Forgets a container. The disk is waited for only if the container was on it.
     pub(crate) fn remove(&self, record: &Record) -> Result<(), EngineError> {
-        let _ = std::fs::remove_file(self.run_file(record.id));
+        // First, or a crash in between would leave it to the next daemon as a container that is there.
+        self.run.remove(record.id);
         if record.auto_remove() {
             return Ok(());
         }
         let (done, wait) = mpsc::sync_channel(1);
         self.ask(Request::Remove { key: record.id.to_string(), done: Some(done) }, Some(&wait))
-    }
-
-    fn put(&self, record: &Record, wait: bool) -> Result<(), EngineError> {
-        let value = encode(record)?;
-        let key = record.id.to_string();
-        if !wait {
-            return self.ask(Request::Put { key, value, done: None }, None);
-        }
-        let (done, finished) = mpsc::sync_channel(1);
-        self.ask(Request::Put { key, value, done: Some(done) }, Some(&finished))
     }
 
     fn ask(&self, request: Request, wait: Option<&mpsc::Receiver<Result<(), String>>>) -> Result<(), EngineError> {
@@ -238,16 +300,6 @@ impl Records {
             None => Ok(()),
         }
     }
-
-    fn write_run(&self, record: &Record) -> Result<(), EngineError> {
-        let path = self.run_file(record.id);
-        write_atomic(&path, &encode(record)?, 0o600, Durability::Process)
-            .map_err(|error| EngineError::io(format_args!("cannot write {}", path.display()), &error))
-    }
-
-    fn run_file(&self, id: ContainerId) -> PathBuf {
-        self.run.join(format!("{id}.json"))
-    }
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>, EngineError> {
@@ -255,7 +307,7 @@ fn encode(record: &Record) -> Result<Vec<u8>, EngineError> {
 }
 
 /// Commits what has come together, as long as requests come: one flush for all of them.
-fn commit_all(database: &Database, work: &mpsc::Receiver<Request>) {
+fn commit_all(database: &Database, run: &RunFiles, work: &mpsc::Receiver<Request>) {
     while let Ok(first) = work.recv() {
         let mut batch = vec![first];
         batch.extend(work.try_iter().take(255));
@@ -264,6 +316,9 @@ fn commit_all(database: &Database, work: &mpsc::Receiver<Request>) {
             tracing::error!(%error, "cannot commit records");
         }
         for request in batch {
+            if let (Ok(()), Request::Put { superfluous: Some(written), .. }) = (&result, &request) {
+                run.remove_if_last(*written);
+            }
             let (Request::Put { done, .. } | Request::Remove { done, .. }) = request;
             if let Some(done) = done {
                 let _ = done.send(result.clone());
@@ -292,7 +347,7 @@ fn read_all(database: &Database) -> Result<Vec<Record>, EngineError> {
         kind: hako_base::ErrorKind::Internal,
         text: format!("cannot read the containers from state.redb: {error}"),
     };
-    let transaction = database.begin_read().map_err(|error| damaged(error.into()))?;
+    let transaction = database.begin_read().map_err(damaged)?;
     let table = match transaction.open_table(CONTAINERS) {
         Ok(table) => table,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -331,4 +386,28 @@ fn read_run(directory: &Path) -> Vec<Record> {
                 .ok()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_files() -> RunFiles {
+        let directory = std::env::temp_dir().join(format!("hako-records-{}", hako_base::random::hex(8)));
+        std::fs::create_dir(&directory).unwrap();
+        RunFiles { directory, numbers: Mutex::default() }
+    }
+
+    #[test]
+    fn a_late_commit_never_takes_the_file_of_a_later_start() {
+        let run = run_files();
+        let id = ContainerId::random();
+        let stopped = run.write(id, b"stopped").unwrap();
+        let started = run.write(id, b"started").unwrap();
+        run.remove_if_last(stopped);
+        assert!(run.file(id).exists());
+        run.remove_if_last(started);
+        assert!(!run.file(id).exists());
+        std::fs::remove_dir_all(&run.directory).unwrap();
+    }
 }

@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, fs, os::fd::OwnedFd, sync::Arc};
 
-use hako_base::{ErrorKind, clock};
+use hako_base::{ErrorKind, clock, database::Database};
 use hako_keeper::{Adopted, ExitStatus, Keeper, KeeperCommand, Notice, Subject};
 use hako_model::{ContainerId, ContainerState, RestartPolicy};
 use hako_network::Alive;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Engine, EngineConfig, EngineError, Parts,
+    claim::Claim,
     container::{
         output::pump_container,
         plan::{self, Security},
@@ -24,6 +25,7 @@ use crate::{
     },
     event::EventBus,
     exec::Execs,
+    limits,
     log::LogPlan,
     network::{self, Networks},
     record::{Record, Records},
@@ -309,6 +311,7 @@ fn open_blocking(
         hako_base::file::make_dir(root, mode)
             .map_err(|error| EngineError::io(format_args!("cannot make {}", root.display()), &error))?;
     }
+    let claim = Claim::take(&config.exec_root, &config.data_root, limits::LAST_DAEMON_DEADLINE)?;
     let id = identity(&config)?;
     let database = Arc::new(open_database(&config)?);
     let images = hako_image::Store::open(&config.data_root, database.clone()).map_err(crate::image::error)?;
@@ -341,6 +344,7 @@ fn open_blocking(
         network,
         keeper,
         config,
+        _claim: claim,
     }));
     for record in known {
         engine.take_in(record);
@@ -369,9 +373,9 @@ impl Engine {
 }
 
 /// The database is also the lock: it lets one process in.
-fn open_database(config: &EngineConfig) -> Result<redb::Database, EngineError> {
+fn open_database(config: &EngineConfig) -> Result<Database, EngineError> {
     let path = config.data_root.join("state.redb");
-    redb::Database::create(&path).map_err(|error| EngineError::Mechanism {
+    Database::create(&path).map_err(|error| EngineError::Mechanism {
         kind: ErrorKind::Unavailable,
         text: match error {
             redb::DatabaseError::DatabaseAlreadyOpen => {

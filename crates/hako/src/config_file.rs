@@ -13,14 +13,13 @@ use crate::flags::DaemonFlags;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of dockerd that do nothing here.
-const IGNORED: [&str; 22] = [
+const IGNORED: [&str; 20] = [
     "allow-nondistributable-artifacts",
     "builder",
     "containerd",
     "containerd-namespace",
     "containerd-plugin-namespace",
     "cri-containerd",
-    "default-runtime",
     "exec-opts",
     "experimental",
     "features",
@@ -33,7 +32,6 @@ const IGNORED: [&str; 22] = [
     "raw-logs",
     "runtimes",
     "shutdown-timeout",
-    "storage-driver",
     "userland-proxy",
     "userland-proxy-path",
 ];
@@ -47,7 +45,10 @@ pub(crate) fn apply(flags: &mut DaemonFlags, given: &[String], is_default: bool)
     let text = match read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_default => return Ok(Vec::new()),
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => {
+            let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+            return Err(format!("cannot read {}: {why}", path.display()));
+        }
     };
     if text.trim().is_empty() {
         return Ok(Vec::new());
@@ -122,6 +123,9 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "init" => flags.init = switch(value)?,
         "no-new-privileges" => flags.no_new_privileges = switch(value)?,
         "labels" => flags.labels = texts(value)?,
+        // What the flag of this name says about it is said of the file, too.
+        "default-runtime" => flags.ignored.default_runtime = Some(text(value)?),
+        "storage-driver" => flags.ignored.storage_driver = Some(text(value)?),
         _ => return Err("is not known (or not built yet)".to_owned()),
     }
     Ok(())

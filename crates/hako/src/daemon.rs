@@ -14,6 +14,9 @@ use crate::{
     socket::{self, Sockets},
 };
 
+/// dockerd's words for how much is logged.
+const LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "fatal"];
+
 /// The role; `arguments` begin with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let given: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -24,6 +27,10 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let is_default = !given.iter().any(|word| word.starts_with("--config-file"));
     let remarks = match config_file::apply(&mut flags, &given, is_default) {
         Ok(remarks) => remarks,
+        Err(why) => return fail(&why),
+    };
+    let config = match checked(&flags) {
+        Ok(config) => config,
         Err(why) => return fail(&why),
     };
     if flags.validate {
@@ -41,7 +48,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     for remark in remarks {
         tracing::warn!("{remark}");
     }
-    match run(&flags) {
+    match run(&flags, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }
@@ -52,14 +59,13 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run(flags: &DaemonFlags) -> Result<(), String> {
+fn run(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("this needs to be root: it makes namespaces, mounts and bridges for containers".to_owned());
     }
     for remark in flags.ignored.remarks()? {
         tracing::warn!("{remark}");
     }
-    let config = engine_config(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(512)
@@ -94,6 +100,18 @@ async fn serve(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> 
     }
     tracing::info!("ends; containers run on");
     Ok(())
+}
+
+/// Everything about the flags that can be known before the host is touched.
+fn checked(flags: &DaemonFlags) -> Result<EngineConfig, String> {
+    if !LEVELS.contains(&flags.log_level.as_str()) {
+        return Err(format!("--log-level {}: expected one of {}", flags.log_level, LEVELS.join(", ")));
+    }
+    flags.ignored.remarks()?;
+    socket::check(flags)?;
+    let config = engine_config(flags)?;
+    config.check().map_err(|error| error.to_string())?;
+    Ok(config)
 }
 
 /// Completes at SIGTERM or SIGINT. SIGHUP is taken and changes nothing yet, so that a reload does not end the daemon.
@@ -132,7 +150,7 @@ fn notify(state: &str) {
 
 fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     let absolute =
-        |path: &std::path::Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
+        |path: &std::path::Path| std::path::absolute(path).map_err(|_| format!("{:?} is not a directory's path", path));
     let mut config = EngineConfig::new(absolute(&flags.data_root)?, absolute(&flags.exec_root)?);
     config.cgroup_parent = flags.cgroup_parent.clone();
     config.bridge_disabled = flags.bridge == "none";

@@ -9,7 +9,13 @@ use ipnet::IpNet;
 
 /// hako's engine: containers, images, networks, volumes and Docker's API
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "hako daemon", version, disable_help_subcommand = true)]
+#[command(
+    name = "hako daemon",
+    bin_name = "hako daemon",
+    version,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
 pub(crate) struct DaemonFlags {
     /// Directory of images, containers and volumes
     #[arg(long, default_value = "/var/lib/hako", alias = "graph")]
@@ -30,13 +36,13 @@ pub(crate) struct DaemonFlags {
     #[arg(long, default_value = "/etc/hako/daemon.json")]
     pub(crate) config_file: PathBuf,
     /// Check the configuration and exit
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) validate: bool,
     /// File to write the daemon's process id to
     #[arg(short = 'p', long)]
     pub(crate) pidfile: Option<PathBuf>,
     /// Log everything
-    #[arg(short = 'D', long)]
+    #[arg(short = 'D', long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) debug: bool,
     /// Level of the daemon's log: debug, info, warn, error, fatal
     #[arg(short = 'l', long, default_value = "info")]
@@ -51,7 +57,7 @@ pub(crate) struct DaemonFlags {
     #[arg(long)]
     pub(crate) bip: Option<IpNet>,
     /// Give the default bridge IPv6 addresses
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) ipv6: bool,
     /// MTU of the default bridge
     #[arg(long, default_value_t = 1500)]
@@ -96,10 +102,10 @@ pub(crate) struct DaemonFlags {
     #[arg(long = "default-ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub(crate) default_ulimits: Vec<String>,
     /// Run an init in every container
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) init: bool,
     /// Set no-new-privileges for every container
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) no_new_privileges: bool,
     /// Label of this daemon, KEY=VALUE (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
@@ -120,17 +126,17 @@ pub(crate) struct IgnoredFlags {
     containerd_namespace: Option<String>,
     #[arg(long, hide = true)]
     containerd_plugins_namespace: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     cri_containerd: bool,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     userland_proxy: Option<String>,
     #[arg(long, hide = true)]
     userland_proxy_path: Option<String>,
     #[arg(short = 's', long, hide = true)]
-    storage_driver: Option<String>,
-    #[arg(long, hide = true)]
+    pub(crate) storage_driver: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     live_restore: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     experimental: bool,
     #[arg(long, hide = true)]
     shutdown_timeout: Option<u32>,
@@ -141,7 +147,7 @@ pub(crate) struct IgnoredFlags {
     #[arg(long, hide = true)]
     add_runtime: Vec<String>,
     #[arg(long, hide = true)]
-    default_runtime: Option<String>,
+    pub(crate) default_runtime: Option<String>,
     #[arg(long, hide = true)]
     exec_opt: Vec<String>,
     #[arg(long, hide = true)]
@@ -152,7 +158,7 @@ pub(crate) struct IgnoredFlags {
     max_download_attempts: Option<u32>,
     #[arg(long, hide = true)]
     oom_score_adjust: Option<i32>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     raw_logs: bool,
 }
 
@@ -225,7 +231,16 @@ mod tests {
 
     #[test]
     fn switches_can_be_switched_off() {
-        let flags = parse("hako --icc=false --iptables=false --ip-masq");
+        let flags =
+            parse("hako --icc=false --iptables=false --ip-masq --debug=false --ipv6 --init=true --live-restore=false");
         assert!(!flags.icc && !flags.iptables && flags.ip_masq && flags.ip_forward);
+        assert!(!flags.debug && flags.ipv6 && flags.init && !flags.validate);
+        assert_eq!(flags.ignored.remarks().unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn the_last_of_two_values_counts() {
+        let flags = parse("hako --mtu 1400 --mtu=9000 -H unix:///a -H unix:///b");
+        assert_eq!((flags.mtu, flags.hosts.len()), (9000, 2));
     }
 }

@@ -20,6 +20,9 @@ use crate::flags::DaemonFlags;
 /// Where Docker's clients look first.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
+/// The group that dockerd gives its sockets, where there is one.
+const DEFAULT_GROUP: &str = "docker";
+
 /// The listening sockets, and the files to remove at the end.
 pub(crate) struct Sockets {
     pub(crate) listeners: Vec<Listener>,
@@ -51,6 +54,17 @@ pub(crate) fn open(flags: &DaemonFlags) -> Result<Sockets, String> {
         path => unix(&mut sockets, Path::new(path), &flags.group, true)?,
     }
     Ok(sockets)
+}
+
+/// Whether the group that may use the sockets exists. Docker's own name may be missing: then only root has access.
+///
+/// # Errors
+/// A group that somebody named and that is not there.
+pub(crate) fn check(flags: &DaemonFlags) -> Result<(), String> {
+    if flags.group == DEFAULT_GROUP || flags.group.is_empty() || group_id(&flags.group).is_some() {
+        return Ok(());
+    }
+    Err(format!("--group {}: there is no such group in /etc/group", flags.group))
 }
 
 fn unix(sockets: &mut Sockets, path: &Path, group: &str, required: bool) -> Result<(), String> {

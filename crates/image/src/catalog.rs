@@ -8,9 +8,10 @@ use std::{
     sync::Arc,
 };
 
+use hako_base::database::Database;
 use hako_model::{Digest, Reference};
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{

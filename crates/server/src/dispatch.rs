@@ -20,7 +20,7 @@ use crate::{
     error::Failure,
     limits,
     reply::{self, Reply},
-    route::handler,
+    route::{Handling, handler},
     serve::Daemon,
 };
 
@@ -36,7 +36,10 @@ pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> R
         Ok((found, handle))
     });
     let replied = match found {
-        Ok((found, handle)) => handle(Call::new(daemon, found.version, found.values, request)).await,
+        Ok((found, handle)) => {
+            let handling = handle(Call::new(daemon, found.version, found.values, request));
+            if method.is_safe() { handling.await } else { to_the_end(handling).await }
+        }
         Err(failure) => {
             // A client that is still sending would see a broken pipe instead of the reason.
             drain(request.into_body()).await;
@@ -49,6 +52,19 @@ pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> R
     });
     add_headers(reply.headers_mut(), &server);
     reply
+}
+
+/// What changes something is done to its end, whether or not the client stays to hear of it: the future of a request
+/// whose connection has ended is dropped, and half a start is a process that nobody looks after.
+async fn to_the_end(handling: Handling) -> Result<Reply, Failure> {
+    match tokio::spawn(handling).await {
+        Ok(replied) => replied,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being shut down; nobody is left to hear the answer.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Reads a body that nobody wants, within reason.
@@ -130,6 +146,23 @@ mod tests {
             Err(failure) => format!("{} {}", failure.status, failure.message),
         };
         assert_eq!(got.trim_end(), expected, "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_change_is_done_though_its_client_has_gone() {
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let (done, mut is_done) = tokio::sync::mpsc::channel(1);
+        let handling: Handling = Box::pin(async move {
+            let _ = begun.await;
+            let _ = done.send(()).await;
+            Err(Failure::invalid("nobody hears this"))
+        });
+        let client = tokio::spawn(to_the_end(handling));
+        tokio::task::yield_now().await;
+        client.abort();
+        assert!(client.await.is_err());
+        begin.send(()).unwrap();
+        assert_eq!(is_done.recv().await, Some(()));
     }
 
     #[test]

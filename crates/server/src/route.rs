@@ -14,7 +14,8 @@ use hako_api::Operation;
 
 use crate::{call::Call, error::Failure, reply::Reply};
 
-type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+/// The answer to come.
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 
 /// Answers one row's requests.
 pub(crate) type Handler = fn(Call) -> Handling;

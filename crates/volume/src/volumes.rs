@@ -11,9 +11,8 @@ use std::{
     sync::Arc,
 };
 
-use hako_base::clock;
+use hako_base::{clock, database::Database};
 use parking_lot::{Mutex, RwLock};
-use redb::Database;
 use rustix::fs::{Mode, OFlags};
 
 use crate::{

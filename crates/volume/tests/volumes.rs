@@ -15,7 +15,7 @@ use hako_volume::{VolumeError, Volumes, Wish};
 
 struct Fixture {
     root: PathBuf,
-    database: Arc<redb::Database>,
+    database: Arc<hako_base::database::Database>,
     volumes: Volumes,
 }
 
@@ -23,7 +23,7 @@ impl Fixture {
     fn new() -> Self {
         let root = std::env::temp_dir().join(format!("hako-volume-{}", hako_base::random::hex(8)));
         fs::create_dir(&root).unwrap();
-        let database = Arc::new(redb::Database::create(root.join("state.redb")).unwrap());
+        let database = Arc::new(hako_base::database::Database::create(root.join("state.redb")).unwrap());
         let volumes = Volumes::open(&root, database.clone()).unwrap();
         Self { root, database, volumes }
     }

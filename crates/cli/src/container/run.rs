@@ -69,10 +69,8 @@ impl Command for Run {
         };
         let client = cx.client()?;
         let attached = [config.attach_stdin, config.attach_stdout, config.attach_stderr];
-        if !attached[1] && !attached[2] {
-            cx.print_line(&id)?;
-        }
         if self.detach || !attached.contains(&true) {
+            cx.print_line(&id)?;
             let started = client.container_start(&id, &ContainerStartQuery::default()).await;
             return started.map_err(|error| run_error(cx, error.into()));
         }

@@ -40,6 +40,7 @@ impl Engine {
         }
         self.fill_defaults(&mut spec);
         let warnings = check::spec(&spec, self)?;
+        self.pin_shared(&mut spec)?;
         let image = self.images.resolve(&spec.image).map_err(crate::image::error)?;
         let merged = merge(&spec, &image.config)?;
         let id = ContainerId::random();
@@ -96,6 +97,22 @@ impl Engine {
                 spec.host.limits.ulimits.push(ulimit.clone());
             }
         }
+    }
+
+    /// Containers whose namespaces are shared are remembered by their id: names change hands.
+    fn pin_shared(&self, spec: &mut ContainerSpec) -> Result<(), EngineError> {
+        // Not a 404: the command line would take the image for missing.
+        let id_of = |name: &str| {
+            let found = self.containers.find(name).map_err(|error| EngineError::invalid(error.to_string()))?;
+            Ok::<_, EngineError>(found.id.to_string())
+        };
+        if let NetworkMode::Container(other) = &mut spec.host.network_mode {
+            *other = id_of(other)?;
+        }
+        if let Some(other) = spec.host.pid_mode.strip_prefix("container:") {
+            spec.host.pid_mode = format!("container:{}", id_of(other)?);
+        }
+        Ok(())
     }
 
     fn claim_name(&self, wanted: Option<String>, id: ContainerId) -> Result<String, EngineError> {

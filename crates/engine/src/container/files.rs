@@ -3,7 +3,11 @@
 //! They are written anew at every start, since addresses change, and bound into the container. What
 //! they say is decided by `hako_network::files`.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use hako_model::NetworkMode;
 use hako_network::files::{self, DnsPlan};
@@ -18,13 +22,27 @@ pub(crate) const TARGETS: [(&str, &str); 3] =
 const HOST_FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Engine {
+    /// Where the three files of a container are: with the container whose network it shares.
+    pub(crate) fn network_files(&self, record: &Record) -> PathBuf {
+        match &record.spec.host.network_mode {
+            NetworkMode::Container(other) => match self.containers.find(other) {
+                Ok(owner) => self.network_files(&owner.record()),
+                Err(_) => self.container_files(record.id),
+            },
+            _ => self.container_files(record.id),
+        }
+    }
+
     /// Writes the three files for a start with these addresses.
     ///
     /// # Errors
     /// Those of the file system.
     pub(crate) fn write_network_files(&self, record: &Record, addresses: &[IpAddr]) -> Result<(), EngineError> {
-        let directory = self.container_files(record.id);
         let host = &record.spec.host;
+        if matches!(host.network_mode, NetworkMode::Container(_)) {
+            return Ok(());
+        }
+        let directory = self.container_files(record.id);
         let dns = self.dns_plan(record);
         let shares_host = host.network_mode == NetworkMode::Host;
         let resolv = read_host("/etc/resolv.conf");

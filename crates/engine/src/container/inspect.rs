@@ -17,7 +17,7 @@ impl Engine {
     pub fn container_inspect(&self, name: &str, size: bool) -> Result<ContainerView, EngineError> {
         let container = self.containers.find(name)?;
         let record = container.record();
-        let files = self.container_files(record.id);
+        let files = self.network_files(&record);
         let kept = |name: &str| files.join(name).display().to_string();
         let upper = self.config.data_root.join("snapshots/containers").join(record.id.to_string()).join("fs");
         let running = record.is_running();

@@ -6,9 +6,6 @@ use hako_model::{ContainerSpec, ImageConfig, PortKey};
 
 use crate::{EngineError, limits};
 
-/// The default search path of a container (Docker's).
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The result: what `inspect` shows under `Config`, and the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Merged {
@@ -78,7 +75,7 @@ fn check_working_dir(directory: &str) -> Result<(), EngineError> {
 }
 
 /// The image's variables, then the person's; a later one replaces an earlier of the same name. `NAME` alone stays
-/// for `inspect` to show; the process does without the variable. A search path is always there.
+/// for `inspect` to show; the process does without the variable.
 fn merge_env(image: &[String], own: &[String]) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut merged: Vec<String> = Vec::new();
@@ -88,9 +85,6 @@ fn merge_env(image: &[String], own: &[String]) -> Vec<String> {
             Some(place) => merged[place].clone_from(variable),
             None => merged.push(variable.clone()),
         }
-    }
-    if !merged.iter().any(|variable| name(variable) == "PATH") {
-        merged.push(PATH.to_owned());
     }
     // As Docker shows it: the person's variables first.
     let (mine, theirs): (Vec<String>, Vec<String>) =
@@ -153,6 +147,6 @@ mod tests {
     fn variables_replace_those_of_the_image() {
         let text = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(merge_env(&text(&["A=1", "PATH=/x"]), &text(&["A=2", "B=3"])), text(&["A=2", "B=3", "PATH=/x"]));
-        assert_eq!(merge_env(&text(&["A=1"]), &text(&["A"])), text(&["A", PATH]));
+        assert_eq!(merge_env(&text(&["A=1"]), &text(&["A"])), text(&["A"]));
     }
 }

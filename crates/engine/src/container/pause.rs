@@ -24,7 +24,7 @@ impl Engine {
                     record.id
                 )));
             }
-            _ => return Err(EngineError::conflict(format!("Container {} is not running", record.id))),
+            _ => return Err(EngineError::conflict(format!("container {} is not running", record.id))),
         }
         self.freeze(&container, true).await?;
         let record = container.change(|record| record.state.status = ContainerState::Paused);

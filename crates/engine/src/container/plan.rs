@@ -170,12 +170,18 @@ fn process(record: &Record, confinement: &Confinement, prepared: &Prepared) -> P
     }
 }
 
+/// The search path of a container whose image says none (Docker's).
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// `PATH`, `HOSTNAME`, `TERM` with a terminal, what was asked for, and `HOME` if nobody said. A name without a value
 /// is a variable that is not wanted.
 pub(crate) fn environment(record: &Record, user: &User) -> Vec<String> {
     let asked = &record.config.env;
     let has = |name: &str| asked.iter().any(|variable| variable.split('=').next() == Some(name));
     let mut env: Vec<String> = asked.iter().filter(|variable| variable.starts_with("PATH=")).cloned().collect();
+    if !has("PATH") {
+        env.push(PATH.to_owned());
+    }
     if !has("HOSTNAME") {
         env.push(format!("HOSTNAME={}", record.hostname));
     }

@@ -19,21 +19,27 @@ impl Engine {
         let container = self.containers.find(name)?;
         if options.force {
             // Before the turn: a stop that waits for a stubborn process holds it.
-            let running = container.record().is_running();
-            if running || container.record().state.status == ContainerState::Restarting {
-                match self.container_kill(&container.id.to_string(), Some(Signal::KILL)).await {
-                    Ok(()) | Err(EngineError::Conflict { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            self.end_by_force(&container).await?;
+            if self.removes_itself(&container).await {
+                return Ok(());
             }
         }
-        if options.force && self.removes_itself(&container).await {
-            return Ok(());
-        }
         let _turn = container.operation.lock().await;
-        // An end that is still being taken down writes the record last: after a removal it would bring it back.
-        let _ended = container.teardown.lock().await;
+        if options.force {
+            // Whoever had the turn may have started it.
+            self.end_by_force(&container).await?;
+        }
+        // A life that has just ended writes its last record while it is taken down: after the removal that would bring
+        // the container back with the next daemon.
+        let _taken_down = container.teardown.lock().await;
         let record = container.record();
+        // Somebody else was faster.
+        if self.containers.find(&record.id.to_string()).is_err() {
+            if options.force && record.auto_remove() {
+                return Ok(());
+            }
+            return Err(EngineError::NoContainer { name: name.to_owned() });
+        }
         let refuse = |word: &str, advice: &str| {
             EngineError::conflict(format!(
                 "cannot remove container \"/{}\": container is {word}: {advice}",
@@ -58,10 +64,23 @@ impl Engine {
             }
             _ => {}
         }
-        if self.containers.find(&record.id.to_string()).is_err() {
-            return Err(EngineError::NoContainer { name: name.to_owned() });
-        }
         self.remove_locked(&container, options.volumes).await
+    }
+
+    /// Ends whatever runs, or is about to run again, and waits for that.
+    async fn end_by_force(&self, container: &Container) -> Result<(), EngineError> {
+        let record = container.record();
+        if !record.is_running() && record.state.status != ContainerState::Restarting {
+            return Ok(());
+        }
+        match self.container_kill(&container.id.to_string(), Some(Signal::KILL)).await {
+            // It ended just before: that has still to be heard of.
+            Ok(()) | Err(EngineError::Conflict { .. } | EngineError::NoContainer { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut phase = container.phase.subscribe();
+        let _ = tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running)).await;
+        Ok(())
     }
 
     /// Whether a `--rm` container that was just ended goes by itself; waits until it is gone.
@@ -77,11 +96,17 @@ impl Engine {
 
     /// Removes a container that does not run. The caller has its turn, or knows that nobody else can.
     pub(crate) async fn remove_locked(&self, container: &Arc<Container>, volumes: bool) -> Result<(), EngineError> {
+        let before = container.record().state.status;
         let record = container.change(|record| record.state.status = ContainerState::Removing);
         let engine = self.clone();
         let forgotten = record.clone();
         // The record goes first: whatever a crash leaves of the rest is garbage that `recover` sweeps.
-        crate::blocking(move || engine.records.remove(&forgotten)).await?;
+        if let Err(error) = crate::blocking(move || engine.records.remove(&forgotten)).await {
+            // The disk is full, say: it is as it was, and can be removed later.
+            let record = container.change(|record| record.state.status = before);
+            self.settle(&record).await;
+            return Err(error);
+        }
         self.containers.remove(record.id);
         self.forget_execs(container);
         container.listeners.end();

@@ -15,13 +15,15 @@ impl Engine {
         if new.is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
-        let new = name::parse(new)?;
+        let refused = |error: &EngineError| format!("Error when allocating new name: {error}");
+        let new = name::parse(new).map_err(|error| EngineError::invalid(refused(&error)))?;
         let _turn = container.operation.lock().await;
         let before = container.record().name.clone();
         if before == new {
             return Err(EngineError::invalid("Renaming a container with the same name as its current name".to_owned()));
         }
-        let record = self.containers.rename(&container, new)?;
+        let renamed = self.containers.rename(&container, new);
+        let record = renamed.map_err(|error| EngineError::conflict(refused(&error)))?;
         let engine = self.clone();
         let written = record.clone();
         crate::blocking(move || engine.records.settled(&written)).await;

@@ -189,7 +189,7 @@ impl Engine {
         let mounts = self.open_mounts(record, descriptors)?;
         let mut files = Vec::new();
         for (name, target) in TARGETS {
-            let source = self.container_files(record.id).join(name);
+            let source = self.network_files(record).join(name);
             let bound = hako_volume::bind::open(&source, &hako_volume::bind::Options::default())
                 .map_err(|error| EngineError::io(format_args!("cannot bind {}", source.display()), &error))?;
             files.push((target, descriptors.add(bound)));
@@ -207,9 +207,9 @@ impl Engine {
             None => None,
         };
         let init = if host.init.unwrap_or(self.config.init) {
-            let program = hako_runtime::init::program()
-                .map_err(|error| EngineError::io("cannot pass the program for --init", &error))?;
-            Some(descriptors.add(program))
+            let program = std::fs::File::open(&self.config.program)
+                .map_err(|error| EngineError::io("cannot open the program for --init", &error))?;
+            Some(descriptors.add(program.into()))
         } else {
             None
         };
@@ -238,7 +238,7 @@ impl Engine {
         let pid = match host.pid_mode.as_str() {
             "host" => Namespace::Host,
             mode => match mode.strip_prefix("container:") {
-                Some(other) => Namespace::Join(descriptors.add(self.pidfd_of(other)?)),
+                Some(other) => Namespace::Join(descriptors.add(self.pidfd_of(other, "PID")?)),
                 None => Namespace::New,
             },
         };
@@ -253,7 +253,7 @@ impl Engine {
         };
         let network = match (&host.network_mode, joined.namespace()?) {
             (NetworkMode::Host, _) => Namespace::Host,
-            (NetworkMode::Container(other), _) => Namespace::Join(descriptors.add(self.pidfd_of(other)?)),
+            (NetworkMode::Container(other), _) => Namespace::Join(descriptors.add(self.pidfd_of(other, "network")?)),
             (_, Some(namespace)) => Namespace::Join(descriptors.add(namespace)),
             (_, None) => Namespace::New,
         };
@@ -268,7 +268,8 @@ impl Engine {
         })
     }
 
-    fn pidfd_of(&self, name: &str) -> Result<OwnedFd, EngineError> {
+    /// The first process of the container whose `what` is to be joined.
+    fn pidfd_of(&self, name: &str, what: &str) -> Result<OwnedFd, EngineError> {
         let container = self.containers.find(name)?;
         let live = container.live.lock();
         let pidfd = live.as_ref().map(|live| live.pidfd.try_clone());
@@ -276,7 +277,7 @@ impl Engine {
             Some(Ok(pidfd)) => Ok(pidfd),
             Some(Err(error)) => Err(EngineError::io("cannot duplicate a descriptor", &error)),
             None => {
-                Err(EngineError::conflict(format!("cannot join the namespaces of container {name}: it is not running")))
+                Err(EngineError::conflict(format!("cannot join {what} of a non running container: {}", container.id)))
             }
         }
     }

@@ -10,7 +10,8 @@ impl Engine {
     pub async fn container_top(&self, name: &str, options: &str) -> Result<TopView, EngineError> {
         let container = self.containers.find(name)?;
         let columns = Column::choose(options)?;
-        crate::blocking(move || {
+        let record = container.record();
+        let top = crate::blocking(move || {
             let pids = match container.live.lock().as_ref() {
                 Some(live) => live.cgroup.pids().map_err(|error| EngineError::mechanism(error.kind(), &error))?,
                 None => return Err(EngineError::conflict(format!("container {} is not running", container.id))),
@@ -23,7 +24,9 @@ impl Engine {
                 .collect();
             Ok(TopView { titles, processes })
         })
-        .await
+        .await?;
+        self.publish_container("top", &record, []);
+        Ok(top)
     }
 }
 

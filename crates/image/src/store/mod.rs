@@ -24,9 +24,9 @@ use std::{
     sync::Arc,
 };
 
+use hako_base::database::Database;
 use hako_model::{ContainerId, Digest, Reference};
 use parking_lot::{Mutex, RwLock};
-use redb::Database;
 
 use crate::{
     Image, ImageError,

@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use hako_model::Digest;
@@ -64,9 +64,7 @@ impl Inner {
         let lowers = self.lowers(stack);
         fs::create_dir(upper)?;
         fs::create_dir(work)?;
-        if let Some(top) = lowers.first() {
-            copy_attributes(top, upper)?;
-        }
+        open_to_all(upper)?;
         let mount = hako_sys::mount::overlay(&lowers, Some((upper, work)), true)?;
         let root = walk::open_in_root(mount.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
         for (path, thing) in &SKELETON {
@@ -76,12 +74,12 @@ impl Inner {
     }
 }
 
-// The merged root directory shows the attributes of the topmost layer's.
-pub(super) fn copy_attributes(from: &PathBuf, to: &PathBuf) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    let metadata = fs::metadata(from)?;
-    chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
-    fs::set_permissions(to, PermissionsExt::from_mode(metadata.mode() & 0o7777))
+/// The merged root directory shows the attributes of the topmost layer's: root's and open to everybody, as with Docker,
+/// whatever the image's archive says of it. Archives are often made of a directory of `mktemp -d`, which is closed to
+/// all but its owner; users other than root could run nothing at all in such a container.
+pub(super) fn open_to_all(root: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(root, PermissionsExt::from_mode(0o755))
 }
 
 fn ensure(root: BorrowedFd<'_>, path: &str, thing: &Thing) -> io::Result<()> {

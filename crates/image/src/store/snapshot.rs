@@ -23,7 +23,7 @@ use std::{
 
 use hako_model::{ContainerId, Digest};
 
-use super::{Inner, Store, diff, remove::collect, skeleton::copy_attributes};
+use super::{Inner, Store, diff, remove::collect, skeleton::open_to_all};
 use crate::{
     Change, ImageError, SnapshotSize,
     archive::{PackError, Packer, walk},
@@ -259,7 +259,7 @@ impl Inner {
 
     fn prepare(&self, container: ContainerId, base: Option<Digest>) -> Result<(), ImageError> {
         let failed = || ImageError::io(format!("cannot make the root filesystem of container {}", container.short()));
-        let skeleton = self.skeleton(base).map_err(failed())?;
+        self.skeleton(base).map_err(failed())?;
         let path = self.container(container);
         match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -271,7 +271,7 @@ impl Inner {
         // the file system's journal carries it with whatever is committed after it.
         let text = base.map_or_else(|| "-".to_owned(), |base| base.hex());
         let made = fs::create_dir(path.join("fs"))
-            .and_then(|()| copy_attributes(&skeleton, &path.join("fs")))
+            .and_then(|()| open_to_all(&path.join("fs")))
             .and_then(|()| std::os::unix::fs::symlink(text, path.join("base")));
         made.map_err(|error| {
             let _ = fs::remove_dir_all(&path);

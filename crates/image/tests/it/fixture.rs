@@ -20,14 +20,14 @@ use hako_model::Digest;
 pub(crate) struct Fixture {
     pub(crate) root: PathBuf,
     pub(crate) store: Store,
-    pub(crate) database: Arc<redb::Database>,
+    pub(crate) database: Arc<hako_base::database::Database>,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
         let root = std::env::temp_dir().join(format!("hako-image-{}", hako_base::random::hex(8)));
         fs::create_dir(&root).unwrap();
-        let database = Arc::new(redb::Database::create(root.join("state.redb")).unwrap());
+        let database = Arc::new(hako_base::database::Database::create(root.join("state.redb")).unwrap());
         let store = Store::open(&root, database.clone()).unwrap();
         Self { root, store, database }
     }

@@ -153,7 +153,7 @@ fn a_full_disk_ends_in_a_sentence_and_leaves_nothing() {
     let disk = hako_sys::mount::tmpfs(&[("size", "6m")], attributes).unwrap();
     let root = std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&disk)));
     let fixture = Fixture::new();
-    let database = std::sync::Arc::new(redb::Database::create(fixture.root.join("other.redb")).unwrap());
+    let database = std::sync::Arc::new(hako_base::database::Database::create(fixture.root.join("other.redb")).unwrap());
     let store = hako_image::Store::open(&root, database).unwrap();
     let used = || rustix::fs::fstatvfs(&disk).unwrap().f_bfree;
     let before = used();

@@ -122,8 +122,16 @@ fn signal(text: Option<&str>) -> Result<Option<Signal>, Failure> {
 
 pub(super) async fn kill(call: Call) -> Result<Reply, Failure> {
     let query: ContainerKillQuery = call.query()?;
-    call.engine().container_kill(call.name(), signal(query.signal.as_deref())?).await?;
-    reply::no_content()
+    let killed = match signal(query.signal.as_deref()) {
+        Ok(signal) => call.engine().container_kill(call.name(), signal).await.map_err(Failure::from),
+        Err(invalid) => Err(invalid),
+    };
+    match killed {
+        Ok(()) => reply::no_content(),
+        Err(Failure { status, message }) => {
+            Err(Failure { status, message: format!("cannot kill container: {}: {message}", call.name()) })
+        }
+    }
 }
 
 pub(super) async fn update(mut call: Call) -> Result<Reply, Failure> {
@@ -132,7 +140,8 @@ pub(super) async fn update(mut call: Call) -> Result<Reply, Failure> {
     let named = !request.restart_policy.name.is_empty();
     let restart = named.then(|| convert::host::restart_policy(&request.restart_policy)).transpose()?;
     let warnings = call.engine().container_update(call.name(), limits, restart).await?;
-    reply::json(&ContainerUpdateResponse { warnings: Some(warnings) })
+    // Go's nil slice.
+    reply::json(&ContainerUpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
 }
 
 pub(super) async fn rename(call: Call) -> Result<Reply, Failure> {
