@@ -17,16 +17,15 @@ mod layer; // layers on disk
 pub mod change; // `--change`: instructions of a Dockerfile that change a configuration
 mod config; // the JSON of a configuration
 
-pub mod archive; // trees of files from and to tar, by descriptor
-pub mod tar; // the tar format itself
-
-mod codec; // compression, recognised by the first bytes
 mod flow; // bytes through several hands at once, in bounded memory
 
 mod error;
 pub mod limits; // every limit, with its reason
 
 pub use error::ImageError;
+use hako_archive::codec;
+/// The form in which images travel.
+pub use hako_archive::{self as archive, tar};
 pub use record::{
     Change, ChangeKind, CommitOptions, Image, ImportOptions, Loaded, Progress, Pruned, RemoveOptions, Removed,
     SnapshotSize, Use,

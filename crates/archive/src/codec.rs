@@ -9,7 +9,7 @@ use crate::limits;
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Codec {
+pub enum Codec {
     Plain,
     Gzip,
     Zstd,
@@ -20,7 +20,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 impl Codec {
     /// What a stream that begins with `start` is.
-    pub(crate) fn of(start: &[u8]) -> Self {
+    pub fn of(start: &[u8]) -> Self {
         // A zstd stream may also begin with a skippable frame (`pzstd` does).
         let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
         if start.starts_with(&GZIP) {
@@ -33,7 +33,7 @@ impl Codec {
     }
 
     /// The plain bytes of `input`.
-    pub(crate) fn decoder<'r, R: BufRead + 'r>(self, input: R) -> io::Result<Box<dyn Read + 'r>> {
+    pub fn decoder<'r, R: BufRead + 'r>(self, input: R) -> io::Result<Box<dyn Read + 'r>> {
         Ok(match self {
             Self::Plain => Box::new(input),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
@@ -47,7 +47,7 @@ impl Codec {
 }
 
 /// A stream with its first bytes looked at.
-pub(crate) struct Peeked<R> {
+pub struct Peeked<R> {
     start: Vec<u8>,
     position: usize,
     rest: R,
@@ -55,13 +55,13 @@ pub(crate) struct Peeked<R> {
 
 impl<R: Read> Peeked<R> {
     /// Reads the first `count` bytes, or fewer if there are no more.
-    pub(crate) fn new(mut rest: R, count: usize) -> io::Result<Self> {
+    pub fn new(mut rest: R, count: usize) -> io::Result<Self> {
         let mut start = Vec::with_capacity(count);
         rest.by_ref().take(count as u64).read_to_end(&mut start)?;
         Ok(Self { start, position: 0, rest })
     }
 
-    pub(crate) fn start(&self) -> &[u8] {
+    pub fn start(&self) -> &[u8] {
         &self.start
     }
 }
@@ -80,7 +80,7 @@ impl<R: Read> Read for Peeked<R> {
 }
 
 /// The plain bytes of a stream that may be compressed, and how it was.
-pub(crate) fn plain<'r, R: Read + 'r>(input: R) -> io::Result<(Codec, impl BufRead + 'r)> {
+pub fn plain<'r, R: Read + 'r>(input: R) -> io::Result<(Codec, impl BufRead + 'r)> {
     let peeked = Peeked::new(input, 4)?;
     let codec = Codec::of(peeked.start());
     let decoder = codec.decoder(BufReader::with_capacity(limits::CHUNK_BYTES, peeked))?;

@@ -19,10 +19,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::walk;
 use crate::{
     limits,
     tar::{Entry, Kind, Reader, TarError, Time},
+    walk,
 };
 
 /// What an archive is unpacked for.

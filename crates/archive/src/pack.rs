@@ -11,10 +11,10 @@ use std::{
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::walk::{self, Visit};
 use crate::{
     limits,
     tar::{Entry, Kind, Time, Writer},
+    walk::{self, Visit},
 };
 
 /// Why a tree could not be written as an archive.
