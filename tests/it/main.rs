@@ -33,6 +33,7 @@ mod confinement; // capabilities, seccomp, masked paths, devices
 mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container
+mod health; // health checks, and what follows from them
 mod image; // import, commit, save, load, tag, rmi, history
 mod inspect; // inspect: what a container and an image say about themselves
 mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm

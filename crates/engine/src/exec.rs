@@ -42,6 +42,7 @@ struct State {
     pid: u32,
     exit_code: Option<i32>,
     pty: Option<OwnedFd>,
+    process: Option<OwnedFd>,
 }
 
 impl Exec {
@@ -203,6 +204,7 @@ impl Engine {
         let mut state = exec.state.lock();
         state.pid = launched.pid;
         state.pty = launched.pty;
+        state.process = Some(launched.pidfd);
         drop(state);
         let stdin = match launched.stdin {
             Some(descriptor) => open_stdin(descriptor).map_err(|error| EngineError::io("cannot open stdin", &error))?,
@@ -284,6 +286,7 @@ impl Engine {
             state.running = false;
             state.exit_code = Some(status.code);
             state.pty = None;
+            state.process = None;
         }
         exec.listeners.end();
         let attributes = [("execID", exec.id.to_string()), ("exitCode", status.code.to_string())];
@@ -325,6 +328,23 @@ impl Engine {
                 .map_err(|error| EngineError::io("cannot resize the terminal", &error)),
             None => Ok(()),
         }
+    }
+
+    /// Ends an exec's process, if it runs.
+    pub(crate) fn exec_kill(&self, id: &str) {
+        let Ok(exec) = self.execs.find(id) else { return };
+        if let Some(process) = &exec.state.lock().process
+            && let Err(error) = hako_runtime::observe::signal(process, hako_model::Signal::KILL)
+        {
+            tracing::debug!(exec = id, %error, "cannot be ended");
+        }
+    }
+
+    /// Nobody asks for this exec any more.
+    pub(crate) fn forget_exec(&self, id: &str) {
+        let Ok(exec) = self.execs.find(id) else { return };
+        exec.container.execs.lock().remove(&exec.id);
+        self.execs.0.write().remove(&exec.id);
     }
 
     /// The container begins another life or goes: nobody asks for the execs of the last one any more. Until then their

@@ -13,6 +13,7 @@ pub mod container; // create, start, stop, remove, list, inspect, logs, attach, 
 mod error;
 mod event; // what happened, for those who watch
 mod exec; // further processes in running containers
+mod health; // whether a container does its work
 mod image; // images, and what containers make of them
 mod limits; // every limit, with its reason
 mod log; // what containers wrote
@@ -54,6 +55,7 @@ pub struct Parts {
     pub(crate) images: hako_image::Store,
     pub(crate) volumes: hako_volume::Volumes,
     pub(crate) network: hako_network::Network,
+    pub(crate) visitor: hako_network::Visitor,
     pub(crate) keeper: hako_keeper::Keeper,
     /// Held for as long as the engine is there.
     _claim: claim::Claim,

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
+use crate::{EngineError, health::HealthRecord};
 
 /// The form of the documents below. A daemon that finds a newer one refuses to start rather than guess.
 pub(crate) const VERSION: u32 = 1;
@@ -90,6 +90,9 @@ pub(crate) struct StateRecord {
     pub(crate) stopped_by_hand: bool,
     /// Where its cgroup is, while it runs.
     pub(crate) cgroup: Option<(String, String)>,
+    /// How well it is, if that is checked.
+    #[serde(default)]
+    pub(crate) health: Option<HealthRecord>,
 }
 
 impl Default for StateRecord {
@@ -106,6 +109,7 @@ impl Default for StateRecord {
             restart_count: 0,
             stopped_by_hand: false,
             cgroup: None,
+            health: None,
         }
     }
 }

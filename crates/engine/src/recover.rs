@@ -189,6 +189,9 @@ impl Engine {
             drained,
         });
         container.phase.send_modify(|phase| phase.running = true);
+        if process.exited.is_none() {
+            self.watch_health(container, true);
+        }
         Ok(process.exited)
     }
 
@@ -342,6 +345,7 @@ fn open_blocking(
         images,
         volumes,
         network,
+        visitor: hako_network::Visitor::default(),
         keeper,
         config,
         _claim: claim,

@@ -160,6 +160,26 @@ pub struct StateView {
     pub oom_killed: bool,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+    pub health: Option<HealthView>,
+}
+
+/// How well a container is.
+#[derive(Debug, Clone)]
+pub struct HealthView {
+    /// `starting`, `healthy` or `unhealthy`
+    pub status: &'static str,
+    pub failing_streak: u32,
+    /// The last looks, oldest first.
+    pub log: Vec<HealthLook>,
+}
+
+/// One look at how well a container is.
+#[derive(Debug, Clone)]
+pub struct HealthLook {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub exit_code: i32,
+    pub output: String,
 }
 
 /// What `wait` waits for.

@@ -25,6 +25,7 @@ mod relay; // connections and datagrams the kernel cannot redirect
 mod sandbox; // prepared network namespaces
 mod settings; // what the daemon says once, and names derived from its instance
 mod sysctl; // switches below /proc/sys/net // what can go wrong
+mod visit; // sockets in other network namespaces
 
 pub use error::NetworkError;
 pub use network::Network;
@@ -33,3 +34,4 @@ pub use recover::{Alive, Recovered};
 pub use sandbox::Sandbox;
 pub use settings::{Instance, Settings};
 pub use sysctl::SysctlChange;
+pub use visit::Visitor;

@@ -80,7 +80,7 @@ fn host_config(flags: &CreateFlags, wiring: &Wiring, devices: Devices) -> Result
         log_config,
         restart_policy: RestartPolicy { name: restart.name, maximum_retry_count: restart.retries_max },
         auto_remove: identity.remove,
-        annotations: identity.annotations.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect(),
+        annotations: annotations(identity, &flags.health),
         runtime: identity.runtime.clone(),
         isolation: identity.isolation.clone(),
         group_add: list(flags.process.groups.clone()),
@@ -274,6 +274,15 @@ fn storage_options(given: &[String]) -> Result<Map, String> {
     pairs.collect()
 }
 
+/// How hako is told to start an unhealthy container again: other clients can say it too.
+const RESTART_UNHEALTHY: &str = "hako.restart-unhealthy";
+
+fn annotations(identity: &Identity, health: &Health) -> Map {
+    let own = health.restart.then(|| (RESTART_UNHEALTHY.to_owned(), "true".to_owned()));
+    let given = identity.annotations.iter().map(|pair| (pair.key.clone(), pair.value.clone()));
+    given.chain(own).collect()
+}
+
 fn healthcheck(health: &Health) -> Result<Option<HealthConfig>, String> {
     let nanos = |duration: Option<crate::flag::GoDuration>| duration.unwrap_or_default().nanos;
     let (interval, timeout) = (nanos(health.interval), nanos(health.timeout));
@@ -284,8 +293,13 @@ fn healthcheck(health: &Health) -> Result<Option<HealthConfig>, String> {
         ("start-period", start_period),
         ("start-interval", start_interval),
     ];
-    let said_nothing =
-        health.command.is_empty() && health.retries == 0 && durations.iter().all(|(_, nanos)| *nanos == 0);
+    let asked = [("CMD-SHELL", &health.command), ("HTTP", &health.http), ("TCP", &health.tcp)];
+    let mut asked = asked.into_iter().filter(|(_, text)| !text.is_empty());
+    let test = asked.next();
+    if asked.next().is_some() {
+        return Err("--health-cmd, --health-http and --health-tcp exclude each other".to_owned());
+    }
+    let said_nothing = test.is_none() && health.retries == 0 && durations.iter().all(|(_, nanos)| *nanos == 0);
     if health.none {
         let none = HealthConfig { test: vec!["NONE".to_owned()], ..HealthConfig::default() };
         return match said_nothing {
@@ -302,8 +316,7 @@ fn healthcheck(health: &Health) -> Result<Option<HealthConfig>, String> {
     if health.retries < 0 {
         return Err("--health-retries cannot be negative".to_owned());
     }
-    let shell = |command: &String| vec!["CMD-SHELL".to_owned(), command.clone()];
-    let test = Some(&health.command).filter(|command| !command.is_empty()).map(shell).unwrap_or_default();
+    let test = test.map(|(kind, text)| vec![kind.to_owned(), text.clone()]).unwrap_or_default();
     Ok(Some(HealthConfig { test, interval, timeout, start_period, start_interval, retries: health.retries }))
 }
 

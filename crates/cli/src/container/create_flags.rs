@@ -150,6 +150,9 @@ impl Process {
 #[derive(Default)]
 pub(crate) struct Health {
     pub command: String,
+    pub http: String,
+    pub tcp: String,
+    pub restart: bool,
     pub interval: Option<GoDuration>,
     pub timeout: Option<GoDuration>,
     pub start_period: Option<GoDuration>,
@@ -161,6 +164,13 @@ pub(crate) struct Health {
 impl Health {
     fn bind<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.command, "--health-cmd", "Shell command that checks its health");
+        set.add(&mut self.http, "--health-http", "URL or :PORT/PATH in it that must answer (needs hako as the daemon)");
+        set.add(&mut self.tcp, "--health-tcp", "[ADDRESS]:PORT in it that must accept (needs hako as the daemon)");
+        set.add(
+            &mut self.restart,
+            "--restart-unhealthy",
+            "Start it again when it is unhealthy (needs hako as the daemon)",
+        );
         set.add(&mut self.interval, "--health-interval", "Time between checks");
         set.add(&mut self.timeout, "--health-timeout", "Longest time a check may take");
         set.add(&mut self.start_period, "--health-start-period", "Time to start up before failed checks count");

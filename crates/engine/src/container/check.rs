@@ -32,7 +32,19 @@ fn restart(spec: &ContainerSpec) -> Result<(), EngineError> {
     if spec.host.auto_remove && spec.host.restart != RestartPolicy::No {
         return Err(EngineError::invalid("can't create 'AutoRemove' container with restart policy"));
     }
-    Ok(())
+    if spec.host.auto_remove && crate::health::restarts(&spec.host) {
+        return Err(EngineError::invalid(format!(
+            "conflicting options: --rm and --restart-unhealthy (annotation {})",
+            crate::health::RESTART_ANNOTATION
+        )));
+    }
+    // Ours are refused at once; what Docker takes and never runs gets a warning.
+    let ours =
+        |health: &&hako_model::HealthSpec| health.test.first().is_some_and(|kind| kind == "HTTP" || kind == "TCP");
+    match spec.health.as_ref().filter(ours) {
+        Some(health) => crate::health::Check::parse(health, &hako_model::ImageConfig::default()).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {

@@ -39,10 +39,11 @@ impl Engine {
             return Err(EngineError::invalid("no image specified"));
         }
         self.fill_defaults(&mut spec);
-        let warnings = check::spec(&spec, self)?;
+        let mut warnings = check::spec(&spec, self)?;
         self.pin_shared(&mut spec)?;
         let image = self.images.resolve(&spec.image).map_err(crate::image::error)?;
         let merged = merge(&spec, &image.config)?;
+        warnings.extend(crate::health::warning(&merged.config));
         let id = ContainerId::random();
         let log = LogPlan::new(
             &self.container_files(id).join(format!("{id}-json.log")),

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use hako_model::ContainerState;
+
 use super::list::{endpoints, mount_view};
 use crate::{
     Engine, EngineError,
+    health::HealthRecord,
     record::Record,
-    view::{ContainerView, StateView},
+    view::{ContainerView, HealthLook, HealthView, StateView},
 };
 
 impl Engine {
@@ -62,5 +65,21 @@ fn state_view(record: &Record) -> StateView {
         oom_killed: state.oom_killed,
         started_at: state.started_at,
         finished_at: state.finished_at,
+        health: state.health.as_ref().map(|health| health_view(health, state.status == ContainerState::Running)),
+    }
+}
+
+/// As with Docker, nobody is called healthy whose health is not being checked: what is paused or has ended.
+fn health_view(health: &HealthRecord, checked: bool) -> HealthView {
+    let look = |probe: &crate::health::Probe| HealthLook {
+        start: probe.start,
+        end: probe.end,
+        exit_code: probe.exit_code,
+        output: probe.output.clone(),
+    };
+    HealthView {
+        status: if checked { health.status.name() } else { "unhealthy" },
+        failing_streak: health.failing_streak,
+        log: health.log.iter().map(look).collect(),
     }
 }

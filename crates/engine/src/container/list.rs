@@ -120,9 +120,13 @@ impl Bounds {
 }
 
 fn check_values(filters: &Filters) -> Result<(), EngineError> {
+    const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
     const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
     if let Some(bad) = filters.values("status").find(|value| !STATES.contains(value)) {
         return Err(EngineError::invalid(format!("invalid filter 'status={bad}'")));
+    }
+    if let Some(bad) = filters.values("health").find(|value| !HEALTHS.contains(value)) {
+        return Err(EngineError::invalid(format!("unrecognised filter value for health: {bad}")));
     }
     if let Some(bad) = filters.values("exited").find(|value| value.parse::<i32>().is_err()) {
         return Err(EngineError::invalid(format!("invalid filter 'exited={bad}'")));
@@ -155,7 +159,7 @@ fn matches(record: &Record, filters: &Filters, ancestors: Option<&[hako_model::D
         })
         && filters
             .any("expose", |wanted| ports(record).iter().any(|port| port_matches(port.private, port.protocol, wanted)))
-        && filters.any("health", |wanted| wanted == "none")
+        && filters.any("health", |wanted| state.health.as_ref().map_or("none", |health| health.status.name()) == wanted)
         && filters.any("is-task", |wanted| matches!(wanted, "false" | "0"))
 }
 

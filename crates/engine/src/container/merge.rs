@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hako_model::{ContainerSpec, ImageConfig, PortKey};
+use hako_model::{ContainerSpec, HealthSpec, ImageConfig, PortKey};
 
 use crate::{EngineError, limits};
 
@@ -44,7 +44,7 @@ pub(crate) fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<Merged,
         volumes: union(&image.volumes, &spec.volumes),
         labels: merge_labels(&image.labels, &spec.labels),
         stop_signal: spec.stop_signal.clone().or_else(|| image.stop_signal.clone()),
-        health: spec.health.clone().or_else(|| image.health.clone()),
+        health: merge_health(spec.health.as_ref(), image.health.as_ref()),
         on_build: image.on_build.clone(),
         shell: spec.shell.clone().or_else(|| image.shell.clone()),
         args_escaped: image.args_escaped,
@@ -94,6 +94,23 @@ fn merge_env(image: &[String], own: &[String]) -> Vec<String> {
 
 fn merge_labels(image: &BTreeMap<String, String>, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     image.iter().chain(own).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What the person does not say about the check is the image's.
+fn merge_health(own: Option<&HealthSpec>, image: Option<&HealthSpec>) -> Option<HealthSpec> {
+    let (own, image) = match (own, image) {
+        (Some(own), Some(image)) => (own, image),
+        (own, image) => return own.or(image).cloned(),
+    };
+    let or = |own: i64, image: i64| if own == 0 { image } else { own };
+    Some(HealthSpec {
+        test: if own.test.is_empty() { image.test.clone() } else { own.test.clone() },
+        interval_ns: or(own.interval_ns, image.interval_ns),
+        timeout_ns: or(own.timeout_ns, image.timeout_ns),
+        start_period_ns: or(own.start_period_ns, image.start_period_ns),
+        start_interval_ns: or(own.start_interval_ns, image.start_interval_ns),
+        retries: or(own.retries, image.retries),
+    })
 }
 
 fn union(image: &[String], own: &[String]) -> Vec<String> {

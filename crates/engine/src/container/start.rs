@@ -78,6 +78,7 @@ impl Engine {
                 drop(birth);
                 self.publish_network("connect", &container.record());
                 self.publish_container("start", &container.record(), []);
+                self.watch_health(container, false);
                 Ok(())
             }
             Err(error) => {
@@ -154,6 +155,7 @@ impl Engine {
             record.state.exit_code = 0;
             record.state.error.clear();
             record.state.oom_killed = false;
+            record.state.health = None;
             record.state.stopped_by_hand = false;
             record.state.started_at = Some(started);
             record.state.cgroup = Some((self.cgroup_parent_of(record), id.to_string()));

@@ -3,19 +3,29 @@
 use hako_model::ContainerState;
 use jiff::Timestamp;
 
-use crate::record::StateRecord;
+use crate::{health::Health, record::StateRecord};
 
 /// Docker's status text.
 pub(crate) fn text(state: &StateRecord, now: Timestamp) -> String {
     let since = |at: Option<Timestamp>| human(at.map_or(0, |at| now.duration_since(at).as_secs()));
     match state.status {
         ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running => format!("Up {}", since(state.started_at)),
+        ContainerState::Running => format!("Up {}{}", since(state.started_at), health(state)),
         ContainerState::Paused => format!("Up {} (Paused)", since(state.started_at)),
         ContainerState::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at)),
         ContainerState::Removing => "Removal In Progress".to_owned(),
         ContainerState::Dead => "Dead".to_owned(),
         ContainerState::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished_at)),
+    }
+}
+
+/// What stands behind the time of a container whose health is checked.
+fn health(state: &StateRecord) -> &'static str {
+    match state.health.as_ref().map(|health| health.status) {
+        None => "",
+        Some(Health::Starting) => " (health: starting)",
+        Some(Health::Healthy) => " (healthy)",
+        Some(Health::Unhealthy) => " (unhealthy)",
     }
 }
 

@@ -1,8 +1,8 @@
 //! Everything about one container, as `inspect` shows it.
 
-use hako_api::container::{ContainerInspect, ContainerState, DriverData, NetworkSettings};
+use hako_api::container::{ContainerInspect, ContainerState, DriverData, Health, HealthcheckResult, NetworkSettings};
 use hako_base::clock;
-use hako_engine::view::{ContainerView, StateView};
+use hako_engine::view::{ContainerView, HealthLook, HealthView, StateView};
 use hako_model::{ContainerState as State, NetworkMode};
 
 use crate::convert::{config, endpoint, host, mount, port, signed};
@@ -55,7 +55,21 @@ fn state(from: &StateView) -> ContainerState {
         error: from.error.clone(),
         started_at: clock::rfc3339_or_zero(from.started_at),
         finished_at: clock::rfc3339_or_zero(from.finished_at),
-        health: None,
+        health: from.health.as_ref().map(health),
+    }
+}
+
+fn health(from: &HealthView) -> Health {
+    let look = |look: &HealthLook| HealthcheckResult {
+        start: clock::rfc3339_nano(look.start),
+        end: clock::rfc3339_nano(look.end),
+        exit_code: i64::from(look.exit_code),
+        output: look.output.clone(),
+    };
+    Health {
+        status: from.status.to_owned(),
+        failing_streak: i64::from(from.failing_streak),
+        log: from.log.iter().map(look).collect(),
     }
 }
 

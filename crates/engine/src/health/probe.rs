@@ -1,0 +1,97 @@
+//! A check over the container's network: a connection, and perhaps an HTTP request, by the daemon itself.
+//!
+//! The socket is made in the container's network namespace (`hako_network::Visitor`) and used from here: a socket
+//! stays where it was made. What answers is the container's: it is read up to a limit, and nothing in it is believed
+//! but three digits.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::{Engine, table::Container};
+
+/// A status line is shorter; what is longer is none.
+const HEAD_BYTES_MAX: usize = 1024;
+
+/// Asks, and answers 0 or 1 with a reason; −1 when it took too long.
+pub(super) async fn ask(
+    engine: &Engine,
+    container: &Arc<Container>,
+    target: &SocketAddr,
+    request: Option<(&str, &str)>,
+    timeout: Duration,
+) -> (i32, String) {
+    let asked = async {
+        let stream = connect(engine, container, *target).await?;
+        match request {
+            Some((host, path)) => http(stream, host, path).await,
+            None => Ok(format!("connected to {target}")),
+        }
+    };
+    match tokio::time::timeout(timeout, asked).await {
+        Ok(Ok(text)) => (0, text),
+        Ok(Err(error)) => (1, format!("{target}: {}", reason(&error))),
+        Err(_) => (-1, format!("Health check exceeded timeout ({timeout:?}): {target} did not answer")),
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text)
+}
+
+async fn connect(engine: &Engine, container: &Container, target: SocketAddr) -> io::Result<TcpStream> {
+    let gone = || io::Error::other("the container has ended");
+    let pidfd = container.live.lock().as_ref().map(|live| live.pidfd.clone()).ok_or_else(gone)?;
+    let socket = engine.visitor.tcp_socket(pidfd, target.is_ipv6()).await?;
+    TcpSocket::from_std_stream(socket).connect(target).await
+}
+
+async fn http(mut stream: TcpStream, host: &str, path: &str) -> io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hako\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
+    let line = loop {
+        if let Some(end) = head.iter().position(|byte| *byte == b'\n') {
+            break String::from_utf8_lossy(&head[..end]).trim_end().to_owned();
+        }
+        let mut bytes = [0_u8; 256];
+        match stream.read(&mut bytes).await? {
+            0 => return Err(io::Error::other("it closed the connection without an answer")),
+            _ if head.len() >= HEAD_BYTES_MAX => return Err(io::Error::other("its answer is not HTTP")),
+            count => head.extend_from_slice(&bytes[..count]),
+        }
+    };
+    match status(&line) {
+        Some(200..=399) => Ok(line),
+        Some(_) => Err(io::Error::other(format!("it answered {line:?}"))),
+        None => Err(io::Error::other("its answer is not HTTP")),
+    }
+}
+
+/// `HTTP/1.1 204 No Content`
+fn status(line: &str) -> Option<u16> {
+    let mut words = line.split(' ');
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words.next()?.parse().ok().filter(|status| (100..=599).contains(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_line_is_read_and_nothing_else_is() {
+        for (line, expected) in [
+            ("HTTP/1.1 204 No Content", Some(204)),
+            ("HTTP/1.0 500", Some(500)),
+            ("HTTP/2 200", None),
+            ("SSH-2.0-OpenSSH", None),
+            ("HTTP/1.1 99999", None),
+        ] {
+            assert_eq!(status(line), expected, "{line}");
+        }
+    }
+}
