@@ -30,6 +30,7 @@ macro_rules! own_host {
 
 mod bad; // bad input: what it says, and that it leaves nothing
 mod confinement; // capabilities, seccomp, masked paths, devices
+mod context; // contexts: named daemons
 mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container
@@ -43,6 +44,7 @@ mod mount; // binds, volumes, tmpfs, read-only
 mod network; // bridge, host and none; names and addresses
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
+mod remote; // TCP with TLS, ssh
 mod run; // run: output, exit status, names, environment, users, working directory
 mod stdin; // what goes in: pipes, half-close, attach
 mod story;

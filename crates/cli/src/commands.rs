@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Entry, entry},
-    completion, container, image, inspect, network, system, volume,
+    completion, container, contexts, image, inspect, network, system, volume,
 };
 
 /// Every command; the order does not matter.
@@ -29,6 +29,15 @@ static TABLE: &[Entry] = &[
     entry::<container::top::Top>(),
     entry::<container::update::Update>(),
     entry::<container::wait::Wait>(),
+    entry::<contexts::create::Create>(),
+    entry::<contexts::create::Update>(),
+    entry::<contexts::list::Inspect>(),
+    entry::<contexts::list::List>(),
+    entry::<contexts::list::Show>(),
+    entry::<contexts::select::Remove>(),
+    entry::<contexts::select::Use>(),
+    entry::<contexts::transfer::Export>(),
+    entry::<contexts::transfer::Import>(),
     entry::<image::history::History>(),
     entry::<image::import::Import>(),
     entry::<image::list::List>(),
@@ -65,6 +74,7 @@ static TABLE: &[Entry] = &[
 /// Words that only stand before commands.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
+    ("context", "Manage contexts"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Look after the daemon"),
@@ -83,7 +93,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("checkpoint", "cannot save the state of processes"),
     ("compose", "does not read Compose files so far"),
     ("config", "does not form swarms so far"),
-    ("context", "reads contexts, but does not change them"),
     ("cp", "does not copy files in and out of containers so far"),
     ("container cp", "does not copy files in and out of containers so far"),
     ("container stats", "does not sample containers so far"),

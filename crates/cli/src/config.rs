@@ -1,14 +1,18 @@
 //! The person's own settings: `config.json` and the contexts beside it, as docker's CLI keeps them.
 //!
-//! Only read here. Unknown keys are left alone, since they belong to docker or its plugins.
+//! Unknown keys are left alone, since they belong to docker or its plugins.
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
+use hako_base::file::{Durability, write_atomic};
 use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{error::CommandError, format::json};
 
 /// The directory that holds `config.json`: `--config`, `DOCKER_CONFIG`, else `~/.docker`.
 pub(crate) fn directory(flag: Option<&str>) -> PathBuf {
@@ -82,35 +86,23 @@ impl Config {
     }
 }
 
-#[derive(Deserialize)]
-struct ContextFile {
-    #[serde(rename = "Name")]
-    name: String,
-    #[serde(rename = "Endpoints", default)]
-    endpoints: BTreeMap<String, Endpoint>,
-}
-
-#[derive(Deserialize)]
-struct Endpoint {
-    #[serde(rename = "Host", default)]
-    host: String,
-}
-
-/// The daemon's address in the context `name`.
+/// Changes `config.json` and keeps every key of it that is not changed, in the form in which docker writes it.
 ///
 /// # Errors
-/// When there is no such context, or it has no address for a daemon.
-pub(crate) fn context_host(directory: &Path, name: &str) -> Result<String, String> {
-    // Files are named by a hash of the context's name; the name itself is inside.
-    let entries = fs::read_dir(directory.join("contexts/meta")).into_iter().flatten().flatten();
-    let found = entries
-        .filter_map(|entry| serde_json::from_slice::<ContextFile>(&fs::read(entry.path().join("meta.json")).ok()?).ok())
-        .find(|context| context.name == name);
-    let Some(context) = found else {
-        return Err(format!("context \"{name}\": context not found: no such context in {}", directory.display()));
+/// When the file is not what it should be, or cannot be written.
+pub(crate) fn edit(directory: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), CommandError> {
+    let path = directory.join("config.json");
+    // People keep it in a folder of their own and link it here.
+    let path = fs::canonicalize(&path).unwrap_or(path);
+    let mut keys: Map<String, Value> = match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| CommandError::Said(format!("cannot read {}: {error}", path.display())))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+        Err(error) => return Err(CommandError::local(format!("read {}", path.display()))(error)),
     };
-    match context.endpoints.get("docker") {
-        Some(endpoint) if !endpoint.host.is_empty() => Ok(endpoint.host.clone()),
-        _ => Err(format!("context \"{name}\" has no address of a daemon")),
-    }
+    change(&mut keys);
+    let text = json::indent(&Value::Object(keys).to_string(), "\t");
+    fs::create_dir_all(directory)
+        .and_then(|()| write_atomic(&path, text.as_bytes(), 0o600, Durability::Process))
+        .map_err(CommandError::local(format!("write {}", path.display())))
 }

@@ -3,10 +3,11 @@
 use std::{
     cell::OnceCell,
     io::{self, Write},
+    path::PathBuf,
 };
 
 use hako_api::ApiVersion;
-use hako_client::{Client, ClientError};
+use hako_client::{Client, ClientError, Host, Tls, TlsFiles};
 
 use crate::{
     config::Config,
@@ -21,21 +22,35 @@ pub(crate) struct Context {
     pub path: String,
     /// The person's `config.json`.
     pub config: Config,
+    /// The directory of `config.json` and the contexts.
+    pub directory: PathBuf,
     /// The name of the context that the daemon's address comes from.
     pub context_name: String,
+    /// The files of TLS, if it is spoken.
+    pub tls: Option<TlsFiles>,
     host: Result<String, String>,
     client: OnceCell<Client>,
 }
 
+/// Which daemon to talk to.
+pub(crate) struct Endpoint {
+    /// The name of the context that said so.
+    pub context_name: String,
+    /// The address, or the reason why there is none.
+    pub host: Result<String, String>,
+    pub tls: Option<TlsFiles>,
+}
+
 impl Context {
-    /// Surroundings with a daemon at `host`, or the reason why there is none.
-    pub(crate) fn new(
-        program: &'static str,
-        config: Config,
-        context_name: String,
-        host: Result<String, String>,
-    ) -> Self {
-        Self { program, path: String::new(), config, context_name, host, client: OnceCell::new() }
+    /// The surroundings of a command that talks to `endpoint`.
+    pub(crate) fn new(program: &'static str, config: Config, directory: PathBuf, endpoint: Endpoint) -> Self {
+        let Endpoint { context_name, host, tls } = endpoint;
+        Self { program, path: String::new(), config, directory, context_name, tls, host, client: OnceCell::new() }
+    }
+
+    /// Where the daemon is when nobody says anything.
+    pub(crate) fn default_host(&self) -> &'static str {
+        crate::program::default_host(self.program)
     }
 
     /// The daemon's address as text.
@@ -54,7 +69,11 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let client = Client::new(self.host()?, fixed_version()?)?;
+        let host = Host::parse(self.host()?, self.tls.is_some()).map_err(ClientError::from)?;
+        let tls = self.tls.as_ref().map(Tls::new).transpose().map_err(|error| {
+            CommandError::Said(format!("unable to resolve docker endpoint: {}", hako_base::error::chain(&error)))
+        })?;
+        let client = Client::at(host, tls, fixed_version()?);
         Ok(self.client.get_or_init(|| client).clone())
     }
 

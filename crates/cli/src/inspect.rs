@@ -126,16 +126,21 @@ async fn inspect(
             Err(failure) => failures.push(failure),
         }
     }
-    let text = match format {
-        "" => format!("{}\n", json::indent(&format!("[{}]", found.join(",")), "    ")),
-        "json" => {
-            let list = format!("[{}]", found.join(","));
-            format!("{}\n", json::compact(&list).unwrap_or(list))
-        }
-        _ => through_template(&found, format)?,
-    };
-    cx.print(&text)?;
+    cx.print(&render(&found, format)?)?;
     if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
+}
+
+/// Objects, each as JSON, in the form that `--format` asks for.
+///
+/// # Errors
+/// A template that does not fit them.
+pub(crate) fn render(found: &[String], format: &str) -> Result<String, CommandError> {
+    let list = || format!("[{}]", found.join(","));
+    match format {
+        "" => Ok(format!("{}\n", json::indent(&list(), "    "))),
+        "json" => Ok(format!("{}\n", json::compact(&list()).unwrap_or_else(|_| list()))),
+        _ => through_template(found, format),
+    }
 }
 
 // The object's JSON, or the sentence that says why there is none.

@@ -14,6 +14,7 @@ mod error; // messages, hints, exit codes
 mod program; // from words to a command that runs
 
 mod container; // one file per command, by subject
+mod contexts; // named daemons
 mod image;
 mod inspect; // what `inspect` does for every kind of object
 mod network;
@@ -21,7 +22,7 @@ mod system;
 mod volume;
 
 mod completion; // scripts for shells
-mod config; // config.json and contexts
+mod config; // config.json
 mod detach; // the keys that leave a container
 mod filter; // --filter
 mod flag; // reading flags

@@ -7,14 +7,17 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use hako_client::TlsFiles;
 
 use crate::{
     commands::{self, ABSENT, GROUPS},
     config::{self, Config},
-    context::Context,
+    context::{Context, Endpoint},
+    contexts::store::{DEFAULT, Store},
     error::{self, CommandError},
     flag::{FlagError, FlagSet},
     help, suggest, terminal,
@@ -35,7 +38,7 @@ struct Globals {
     tls_ca: String,
     tls_cert: String,
     tls_key: String,
-    tls_verify: bool,
+    tls_verify: Option<bool>,
     version: bool,
 }
 
@@ -56,9 +59,21 @@ impl Globals {
 }
 
 impl Globals {
-    fn wants_tls(&self) -> bool {
-        let files = [&self.tls_ca, &self.tls_cert, &self.tls_key];
-        self.tls || self.tls_verify || files.iter().any(|path| !path.is_empty())
+    /// The files of TLS, where flags or variables ask for it; those of docker's usual names if they exist.
+    fn tls_files(&self, directory: &Path) -> Option<TlsFiles> {
+        let verify = self.tls_verify.unwrap_or_else(|| variable("DOCKER_TLS_VERIFY").is_some());
+        if !self.tls && !verify && variable("DOCKER_TLS").is_none() {
+            return None;
+        }
+        let directory = variable("DOCKER_CERT_PATH").map_or_else(|| directory.to_owned(), PathBuf::from);
+        let file = |flag: &str, name: &str| match flag {
+            "" => Some(directory.join(name)).filter(|path| path.exists()),
+            path => Some(PathBuf::from(path)),
+        };
+        // A missing authority is told when it is read: to trust everybody instead would be the opposite of the wish.
+        let authority = file(&self.tls_ca, "ca.pem").or_else(|| verify.then(|| directory.join("ca.pem")));
+        let (certificate, key) = (file(&self.tls_cert, "cert.pem"), file(&self.tls_key, "key.pem"));
+        Some(TlsFiles { authority, certificate, key, verify })
     }
 
     fn check(&self) -> Result<(), CommandError> {
@@ -161,8 +176,8 @@ fn dispatch(program: &'static str, globals: &Globals, words: &[String]) -> Resul
         let _ = writeln!(io::stderr(), "WARNING: {warning}");
         Config::default()
     });
-    let (context, host) = daemon_address(program, globals, &directory, &config);
-    let mut cx = Context::new(program, config, context, host);
+    let endpoint = endpoint(program, globals, &directory, &config);
+    let mut cx = Context::new(program, config, directory, endpoint);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -173,41 +188,53 @@ fn dispatch(program: &'static str, globals: &Globals, words: &[String]) -> Resul
     done
 }
 
-/// The context's name and the daemon's address.
-fn daemon_address(
-    program: &str,
-    globals: &Globals,
-    directory: &Path,
-    config: &Config,
-) -> (String, Result<String, String>) {
-    let default = || "default".to_owned();
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if globals.wants_tls() || variable("DOCKER_TLS_VERIFY").is_some() || variable("DOCKER_TLS").is_some() {
-        return (default(), Err("TLS connections are not built yet, use unix:// or plain tcp://".to_owned()));
-    }
+/// Where the daemon is when nobody says anything.
+pub(crate) fn default_host(program: &str) -> &'static str {
+    if program == "docker" { DOCKER_SOCKET } else { HAKO_SOCKET }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Which daemon flags, variables and contexts lead to.
+fn endpoint(program: &str, globals: &Globals, directory: &Path, config: &Config) -> Endpoint {
+    let default = |host: Result<String, String>| Endpoint {
+        context_name: DEFAULT.to_owned(),
+        host,
+        tls: globals.tls_files(directory),
+    };
+    let refused = |why: &str| default(Err(why.to_owned()));
     match globals.hosts.as_slice() {
         [] => {}
-        [host] if globals.context.is_none() => return (default(), Ok(with_scheme(host))),
-        [_] => {
-            let both = "conflicting options: cannot specify both --host and --context";
-            return (default(), Err(both.to_owned()));
-        }
-        _ => return (default(), Err("Specify only one -H".to_owned())),
+        [host] if globals.context.is_none() => return default(Ok(with_scheme(host))),
+        [_] => return refused("conflicting options: cannot specify both --host and --context"),
+        _ => return refused("Specify only one -H"),
     }
-    let host_variable = || variable("DOCKER_HOST");
-    let name = match &globals.context {
-        Some(name) => name.clone(),
-        None => match host_variable() {
-            Some(host) => return (default(), Ok(with_scheme(&host))),
-            None => variable("DOCKER_CONTEXT").unwrap_or_else(|| config.current_context.clone()),
-        },
+    let host = variable("DOCKER_HOST");
+    let name = match (&globals.context, &host) {
+        (Some(name), _) => name.clone(),
+        (None, Some(host)) => return default(Ok(with_scheme(host))),
+        (None, None) => variable("DOCKER_CONTEXT").unwrap_or_else(|| config.current_context.clone()),
     };
-    if name.is_empty() || name == "default" {
-        let socket = if program == "docker" { DOCKER_SOCKET } else { HAKO_SOCKET };
-        return (default(), Ok(host_variable().map_or_else(|| socket.to_owned(), |host| with_scheme(&host))));
+    if name.is_empty() || name == DEFAULT {
+        return default(Ok(host.map_or_else(|| default_host(program).to_owned(), |host| with_scheme(&host))));
     }
-    let host = config::context_host(directory, &name);
-    (name, host)
+    let store = Store::new(directory);
+    match store.get(&name) {
+        Ok(document) => {
+            let host = Some(document.endpoint().host).filter(|host| !host.is_empty());
+            Endpoint {
+                host: host.ok_or_else(|| format!("context \"{name}\" has no address of a daemon")),
+                tls: store.tls_files(&document),
+                context_name: name,
+            }
+        }
+        Err(error) => {
+            let why = error.message().unwrap_or_default();
+            Endpoint { host: Err(format!("unable to resolve docker endpoint: {why}")), tls: None, context_name: name }
+        }
+    }
 }
 
 // A bare `server:2375` means TCP, `:2375` this machine.

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hako_api::ApiVersion;
 use hyper::{client::conn::http1, header::HeaderValue};
 use hyper_util::rt::TokioIo;
-use tokio::sync::OnceCell;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::OnceCell,
+};
 
-use crate::{ClientError, Host, RequestBody, limits, socket::Socket};
+use crate::{ClientError, Host, RequestBody, Tls, limits, socket::Socket};
 
 /// The way to one daemon. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
@@ -18,6 +21,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) host: Host,
+    tls: Option<Tls>,
     pub(crate) user_agent: HeaderValue,
     version: OnceCell<ApiVersion>,
     idle: Mutex<Vec<http1::SendRequest<RequestBody>>>,
@@ -32,13 +36,14 @@ impl Client {
     /// # Errors
     /// When `host` is not an address, or of a kind that is not built yet.
     pub fn new(host: &str, version: Option<ApiVersion>) -> Result<Self, ClientError> {
-        Ok(Self::at(host.parse()?, version))
+        Ok(Self::at(host.parse()?, None, version))
     }
 
-    /// A client of the daemon at `host`.
-    pub fn at(host: Host, version: Option<ApiVersion>) -> Self {
+    /// A client of the daemon at `host`; TLS is spoken over TCP only.
+    pub fn at(host: Host, tls: Option<Tls>, version: Option<ApiVersion>) -> Self {
         let inner = Inner {
             host,
+            tls,
             user_agent: HeaderValue::from_static(concat!("hako/", env!("CARGO_PKG_VERSION"), " (linux)")),
             version: OnceCell::new_with(version),
             idle: Mutex::default(),
@@ -76,9 +81,21 @@ impl Client {
         Ok((self.connect().await?, false))
     }
 
+    /// A connection to the daemon as it is, for those who pass its bytes on.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached.
+    pub async fn dial(&self) -> Result<impl AsyncRead + AsyncWrite + Send + use<>, ClientError> {
+        self.socket().await
+    }
+
+    async fn socket(&self) -> Result<Socket, ClientError> {
+        let Inner { host, tls, .. } = &*self.inner;
+        Socket::connect(host, tls.as_ref()).await.map_err(|source| ClientError::connect(host, source))
+    }
+
     pub(crate) async fn connect(&self) -> Result<http1::SendRequest<RequestBody>, ClientError> {
-        let host = &self.inner.host;
-        let socket = Socket::connect(host).await.map_err(|source| ClientError::connect(host, source))?;
+        let socket = self.socket().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(socket))
             .await
             .map_err(|source| ClientError::Transport { operation: "connect", source })?;

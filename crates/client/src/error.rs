@@ -43,9 +43,9 @@ impl ClientError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Host(HostError::Unparsable { .. }) | Self::Encode { .. } | Self::Request { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::Host(HostError::Unparsable { .. } | HostError::Ssh { .. })
+            | Self::Encode { .. }
+            | Self::Request { .. } => ErrorKind::InvalidInput,
             Self::Host(HostError::NotBuilt { .. }) => ErrorKind::NotImplemented,
             Self::Api { status, .. } => hako_api::error::kind(*status),
             Self::NoPermission { .. } => ErrorKind::Forbidden,

@@ -2,28 +2,47 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use crate::SshHost;
+
 /// An address to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// A socket in the file system.
     Unix(PathBuf),
-    /// `host:port`, without encryption.
+    /// `host:port`.
     Tcp(String),
+    /// A machine that the person's `ssh` reaches.
+    Ssh(SshHost),
 }
+
+/// Docker's ports: without TLS, and with it.
+const PORTS: [u16; 2] = [2375, 2376];
 
 /// A text that is not an address, or not one that can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     #[error("unable to parse docker host `{text}`")]
     Unparsable { text: String },
-    #[error("cannot connect to {text}: {scheme} connections are not built yet, use unix:// or tcp://")]
+    #[error("cannot connect to {text}: hako has no {scheme} connections, use unix://, tcp:// or ssh://")]
     NotBuilt { text: String, scheme: String },
+    #[error("invalid ssh URL {text}: {why}")]
+    Ssh { text: String, why: &'static str },
 }
 
 impl FromStr for Host {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, HostError> {
+        Self::parse(text, false)
+    }
+}
+
+impl Host {
+    /// Reads an address; one without a port has Docker's, which depends on whether TLS is spoken there.
+    ///
+    /// # Errors
+    /// A text that is no address, or one of a kind that hako does not connect to.
+    pub fn parse(text: &str, tls: bool) -> Result<Self, HostError> {
         let unparsable = || HostError::Unparsable { text: text.to_owned() };
         let (scheme, rest) = text.split_once("://").ok_or_else(unparsable)?;
         match scheme {
@@ -35,11 +54,10 @@ impl FromStr for Host {
                     return Err(unparsable());
                 }
                 let named = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-                Ok(Self::Tcp(if named { address.to_owned() } else { format!("{address}:2375") }))
+                Ok(Self::Tcp(if named { address.to_owned() } else { format!("{address}:{}", PORTS[usize::from(tls)]) }))
             }
-            "https" | "ssh" | "npipe" | "fd" => {
-                Err(HostError::NotBuilt { text: text.to_owned(), scheme: scheme.to_owned() })
-            }
+            "ssh" => text.parse().map(Self::Ssh),
+            "https" | "npipe" | "fd" => Err(HostError::NotBuilt { text: text.to_owned(), scheme: scheme.to_owned() }),
             _ => Err(unparsable()),
         }
     }
@@ -50,6 +68,7 @@ impl fmt::Display for Host {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Ssh(host) => host.fmt(f),
         }
     }
 }
@@ -58,7 +77,7 @@ impl Host {
     /// What the `Host` header says; no daemon looks at it on a unix socket.
     pub(crate) fn header(&self) -> &str {
         match self {
-            Self::Unix(_) => "api.moby.localhost",
+            Self::Unix(_) | Self::Ssh(_) => "api.moby.localhost",
             Self::Tcp(address) => address,
         }
     }
@@ -78,7 +97,8 @@ mod tests {
             ("tcp://[::1]:99", "tcp://[::1]:99"),
             ("tcp://[::1]", "tcp://[::1]:2375"),
             ("http://h:1", "tcp://h:1"),
-            ("ssh://me@h", "cannot connect to ssh://me@h: ssh connections are not built yet, use unix:// or tcp://"),
+            ("ssh://me@h", "ssh://me@h"),
+            ("https://h", "cannot connect to https://h: hako has no https connections, use unix://, tcp:// or ssh://"),
             ("unix://", "unable to parse docker host `unix://`"),
             ("/run/x.sock", "unable to parse docker host `/run/x.sock`"),
             ("tcp://h:1/base", "unable to parse docker host `tcp://h:1/base`"),
@@ -86,5 +106,6 @@ mod tests {
             let got = text.parse::<Host>().map_or_else(|error| error.to_string(), |host| host.to_string());
             assert_eq!(got, expected, "{text}");
         }
+        assert_eq!(Host::parse("tcp://h", true).unwrap().to_string(), "tcp://h:2376");
     }
 }

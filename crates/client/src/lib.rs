@@ -7,9 +7,11 @@
 
 mod connection; // Client: where to, which version, which idle connections
 mod error; // everything that can go wrong, and its kind
-mod host; // `unix://…`, `tcp://…`: the texts of DOCKER_HOST
+mod host; // `unix://…`, `tcp://…`, `ssh://…`: the texts of DOCKER_HOST
 mod limits;
-mod socket; // a unix or TCP stream under one name
+mod socket; // a connected stream under one name
+mod ssh; // a daemon on another machine, through the person's own ssh
+mod tls; // whom to trust and what to show
 
 mod body; // what requests carry, what answers stream
 mod hijack; // connections that become streams in both directions
@@ -30,5 +32,7 @@ pub use error::ClientError;
 pub use hijack::{Hijacked, HijackedReader, HijackedWriter};
 pub use host::{Host, HostError};
 pub use request::RawResponse;
+pub use ssh::SshHost;
 pub use stream::JsonStream;
 pub use system::Ping;
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -11,3 +11,9 @@ pub(crate) const OBJECT_BYTES_MAX: usize = 16 << 20;
 
 /// Connections kept for the next request; a command line needs one, a test harness a few.
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// How long ssh may take to reach the other machine (Docker's 30 s).
+pub(crate) const SSH_CONNECT_S: u32 = 30;
+
+/// How much of what ssh says about a failure is shown.
+pub(crate) const SSH_STDERR_BYTES_MAX: u64 = 4 << 10;

@@ -1,4 +1,4 @@
-//! A unix or TCP stream under one name.
+//! A connected stream under one name, whatever it goes through.
 
 use std::{
     io,
@@ -10,28 +10,43 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::Host;
+use crate::{Host, Tls, ssh::SshStream};
 
 /// A connected stream.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Ssh(Box<SshStream>),
 }
 
 impl Socket {
-    pub(crate) async fn connect(host: &Host) -> io::Result<Self> {
+    pub(crate) async fn connect(host: &Host, tls: Option<&Tls>) -> io::Result<Self> {
         match host {
             Host::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
             Host::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 // Keys typed at a terminal must not wait for each other.
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                match tls {
+                    None => Ok(Self::Tcp(stream)),
+                    Some(tls) => secured(stream, address, tls).await,
+                }
             }
+            Host::Ssh(host) => Ok(Self::Ssh(Box::new(host.connect()?))),
         }
     }
+}
+
+async fn secured(stream: TcpStream, address: &str, tls: &Tls) -> io::Result<Socket> {
+    let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']);
+    let name =
+        name.to_owned().try_into().map_err(|_| io::Error::other(format!("{name:?} cannot be in a certificate")))?;
+    let stream = TlsConnector::from(tls.config.clone()).connect(name, stream).await?;
+    Ok(Socket::Tls(Box::new(stream)))
 }
 
 impl AsyncRead for Socket {
@@ -39,6 +54,8 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Ssh(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -48,6 +65,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Ssh(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -55,6 +74,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Ssh(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -62,6 +83,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Ssh(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

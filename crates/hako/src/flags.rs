@@ -47,9 +47,21 @@ pub(crate) struct DaemonFlags {
     /// Level of the daemon's log: debug, info, warn, error, fatal
     #[arg(short = 'l', long, default_value = "info")]
     pub(crate) log_level: String,
-    /// Use TLS; off means a TCP socket that anybody may use
+    /// Use TLS on TCP sockets; --tls=false means that anybody who reaches them may use them
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) tls: Option<bool>,
+    /// Use TLS, and let in only clients with a certificate of --tlscacert
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) tlsverify: bool,
+    /// Certificates of the authorities that clients' certificates must be of
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscacert: Option<PathBuf>,
+    /// The daemon's certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlskey: Option<PathBuf>,
     /// Name of the default bridge, or none
     #[arg(short = 'b', long, default_value = "")]
     pub(crate) bridge: String,

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hako_server::Listener;
+use hako_server::{Listener, Tls, TlsFiles};
 
 use crate::flags::DaemonFlags;
 
@@ -56,11 +56,15 @@ pub(crate) fn open(flags: &DaemonFlags) -> Result<Sockets, String> {
     Ok(sockets)
 }
 
-/// Whether the group that may use the sockets exists. Docker's own name may be missing: then only root has access.
+/// Whether what is said about sockets makes sense, before any is made. Docker's own group may be missing: then only
+/// root has access.
 ///
 /// # Errors
-/// A group that somebody named and that is not there.
+/// A group that somebody named and that is not there; a TCP address that would be open to all.
 pub(crate) fn check(flags: &DaemonFlags) -> Result<(), String> {
+    for address in flags.hosts.iter().filter_map(|host| host.strip_prefix("tcp://")) {
+        tcp_plan(address, flags)?;
+    }
     if flags.group == DEFAULT_GROUP || flags.group.is_empty() || group_id(&flags.group).is_some() {
         return Ok(());
     }
@@ -116,22 +120,64 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn tcp(sockets: &mut Sockets, address: &str, flags: &DaemonFlags) -> Result<(), String> {
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|_| format!("-H tcp://{address}: expected an address and a port, such as 127.0.0.1:2375"))?;
-    if flags.tls != Some(false) {
-        return Err(format!(
-            "-H tcp://{address}: TLS is not built yet, and without it whoever reaches the port is root here. Say --tls=false to listen on a loopback address all the same"
-        ));
-    }
-    if !address.ip().is_loopback() {
-        return Err(format!("-H tcp://{address}: without TLS only a loopback address is listened on"));
-    }
+    let (address, tls) = tcp_plan(address, flags)?;
     let failed = |error: io::Error| format!("cannot listen on tcp://{address}: {error}");
+    let tls = tls.map(|files| Tls::new(&files)).transpose().map_err(|error| hako_base::error::chain(&error))?;
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    sockets.listeners.push(Listener::Tcp(tokio::net::TcpListener::from_std(listener).map_err(failed)?));
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    sockets.listeners.push(match tls {
+        Some(tls) => Listener::Tls(listener, tls),
+        None => Listener::Tcp(listener),
+    });
     Ok(())
+}
+
+/// Where to listen, and with which certificates.
+///
+/// Whoever may use the API is root on this machine. So a client has to show a certificate, unless the address is a
+/// loopback one and the person says so (`--tls=false`).
+fn tcp_plan(text: &str, flags: &DaemonFlags) -> Result<(SocketAddr, Option<TlsFiles>), String> {
+    let wants_tls = flags.tlsverify || flags.tls == Some(true);
+    let with_port = if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        text.to_owned()
+    } else {
+        format!("{text}:{}", if wants_tls { 2376 } else { 2375 })
+    };
+    let address: SocketAddr = match with_port.strip_prefix(':') {
+        Some(port) => format!("127.0.0.1:{port}").parse(),
+        None => with_port.parse(),
+    }
+    .map_err(|_| format!("-H tcp://{text}: expected an address and a port, such as 127.0.0.1:2375"))?;
+    if !wants_tls {
+        if flags.tls != Some(false) {
+            return Err(format!(
+                "-H tcp://{address}: whoever reaches the port would be root here. Use TLS (--tlsverify with --tlscacert, --tlscert and --tlskey), or say --tls=false to listen on a loopback address all the same"
+            ));
+        }
+        if !address.ip().is_loopback() {
+            return Err(format!("-H tcp://{address}: without TLS only a loopback address is listened on"));
+        }
+        return Ok((address, None));
+    }
+    if !flags.tlsverify && !address.ip().is_loopback() {
+        return Err(format!(
+            "-H tcp://{address}: with --tls alone clients are not verified, and whoever reaches the port would be root here. Use --tlsverify"
+        ));
+    }
+    let directory = std::env::var_os("DOCKER_CERT_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let directory = directory.unwrap_or_else(|| {
+        std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from).join(".docker")
+    });
+    let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| directory.join(name));
+    Ok((
+        address,
+        Some(TlsFiles {
+            certificate: file(&flags.tlscert, "cert.pem"),
+            key: file(&flags.tlskey, "key.pem"),
+            client_authority: flags.tlsverify.then(|| file(&flags.tlscacert, "ca.pem")),
+        }),
+    ))
 }
 
 /// Sockets from the service manager (`sd_listen_fds(3)`): descriptors from 3 on, reached through `/proc/self/fd` so
@@ -173,4 +219,35 @@ fn group_id(name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn tcp_is_for_those_who_are_known_or_near() {
+        let plan = |line: &str, address: &str| {
+            let words = std::iter::once("hako").chain(line.split_whitespace());
+            match tcp_plan(address, &DaemonFlags::try_parse_from(words).unwrap()) {
+                Ok((address, files)) => {
+                    let verify = files.map(|files| files.client_authority.is_some());
+                    format!("{address} {verify:?}")
+                }
+                Err(why) => why.split(": ").nth(1).unwrap_or_default().split('.').next().unwrap_or_default().to_owned(),
+            }
+        };
+        assert_eq!(plan("--tls=false", "127.0.0.1:1"), "127.0.0.1:1 None");
+        assert_eq!(plan("--tls=false", ":1"), "127.0.0.1:1 None");
+        assert_eq!(plan("--tls=false", "0.0.0.0:1"), "without TLS only a loopback address is listened on");
+        assert_eq!(plan("", "127.0.0.1:1"), "whoever reaches the port would be root here");
+        assert_eq!(plan("--tls", "127.0.0.1"), "127.0.0.1:2376 Some(false)");
+        assert_eq!(
+            plan("--tls", "0.0.0.0:1"),
+            "with --tls alone clients are not verified, and whoever reaches the port would be root here"
+        );
+        assert_eq!(plan("--tlsverify", "0.0.0.0:1"), "0.0.0.0:1 Some(true)");
+    }
 }

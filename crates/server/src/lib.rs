@@ -13,11 +13,13 @@ mod detach; // the keys that leave a terminal
 mod dispatch; // from a request to its row's handler
 mod error; // an error becomes a status and a sentence
 mod hijack; // connections that become streams in both directions
-mod limits;
+mod limits; // every limit, with its reason
 mod listen; // sockets that main hands in
 mod reply; // answers: whole, streamed or upgraded
 mod route; // one handler for each built row, by family
-mod serve; // connections: accepted, served, ended // every limit, with its reason
+mod serve; // connections: accepted, served, ended
+mod tls; // which certificate is shown, which clients are let in
 
 pub use listen::Listener;
 pub use serve::{Settings, serve};
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -42,3 +42,6 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keys of a detach sequence; people use two.
 pub(crate) const DETACH_KEYS_MAX: usize = 32;
+
+/// How long the handshake of TLS may take: some round trips, of which a slow link needs a second each.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

@@ -7,11 +7,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::limits;
+use crate::{Tls, limits};
 
 /// How the head of an answer begins after which the connection is the client's and the process's.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 ";
@@ -21,20 +22,67 @@ const UPGRADED: &[u8] = b"HTTP/1.1 101 ";
 pub enum Listener {
     Unix(UnixListener),
     Tcp(TcpListener),
+    /// TCP with TLS, which says which clients are let in.
+    Tls(TcpListener, Tls),
 }
 
 impl Listener {
-    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) => {
-                let stream = listener.accept().await?.0;
-                // What a process prints must not wait for what it prints next.
-                stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+            Self::Unix(listener) => Ok(Accepted::Ready(Socket::Unix(listener.accept().await?.0))),
+            Self::Tcp(listener) => Ok(Accepted::Ready(Socket::Tcp(accept_tcp(listener).await?))),
+            Self::Tls(listener, tls) => Ok(Accepted::Handshaking(accept_tcp(listener).await?, tls.acceptor())),
+        }
+    }
+}
+
+async fn accept_tcp(listener: &TcpListener) -> io::Result<TcpStream> {
+    let stream = listener.accept().await?.0;
+    // What a process prints must not wait for what it prints next.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection before anything has been said on it.
+pub(crate) enum Accepted {
+    Ready(Socket),
+    /// Which is why accepting never waits for a client.
+    Handshaking(TcpStream, TlsAcceptor),
+}
+
+/// How a TLS record that opens a connection begins (RFC 8446, section 5.1: handshake).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// What a client reads that speaks plain HTTP here; Go's sentence, which people search for.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+    Client sent an HTTP request to an HTTPS server.\n";
+
+impl Accepted {
+    /// The connection, after the handshake where there is one.
+    pub(crate) async fn socket(self) -> io::Result<Socket> {
+        match self {
+            Self::Ready(socket) => Ok(socket),
+            Self::Handshaking(stream, acceptor) => {
+                let handshake = handshake(stream, &acceptor);
+                tokio::time::timeout(limits::HANDSHAKE_DEADLINE, handshake)
+                    .await
+                    .map_err(|_| io::ErrorKind::TimedOut)?
             }
         }
     }
+}
+
+async fn handshake(mut stream: TcpStream, acceptor: &TlsAcceptor) -> io::Result<Socket> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE {
+        stream.write_all(NOT_TLS).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the client would see a reset instead of the answer.
+        while stream.read(&mut [0; 4096]).await? > 0 {}
+        return Err(io::Error::other("a client speaks plain HTTP where TLS is expected"));
+    }
+    Ok(Socket::Tls(Box::new(acceptor.accept(stream).await?)))
 }
 
 /// A connection.
@@ -42,6 +90,7 @@ impl Listener {
 pub(crate) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
@@ -56,7 +105,7 @@ impl Socket {
                 // Registered anew, it counts as writable again.
                 Err(_late) => Ok(Self::Unix(UnixStream::from_std(stream.into_std()?)?)),
             },
-            tcp @ Self::Tcp(_) => Ok(tcp),
+            tcp @ (Self::Tcp(_) | Self::Tls(_)) => Ok(tcp),
         }
     }
 }
@@ -80,6 +129,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -96,6 +146,7 @@ impl AsyncWrite for Socket {
                 Pin::new(stream).poll_write(cx, bytes)
             }
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -112,6 +163,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -123,6 +175,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -130,14 +183,13 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
     /// A server's socket after it has sent the head of an upgraded answer, and its client's.

@@ -15,7 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     dispatch, limits,
-    listen::{Listener, Socket},
+    listen::{Accepted, Listener},
 };
 
 /// What the server says about the daemon it speaks for.
@@ -67,7 +67,7 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
         tokio::select! {
             () = stopped.as_mut() => break,
             accepted = listener.accept() => match accepted {
-                Ok(socket) => drop(connections.spawn(connection(socket, daemon.clone()))),
+                Ok(accepted) => drop(connections.spawn(connection(accepted, daemon.clone()))),
                 Err(error) => {
                     // Mostly no free descriptor: one comes free when a connection ends.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -81,8 +81,18 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(socket: Socket, daemon: Arc<Daemon>) {
-    let stopped = daemon.stopped();
+async fn connection(accepted: Accepted, daemon: Arc<Daemon>) {
+    let mut stopped = pin!(daemon.stopped());
+    let socket = tokio::select! {
+        socket = accepted.socket() => match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::info!(%error, "a connection was refused");
+                return;
+            }
+        },
+        () = stopped.as_mut() => return,
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         let daemon = daemon.clone();
         async move { Ok::<_, Infallible>(dispatch::answer(daemon, request).await) }

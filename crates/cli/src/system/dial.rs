@@ -3,11 +3,7 @@
 
 use std::io::{self, Write};
 
-use hako_client::Host;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     command::{Arguments, Command, Shape},
@@ -31,12 +27,7 @@ impl Command for DialStdio {
     };
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
-        let client = cx.client()?;
-        let connect = CommandError::local(format!("connect to {}", client.host()));
-        match client.host() {
-            Host::Unix(path) => relay(UnixStream::connect(path).await.map_err(connect)?).await,
-            Host::Tcp(address) => relay(TcpStream::connect(address).await.map_err(connect)?).await,
-        }
+        relay(cx.client()?.dial().await?).await
     }
 }
 
