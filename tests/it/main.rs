@@ -42,13 +42,15 @@ mod limit; // memory, processes, ulimits
 mod logs; // logs: follow, tail, since, until, timestamps
 mod mount; // binds, volumes, tmpfs, read-only
 mod network; // bridge, host and none; names and addresses
+mod network_change; // networks that a person makes: create, ls, inspect, rm, prune
+mod network_connect; // several networks per container; connect and disconnect
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
 mod remote; // TCP with TLS, ssh
 mod run; // run: output, exit status, names, environment, users, working directory
 mod stdin; // what goes in: pipes, half-close, attach
-mod story;
+mod story; // the main job, from an empty machine to a committed image
 mod survival; // the daemon dies and nothing is lost
 mod terminal; // -t and -i on a real terminal: size, keys, detaching
 mod undo; // operations that fail half-way leave nothing
-mod wire; // the API as bytes // the main job, from an empty machine to a committed image
+mod wire; // the API as bytes

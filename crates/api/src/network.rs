@@ -102,6 +102,49 @@ wire! {
         pub network: String,
     }
 
+    /// The body of `POST /networks/create`.
+    pub struct NetworkCreateRequest {
+        pub name: String,
+        pub driver: String,
+        pub scope: String,
+        #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+        pub enable_ipv4: Option<bool>,
+        #[serde(rename = "EnableIPv6", skip_serializing_if = "Option::is_none")]
+        pub enable_ipv6: Option<bool>,
+        #[serde(rename = "IPAM")]
+        pub ipam: Option<Ipam>,
+        pub internal: bool,
+        pub attachable: bool,
+        pub ingress: bool,
+        pub config_only: bool,
+        pub config_from: Option<ConfigReference>,
+        pub options: Option<Map>,
+        pub labels: Option<Map>,
+    }
+
+    /// The answer to it.
+    pub struct NetworkCreateResponse {
+        pub id: String,
+        pub warning: String,
+    }
+
+    /// The body of `connect`.
+    pub struct NetworkConnectRequest {
+        pub container: String,
+        pub endpoint_config: Option<EndpointSettings>,
+    }
+
+    /// The body of `disconnect`.
+    pub struct NetworkDisconnectRequest {
+        pub container: String,
+        pub force: bool,
+    }
+
+    /// The answer to `prune`.
+    pub struct NetworkPruneResponse {
+        pub networks_deleted: Option<Vec<String>>,
+    }
+
     /// A container in a network.
     pub struct NetworkContainer {
         pub name: String,

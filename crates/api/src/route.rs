@@ -158,11 +158,11 @@ routes! {
     // Network
     NetworkList = "network_list", Get "/networks", since 21, Built;
     NetworkInspect = "network_inspect", Get "/networks/{id}", since 21, Built;
-    NetworkRemove = "network_remove", Delete "/networks/{id}", since 21, NotBuilt;
-    NetworkCreate = "network_create", Post "/networks/create", since 21, NotBuilt;
-    NetworkConnect = "network_connect", Post "/networks/{id}/connect", since 21, NotBuilt;
-    NetworkDisconnect = "network_disconnect", Post "/networks/{id}/disconnect", since 21, NotBuilt;
-    NetworkPrune = "network_prune", Post "/networks/prune", since 25, NotBuilt;
+    NetworkRemove = "network_remove", Delete "/networks/{id}", since 21, Built;
+    NetworkCreate = "network_create", Post "/networks/create", since 21, Built;
+    NetworkConnect = "network_connect", Post "/networks/{id}/connect", since 21, Built;
+    NetworkDisconnect = "network_disconnect", Post "/networks/{id}/disconnect", since 21, Built;
+    NetworkPrune = "network_prune", Post "/networks/prune", since 25, Built;
 
     // Plugin
     PluginList = "plugin_list", Get "/plugins", since 24, Built;

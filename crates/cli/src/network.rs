@@ -1,5 +1,4 @@
-//! Commands for networks. Those that change networks send the daemon's own request, so that they
-//! work with any daemon that has them.
+//! Commands for networks.
 
 pub(crate) mod change; // create, connect, disconnect, rm, prune
 pub(crate) mod list;

@@ -53,8 +53,10 @@ pub(crate) struct Record {
     pub(crate) mounts: Vec<MountRecord>,
     pub(crate) state: StateRecord,
     pub(crate) endpoints: BTreeMap<String, EndpointRecord>,
-    /// What is published, while it runs.
+    /// What is published, while it runs, and at which of its networks.
     pub(crate) published: Vec<PublishedPort>,
+    #[serde(default)]
+    pub(crate) published_on: Option<String>,
 }
 
 /// One mount, resolved: where its content is on the host.
@@ -268,6 +270,17 @@ impl Records {
         if let Err(error) = self.settle(record) {
             tracing::error!(container = %record.id.short(), %error, "cannot write the record");
         }
+    }
+
+    /// Writes a change that outlives the container's present life, whether it runs or not. The disk is not waited for.
+    pub(crate) fn changed(&self, record: &Record) -> Result<(), EngineError> {
+        if record.auto_remove() || !record.is_running() {
+            return self.settle(record);
+        }
+        self.running(record)?;
+        // Its file under /run stays: what the process does next is written there only.
+        let (key, value) = (record.id.to_string(), encode(record)?);
+        self.ask(Request::Put { key, value, superfluous: None, done: None }, None)
     }
 
     fn settle(&self, record: &Record) -> Result<(), EngineError> {

@@ -133,7 +133,7 @@ impl Engine {
     }
 
     fn endpoints_alive(&self, record: &Record, mut listeners: Vec<OwnedFd>) -> Vec<Alive> {
-        let main = record.spec.host.network_mode.network_name();
+        let main = record.published_on.as_deref().or(record.spec.host.network_mode.network_name());
         record
             .endpoints
             .iter()
@@ -169,6 +169,7 @@ impl Engine {
             }
             None => None,
         };
+        self.rejoin(&record, sandbox.as_deref());
         if process.exited.is_none() {
             match hako_runtime::observe::root_of(process.pid) {
                 Ok(root) => self.images.snapshot_adopt(record.id, root),

@@ -89,6 +89,42 @@ impl Network {
         Ok(())
     }
 
+    /// Unplugs from a sandbox that goes on: when this returns the link is gone inside too.
+    pub fn endpoint_pull(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let _inside = sandbox.inside.lock();
+        self.endpoint_detach(endpoint)?;
+        self.reaper.settle();
+        Ok(())
+    }
+
+    /// The default routes of a sandbox lead through these endpoints of it; where there is none, nowhere.
+    pub fn default_routes(
+        &self,
+        sandbox: &Sandbox,
+        ipv4: Option<&Endpoint>,
+        ipv6: Option<&Endpoint>,
+    ) -> Result<(), NetworkError> {
+        let mut inside = sandbox.inside.lock();
+        let links = route::links(&mut inside.socket).context("list links of", "a container")?;
+        let index = |endpoint: &Endpoint| {
+            links.iter().find(|link| link.name == endpoint.interface).map(|link| link.index).unwrap_or_default()
+        };
+        let v4 = ipv4.and_then(|endpoint| Some((IpAddr::from(endpoint.gateway?), index(endpoint))));
+        let v6 = ipv6.and_then(|endpoint| Some((IpAddr::from(endpoint.gateway_ipv6?), index(endpoint))));
+        let present = route::routes(&mut inside.socket).context("list routes of", "a container")?;
+        let mut batch = Batch::new();
+        for old in present.into_iter().filter(|route| route.prefix == 0 && route.gateway.is_some()) {
+            let wanted = if old.destination.is_ipv4() { v4 } else { v6 };
+            if wanted.is_none_or(|(via, link)| (old.gateway, old.link) != (Some(via), Some(link))) {
+                route::route_remove(&mut batch, old);
+            }
+        }
+        for (via, link) in v4.into_iter().chain(v6) {
+            route::route_add(&mut batch, default_route(via, link));
+        }
+        if batch.is_empty() { Ok(()) } else { inside.socket.transact(&mut batch).context("lead", "default routes") }
+    }
+
     /// Waits until links and namespaces that were let go are gone from the host.
     pub fn settle(&self) {
         self.reaper.settle();
@@ -175,13 +211,11 @@ impl Network {
                 route::neighbour_set(&mut batch, link.inner, gateway, bridge.mac);
             }
         }
-        if plan.default_route {
-            let v4 = endpoint.gateway.map(|via| (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(via)));
-            let v6 = endpoint.gateway_ipv6.map(|via| (IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(via)));
-            for (destination, via) in v4.into_iter().chain(v6) {
-                let route = Route { destination, prefix: 0, gateway: Some(via), link: Some(link.inner) };
-                route::route_add(&mut batch, route);
-            }
+        for via in [
+            endpoint.gateway.filter(|_| plan.default_route).map(IpAddr::from),
+            endpoint.gateway_ipv6.filter(|_| plan.default_route_ipv6).map(IpAddr::from),
+        ] {
+            via.into_iter().for_each(|via| route::route_add(&mut batch, default_route(via, link.inner)));
         }
         inside.socket.transact(&mut batch).context("configure", endpoint.interface.as_str())
     }
@@ -225,6 +259,11 @@ impl Network {
             other => other,
         })
     }
+}
+
+fn default_route(via: IpAddr, link: u32) -> Route {
+    let destination = if via.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Route { destination, prefix: 0, gateway: Some(via), link: Some(link) }
 }
 
 /// How long the kernel may take to act on what was asked; longer means that somebody undid it.

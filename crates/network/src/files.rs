@@ -3,7 +3,10 @@
 //! On the default bridge a container gets the host's resolv.conf without the nameservers that only
 //! the host can reach; user-defined networks have a name service of their own (127.0.0.11).
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// What was said about names on the command line or in the daemon's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +36,23 @@ pub fn resolv_conf(host: &str, plan: &DnsPlan, ipv6: bool) -> String {
         }
     }
     text(&servers, host, plan)
+}
+
+/// Where the name service of a user-defined network answers, in each container's namespace.
+pub const NAME_SERVICE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// `resolv.conf` of a container in a user-defined network: the name service, which knows the servers outside.
+/// `ndots:0`: a name without a dot is a container's before it is looked for in search domains.
+pub fn resolv_conf_served(host: &str, plan: &DnsPlan) -> String {
+    let mut plan = plan.clone();
+    if plan.options.is_empty() {
+        let line = values_of_lines(host, "options").last().unwrap_or_default();
+        plan.options = line.split_whitespace().map(str::to_owned).collect();
+    }
+    if !plan.options.iter().any(|option| option.starts_with("ndots:")) {
+        plan.options.push("ndots:0".to_owned());
+    }
+    text(&[NAME_SERVICE.to_string()], host, &plan)
 }
 
 /// `resolv.conf` of a container with the host's network: the host's own, but for what was asked.
@@ -124,6 +144,20 @@ pub fn hosts(addresses: &[IpAddr], names: &[String], extra: &[(String, IpAddr)])
     out
 }
 
+/// A hosts file as the container has made it by now, with lines for these addresses, or without them.
+pub fn hosts_changed(text: &str, gone: &[IpAddr], new: &[IpAddr], names: &[String]) -> String {
+    let names = names.join(" ");
+    let is_gone = |line: &str| gone.iter().any(|address| line == format!("{address}\t{names}"));
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in text.lines().filter(|line| !is_gone(line)) {
+        let _ = writeln!(out, "{line}");
+    }
+    for address in new {
+        let _ = writeln!(out, "{address}\t{names}");
+    }
+    out
+}
+
 /// The names a container has in its own hosts file: `web.example.org web`, or `web`.
 pub fn own_names(hostname: &str, domain: &str) -> Vec<String> {
     if !domain.is_empty() {
@@ -194,6 +228,29 @@ mod tests {
         let text = hosts(&["172.17.0.2".parse().unwrap()], &own_names("web", "example.org"), &extra);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"));
         assert!(text.ends_with("10.0.0.9\tdb\n2001:db8::1\tsix\n172.17.0.2\tweb.example.org web\n"), "{text}");
+    }
+
+    #[test]
+    fn in_a_user_defined_network_the_name_service_is_asked() {
+        let plan = DnsPlan::default();
+        let expected = "nameserver 127.0.0.11\nsearch example.org lan\noptions edns0 ndots:0\n";
+        assert_eq!(resolv_conf_served(HOST, &plan), expected);
+        let plan = DnsPlan {
+            servers: vec!["1.1.1.1".parse().unwrap()],
+            search: vec!["one".into()],
+            options: vec!["ndots:3".into()],
+        };
+        assert_eq!(resolv_conf_served("", &plan), "nameserver 127.0.0.11\nsearch one\noptions ndots:3\n");
+    }
+
+    #[test]
+    fn a_change_of_networks_leaves_what_the_container_wrote() {
+        let names = own_names("web", "");
+        let (one, two) = (["10.1.0.2".parse().unwrap()], ["10.2.0.2".parse().unwrap()]);
+        let text = hosts_changed("127.0.0.1\tlocalhost\n10.1.0.2\tweb\n10.1.0.2 mine", &[], &two, &names);
+        assert_eq!(text, "127.0.0.1\tlocalhost\n10.1.0.2\tweb\n10.1.0.2 mine\n10.2.0.2\tweb\n");
+        let text = hosts_changed(&text, &one, &[], &names);
+        assert_eq!(text, "127.0.0.1\tlocalhost\n10.1.0.2 mine\n10.2.0.2\tweb\n");
     }
 
     #[test]

@@ -13,9 +13,10 @@
 pub mod address; // which subnets and addresses
 mod bridge; // bridges go up and down
 mod endpoint; // a sandbox is plugged into a bridge
-mod error;
+mod error; // what can go wrong
 pub mod files; // resolv.conf, hosts and hostname of a container
 pub mod firewall; // the table: state, rules, text, netlink, repair
+pub mod names; // who is called what in which network
 mod network; // `Network` itself: what it holds, opening, planning
 mod plan; // bridges, endpoints and ports, wanted and as made
 mod publish; // ports are reserved and lead to containers
@@ -24,7 +25,7 @@ mod recover; // what a new daemon does with what the last one left
 mod relay; // connections and datagrams the kernel cannot redirect
 mod sandbox; // prepared network namespaces
 mod settings; // what the daemon says once, and names derived from its instance
-mod sysctl; // switches below /proc/sys/net // what can go wrong
+mod sysctl; // switches below /proc/sys/net
 mod visit; // sockets in other network namespaces
 
 pub use error::NetworkError;

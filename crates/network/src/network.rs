@@ -20,6 +20,7 @@ use crate::{
     bridge::Bridge,
     error::{Context, NetworkError},
     firewall::{Firewall, Obstacle, State},
+    names::NameTables,
     plan::BridgePlan,
     publish::Ports,
     reaper::Reaper,
@@ -41,6 +42,7 @@ pub struct Network {
     pub(crate) relays: Relays,
     pub(crate) reaper: Reaper,
     pub(crate) changes: Mutex<Vec<SysctlChange>>,
+    pub(crate) names: Arc<NameTables>,
 }
 
 /// The namespace the daemon lives in, by sockets in it.
@@ -110,6 +112,7 @@ impl Network {
             reaper,
             bridges: RwLock::new(HashMap::new()),
             changes: Mutex::new(Vec::new()),
+            names: Arc::default(),
             host,
             settings,
         })
@@ -159,6 +162,11 @@ impl Network {
             .collect();
         taken.extend(self.bridges.read().values().flat_map(|bridge| bridge.plan.subnets().collect::<Vec<_>>()));
         Ok(taken)
+    }
+
+    /// Who is called what in which network.
+    pub fn names(&self) -> &Arc<NameTables> {
+        &self.names
     }
 
     /// Remembers what was changed of the host.

@@ -68,14 +68,23 @@ pub struct EndpointPlan {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub mac: Option<[u8; 6]>,
-    /// Whether the default routes lead here (one network of a container does).
+    /// Whether the default routes lead here: for each family one network of a container has it.
     pub default_route: bool,
+    pub default_route_ipv6: bool,
 }
 
 impl EndpointPlan {
     /// Everything chosen by itself.
     pub fn new(network: NetworkId) -> Self {
-        Self { network, interface: None, ipv4: None, ipv6: None, mac: None, default_route: true }
+        Self {
+            network,
+            interface: None,
+            ipv4: None,
+            ipv6: None,
+            mac: None,
+            default_route: true,
+            default_route_ipv6: true,
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct Reserved {
 impl Reserved {
     /// Whether the firewall can translate it.
     pub(crate) fn is_translated(&self) -> bool {
-        !self.slot.host.ip().is_loopback() && self.slot.host.is_ipv4() == self.target.is_ipv4()
+        is_translated(&self.slot, self.target)
     }
 }
 
@@ -123,6 +123,26 @@ impl Network {
         drop(held);
         self.forget_flows(&slots);
         result
+    }
+
+    /// Leads published ports to another endpoint of the same container. They stay reserved all the while.
+    pub fn ports_move(&self, ports: &[PublishedPort], endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let (mut slots, mut translated) = (Vec::new(), Vec::new());
+        for port in ports {
+            let slot = slot_of(port);
+            let target = endpoint.target(slot.host.ip()).ok_or(NetworkError::NoTarget { container: port.container })?;
+            let target = SocketAddr::new(target, port.container.port);
+            self.relays.lead(&slot, target);
+            if is_translated(&slot, target) {
+                translated.push((slot, target));
+            }
+            slots.push(slot);
+        }
+        // In between everything is relayed.
+        self.firewall.ports_remove(&slots)?;
+        self.firewall.ports_add(&translated)?;
+        self.forget_flows(&slots);
+        Ok(())
     }
 
     // Firewall, relays, and an end to flows that took another way before. Returns copies of the
@@ -217,6 +237,10 @@ impl Network {
             None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         }
     }
+}
+
+fn is_translated(slot: &PortSlot, target: SocketAddr) -> bool {
+    !slot.host.ip().is_loopback() && slot.host.is_ipv4() == target.is_ipv4()
 }
 
 /// The firewall's name of a published port.

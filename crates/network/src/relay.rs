@@ -11,7 +11,7 @@ use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd};
 
 use hako_model::PortProtocol;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, task::AbortHandle};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use crate::firewall::PortSlot;
 
@@ -19,7 +19,13 @@ use crate::firewall::PortSlot;
 #[derive(Debug)]
 pub(crate) struct Relays {
     runtime: Handle,
-    running: Mutex<HashMap<PortSlot, AbortHandle>>,
+    running: Mutex<HashMap<PortSlot, Relay>>,
+}
+
+#[derive(Debug)]
+struct Relay {
+    task: AbortHandle,
+    target: watch::Sender<SocketAddr>,
 }
 
 impl Relays {
@@ -31,33 +37,41 @@ impl Relays {
     pub(crate) fn start(&self, slot: PortSlot, socket: OwnedFd, target: SocketAddr) -> io::Result<()> {
         // Registering a socket needs the runtime, and callers come from threads of their own.
         let _inside = self.runtime.enter();
+        let (target, watched) = watch::channel(target);
         let task = match slot.protocol {
             PortProtocol::Tcp => {
                 let listener = tokio::net::TcpListener::from_std(socket.into())?;
-                self.runtime.spawn(tcp::serve(listener, target))
+                self.runtime.spawn(tcp::serve(listener, watched))
             }
             PortProtocol::Udp => {
                 let socket = tokio::net::UdpSocket::from_std(socket.into())?;
-                self.runtime.spawn(udp::serve(socket, target))
+                self.runtime.spawn(udp::serve(socket, watched))
             }
             PortProtocol::Sctp => return Ok(()),
         };
-        if let Some(old) = self.running.lock().insert(slot, task.abort_handle()) {
-            old.abort();
+        if let Some(old) = self.running.lock().insert(slot, Relay { task: task.abort_handle(), target }) {
+            old.task.abort();
         }
         Ok(())
     }
 
+    /// Leads new connections elsewhere.
+    pub(crate) fn lead(&self, slot: &PortSlot, target: SocketAddr) {
+        if let Some(relay) = self.running.lock().get(slot) {
+            relay.target.send_replace(target);
+        }
+    }
+
     /// Ends a relay and every connection through it.
     pub(crate) fn stop(&self, slot: &PortSlot) {
-        if let Some(task) = self.running.lock().remove(slot) {
-            task.abort();
+        if let Some(relay) = self.running.lock().remove(slot) {
+            relay.task.abort();
         }
     }
 }
 
 impl Drop for Relays {
     fn drop(&mut self) {
-        self.running.lock().drain().for_each(|(_, task)| task.abort());
+        self.running.lock().drain().for_each(|(_, relay)| relay.task.abort());
     }
 }

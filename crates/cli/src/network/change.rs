@@ -1,14 +1,14 @@
 //! `network create`, `connect`, `disconnect`, `rm` and `prune`.
 
-use std::collections::BTreeMap;
-
 use hako_api::{
     Map,
-    network::{EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig},
-    query::{PruneQuery, Query, percent_encode},
+    network::{
+        ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest,
+        NetworkCreateRequest, NetworkDisconnectRequest,
+    },
+    query::PruneQuery,
 };
-use hako_client::{Client, RequestBody};
-use serde::{Deserialize, Serialize};
+use hako_client::Client;
 
 use crate::{
     command::{Arguments, Command, Shape},
@@ -17,7 +17,7 @@ use crate::{
     filter::FilterFlag,
     flag::{FlagSet, KeyValue},
     parse::name::{Label, Link},
-    system::{confirm::confirm, request},
+    system::confirm::confirm,
 };
 
 pub(crate) struct Create {
@@ -64,35 +64,6 @@ impl Default for Create {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CreateRequest {
-    name: String,
-    driver: String,
-    scope: String,
-    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
-    enable_ipv4: Option<bool>,
-    #[serde(rename = "EnableIPv6", skip_serializing_if = "Option::is_none")]
-    enable_ipv6: Option<bool>,
-    #[serde(rename = "IPAM")]
-    ipam: Ipam,
-    internal: bool,
-    attachable: bool,
-    ingress: bool,
-    config_only: bool,
-    config_from: Option<BTreeMap<&'static str, String>>,
-    options: Map,
-    labels: Map,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct CreateAnswer {
-    id: String,
-    #[serde(default)]
-    warning: Option<String>,
-}
-
 impl Command for Create {
     const SHAPE: &'static Shape = &Shape {
         paths: &["network create"],
@@ -124,36 +95,40 @@ impl Command for Create {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let body = self.request(&words[0])?;
-        let answer: CreateAnswer = request::json(&cx.client()?, "POST", "/networks/create", &body).await?;
-        if let Some(warning) = answer.warning.filter(|warning| !warning.is_empty()) {
-            cx.remark(&format!("WARNING: {warning}"));
+        let answer = cx.client()?.network_create(&body).await?;
+        if !answer.warning.is_empty() {
+            cx.remark(&format!("WARNING: {}", answer.warning));
         }
         cx.print_line(&answer.id)
     }
 }
 
 impl Create {
-    fn request(self, name: &str) -> Result<CreateRequest, CommandError> {
+    fn request(self, name: &str) -> Result<NetworkCreateRequest, CommandError> {
         let config = pools(&self.subnets, &self.ip_ranges, &self.gateways, &self.auxiliary)?;
         let pairs = |given: &[KeyValue]| given.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
         let labels = self.labels.iter().map(|label| {
             let (key, value) = label.0.split_once('=').unwrap_or((&label.0, ""));
             (key.to_owned(), value.to_owned())
         });
-        Ok(CreateRequest {
+        Ok(NetworkCreateRequest {
             name: name.to_owned(),
             driver: self.driver,
             scope: self.scope,
             enable_ipv4: self.ipv4,
             enable_ipv6: self.ipv6,
-            ipam: Ipam { driver: self.ipam_driver, options: Some(pairs(&self.ipam_options)), config: Some(config) },
+            ipam: Some(Ipam {
+                driver: self.ipam_driver,
+                options: Some(pairs(&self.ipam_options)),
+                config: Some(config),
+            }),
             internal: self.internal,
             attachable: self.attachable,
             ingress: self.ingress,
             config_only: self.config_only,
-            config_from: (!self.config_from.is_empty()).then(|| BTreeMap::from([("Network", self.config_from)])),
-            options: pairs(&self.options),
-            labels: labels.collect(),
+            config_from: (!self.config_from.is_empty()).then_some(ConfigReference { network: self.config_from }),
+            options: Some(pairs(&self.options)),
+            labels: Some(labels.collect()),
         })
     }
 }
@@ -171,23 +146,25 @@ fn pools(
     let mut pools: Vec<IpamConfig> =
         subnets.iter().map(|subnet| IpamConfig { subnet: subnet.clone(), ..IpamConfig::default() }).collect();
     for range in ranges {
-        find_pool(&mut pools, range)?.ip_range.clone_from(range);
+        find_pool(&mut pools, "range", range)?.ip_range.clone_from(range);
     }
     for gateway in gateways {
-        find_pool(&mut pools, gateway)?.gateway.clone_from(gateway);
+        find_pool(&mut pools, "gateway", gateway)?.gateway.clone_from(gateway);
     }
     for pair in kept {
-        find_pool(&mut pools, &pair.value)?.auxiliary_addresses.insert(pair.key.clone(), pair.value.clone());
+        find_pool(&mut pools, "aux-address", &pair.value)?
+            .auxiliary_addresses
+            .insert(pair.key.clone(), pair.value.clone());
     }
     Ok(pools)
 }
 
-fn find_pool<'p>(pools: &'p mut [IpamConfig], address: &str) -> Result<&'p mut IpamConfig, CommandError> {
+fn find_pool<'p>(pools: &'p mut [IpamConfig], what: &str, address: &str) -> Result<&'p mut IpamConfig, CommandError> {
     let bare = address.split('/').next().unwrap_or(address);
     pools
         .iter_mut()
         .find(|pool| contains(&pool.subnet, bare))
-        .ok_or_else(|| CommandError::Said(format!("no matching subnet for {address}")))
+        .ok_or_else(|| CommandError::Said(format!("no matching subnet for {what} {address}")))
 }
 
 fn contains(subnet: &str, address: &str) -> bool {
@@ -217,13 +194,6 @@ pub(crate) struct Connect {
     link_local: Vec<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ConnectRequest {
-    container: String,
-    endpoint_config: EndpointSettings,
-}
-
 impl Command for Connect {
     const SHAPE: &'static Shape = &Shape {
         paths: &["network connect"],
@@ -248,31 +218,23 @@ impl Command for Connect {
         let addresses =
             EndpointIpamConfig { ipv4_address: self.ipv4, ipv6_address: self.ipv6, link_local_ips: self.link_local };
         let options: Map = self.driver_options.into_iter().map(|pair| (pair.key, pair.value)).collect();
-        let body = ConnectRequest {
+        let body = NetworkConnectRequest {
             container: words[1].clone(),
-            endpoint_config: EndpointSettings {
+            endpoint_config: Some(EndpointSettings {
                 ipam_config: Some(addresses),
                 links: some(self.links.into_iter().map(|link| link.0).collect()),
                 aliases: some(self.aliases),
                 driver_opts: Some(options),
                 gw_priority: Some(self.priority),
                 ..EndpointSettings::default()
-            },
+            }),
         };
-        let target = format!("/networks/{}/connect", percent_encode(&words[0], ""));
-        request::done(&cx.client()?, "POST", &target, &body).await
+        Ok(cx.client()?.network_connect(&words[0], &body).await?)
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Disconnect {
-    force: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct DisconnectRequest {
-    container: String,
     force: bool,
 }
 
@@ -290,9 +252,8 @@ impl Command for Disconnect {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let body = DisconnectRequest { container: words[1].clone(), force: self.force };
-        let target = format!("/networks/{}/disconnect", percent_encode(&words[0], ""));
-        request::done(&cx.client()?, "POST", &target, &body).await
+        let body = NetworkDisconnectRequest { container: words[1].clone(), force: self.force };
+        Ok(cx.client()?.network_disconnect(&words[0], &body).await?)
     }
 }
 
@@ -318,32 +279,20 @@ impl Command for Remove {
         let client = cx.client()?;
         let mut failures = Vec::new();
         for name in names {
-            match remove(&client, &name).await {
+            match client.network_remove(&name).await {
                 Ok(()) => cx.print_line(&name)?,
                 Err(error) if self.force && error.kind() == hako_base::ErrorKind::NotFound => {}
-                Err(CommandError::Client(error)) => failures.push(client_message(&error)),
-                Err(error) => return Err(error),
+                Err(error) => failures.push(client_message(&error)),
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
     }
 }
 
-async fn remove(client: &Client, name: &str) -> Result<(), CommandError> {
-    let target = format!("/networks/{}", percent_encode(name, ""));
-    request::send(client, "DELETE", &target, RequestBody::Empty).await.map(drop)
-}
-
 #[derive(Default)]
 pub(crate) struct Prune {
     filter: FilterFlag,
     force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PruneAnswer {
-    networks_deleted: Option<Vec<String>>,
 }
 
 impl Command for Prune {
@@ -375,10 +324,7 @@ impl Command for Prune {
 /// # Errors
 /// What the daemon says.
 pub(crate) async fn prune(client: &Client, filter: FilterFlag) -> Result<String, CommandError> {
-    let query = Query::from(&PruneQuery { filters: filter.0 });
-    let separator = if query.is_empty() { "" } else { "?" };
-    let target = format!("/networks/prune{separator}{query}");
-    let answer: PruneAnswer = request::json_from(request::send(client, "POST", &target, RequestBody::Empty).await?)?;
+    let answer = client.network_prune(&PruneQuery { filters: filter.0 }).await?;
     match answer.networks_deleted.filter(|deleted| !deleted.is_empty()) {
         Some(deleted) => Ok(format!("Deleted Networks:\n{}\n\n", deleted.join("\n"))),
         None => Ok(String::new()),
@@ -397,6 +343,6 @@ mod tests {
         assert_eq!((got[0].ip_range.as_str(), got[0].gateway.as_str()), ("10.1.5.0/24", "10.1.0.9"));
         assert_eq!(got[1].gateway, "fd00::1");
         let error = pools(&subnets, &[], &texts(&["192.168.0.1"]), &[]).unwrap_err();
-        assert_eq!(error.to_string(), "no matching subnet for 192.168.0.1");
+        assert_eq!(error.to_string(), "no matching subnet for gateway 192.168.0.1");
     }
 }

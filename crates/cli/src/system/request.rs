@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use hako_api::error::ErrorResponse;
 use hako_client::{Client, ClientError, RequestBody};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::error::CommandError;
 
@@ -38,32 +38,6 @@ pub(crate) async fn send(
     Err(CommandError::Client(ClientError::Api { status, message }))
 }
 
-/// Sends `body` as JSON and reads the answer as JSON.
-///
-/// # Errors
-/// As [`send`], and when the answer is something else.
-pub(crate) async fn json<T: DeserializeOwned>(
-    client: &Client,
-    method: &str,
-    target: &str,
-    body: &impl Serialize,
-) -> Result<T, CommandError> {
-    json_from(send(client, method, target, encode(body)?).await?)
-}
-
-/// Sends `body` as JSON; the answer has nothing to say.
-///
-/// # Errors
-/// As [`send`].
-pub(crate) async fn done(
-    client: &Client,
-    method: &str,
-    target: &str,
-    body: &impl Serialize,
-) -> Result<(), CommandError> {
-    send(client, method, target, encode(body)?).await.map(drop)
-}
-
 /// Reads an answer.
 ///
 /// # Errors
@@ -71,10 +45,4 @@ pub(crate) async fn done(
 pub(crate) fn json_from<T: DeserializeOwned>(bytes: Bytes) -> Result<T, CommandError> {
     serde_json::from_slice(&bytes)
         .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))
-}
-
-fn encode(body: &impl Serialize) -> Result<RequestBody, CommandError> {
-    let bytes =
-        serde_json::to_vec(body).map_err(|error| CommandError::Said(format!("cannot encode the request: {error}")))?;
-    Ok(RequestBody::Bytes(bytes.into()))
 }

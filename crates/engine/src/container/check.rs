@@ -153,15 +153,8 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
         }
         _ => {}
     }
-    let asks_for_address = |endpoint: &hako_model::EndpointSpec| endpoint.ipv4.is_some() || endpoint.ipv6.is_some();
-    if !matches!(host.network_mode, NetworkMode::Network(_)) && spec.networks.values().any(asks_for_address) {
-        return Err(EngineError::invalid("user specified IP address is supported on user defined networks only"));
-    }
     // Looked up now as Docker 28 does not, so that a typo is told before anything is made.
-    let main = host.network_mode.network_name();
-    for name in main.into_iter().chain(spec.networks.keys().map(String::as_str)).filter(|name| *name != "default") {
-        engine.network_record(name)?;
-    }
+    engine.places(spec)?;
     for entry in &host.extra_hosts {
         let address = entry.split_once(':').map(|(_, address)| address.trim_matches(['[', ']']));
         if !address.is_some_and(|address| address == "host-gateway" || address.parse::<IpAddr>().is_ok()) {

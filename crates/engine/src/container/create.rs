@@ -3,11 +3,11 @@
 //! Nothing runs yet. The order is chosen so that the record is written last: a crash before it
 //! leaves only garbage that `recover` sweeps, never half a container.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use hako_base::clock;
 use hako_image::Image;
-use hako_model::{ContainerId, ContainerSpec, EndpointSpec, NetworkMode};
+use hako_model::{ContainerId, ContainerSpec, NetworkMode};
 
 use super::{
     check,
@@ -18,7 +18,7 @@ use crate::{
     Engine, EngineError,
     log::LogPlan,
     operation::Operation,
-    record::{EndpointRecord, Record, StateRecord, VERSION},
+    record::{Record, StateRecord, VERSION},
     table::Container,
     view::Created,
 };
@@ -110,6 +110,10 @@ impl Engine {
         if let NetworkMode::Container(other) = &mut spec.host.network_mode {
             *other = id_of(other)?;
         }
+        if let NetworkMode::Network(name) = &mut spec.host.network_mode {
+            // As typed it may be an id, or a part of one.
+            self.network_record(name)?.spec.name.clone_into(name);
+        }
         if let Some(other) = spec.host.pid_mode.strip_prefix("container:") {
             spec.host.pid_mode = format!("container:{}", id_of(other)?);
         }
@@ -169,7 +173,7 @@ impl Engine {
             id,
             name: name.to_owned(),
             created: clock::now(),
-            endpoints: endpoints_of(&spec),
+            endpoints: self.places(&spec)?,
             hostname,
             config: Arc::new(merged.config),
             path: merged.path,
@@ -179,6 +183,7 @@ impl Engine {
             spec: Arc::new(spec),
             state: StateRecord::default(),
             published: Vec::new(),
+            published_on: None,
         })
     }
 
@@ -194,20 +199,4 @@ impl Engine {
         }
         Ok(id.short())
     }
-}
-
-/// The networks a container is to join, with what it asks of each.
-fn endpoints_of(spec: &ContainerSpec) -> BTreeMap<String, EndpointRecord> {
-    let mut endpoints = BTreeMap::new();
-    let Some(main) = spec.host.network_mode.network_name() else { return endpoints };
-    let of = |spec: EndpointSpec| EndpointRecord { spec, ..EndpointRecord::default() };
-    let asked =
-        spec.networks.iter().find(|(name, _)| name.as_str() == main || (main == "bridge" && *name == "default"));
-    endpoints.insert(main.to_owned(), of(asked.map(|(_, asked)| asked.clone()).unwrap_or_default()));
-    for (name, asked) in &spec.networks {
-        if name != "default" {
-            endpoints.entry(name.clone()).or_insert_with(|| of(asked.clone()));
-        }
-    }
-    endpoints
 }

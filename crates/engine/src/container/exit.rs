@@ -36,6 +36,7 @@ impl Engine {
             tracing::warn!(container = %container.id.short(), "the last output did not arrive in time");
         }
         self.release_ports(&record).await;
+        self.names_leave(&record);
         let before = record;
         let (record, pause) = self.note_exit(&container, &status);
         self.announce(&record, &status);
@@ -84,6 +85,7 @@ impl Engine {
             record.state.finished_at = Some(status.at);
             record.state.cgroup = None;
             record.published.clear();
+            record.published_on = None;
             for endpoint in record.endpoints.values_mut() {
                 endpoint.plugged = None;
                 endpoint.endpoint_id.clear();

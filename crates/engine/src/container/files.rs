@@ -1,7 +1,7 @@
 //! The files that hako writes for a container: hostname, hosts, resolv.conf.
 //!
-//! They are written anew at every start, since addresses change, and bound into the container. What
-//! they say is decided by `hako_network::files`.
+//! They are written anew at every start, since addresses change, and bound into the container. While it runs they are
+//! changed only where it joins or leaves a network. What they say is decided by `hako_network::files`.
 
 use std::{
     fs, io,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use hako_model::NetworkMode;
-use hako_network::files::{self, DnsPlan};
+use hako_network::{
+    Endpoint,
+    files::{self, DnsPlan},
+};
 
 use crate::{Engine, EngineError, record::Record};
 
@@ -18,8 +21,8 @@ use crate::{Engine, EngineError, record::Record};
 pub(crate) const TARGETS: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
-/// The most that is read of the host's own files.
-const HOST_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The most that is read of such a file; a container may have written its own.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Engine {
     /// Where the three files of a container are: with the container whose network it shares.
@@ -33,24 +36,23 @@ impl Engine {
         }
     }
 
-    /// Writes the three files for a start with these addresses.
+    /// Writes the three files for a start with these addresses; `served`: names are served in one of its networks.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(crate) fn write_network_files(&self, record: &Record, addresses: &[IpAddr]) -> Result<(), EngineError> {
+    pub(crate) fn write_network_files(
+        &self,
+        record: &Record,
+        addresses: &[IpAddr],
+        served: bool,
+    ) -> Result<(), EngineError> {
         let host = &record.spec.host;
         if matches!(host.network_mode, NetworkMode::Container(_)) {
             return Ok(());
         }
         let directory = self.container_files(record.id);
-        let dns = self.dns_plan(record);
         let shares_host = host.network_mode == NetworkMode::Host;
-        let resolv = read_host("/etc/resolv.conf");
-        let resolv = if shares_host {
-            files::resolv_conf_host(&resolv, &dns)
-        } else {
-            files::resolv_conf(&resolv, &dns, addresses.iter().any(IpAddr::is_ipv6))
-        };
+        let resolv = self.resolv_conf(record, addresses, served);
         let gateway = self.host_gateway();
         let extra: Vec<(String, IpAddr)> =
             host.extra_hosts.iter().filter_map(|entry| files::extra_host(entry, gateway)).collect();
@@ -69,6 +71,45 @@ impl Engine {
                 .map_err(|error| EngineError::io(format_args!("cannot write the container's {name}"), &error))?;
         }
         Ok(())
+    }
+
+    /// `resolv.conf` of a container with these addresses.
+    fn resolv_conf(&self, record: &Record, addresses: &[IpAddr], served: bool) -> String {
+        let (host, dns) = (read_host("/etc/resolv.conf"), self.dns_plan(record));
+        if record.spec.host.network_mode == NetworkMode::Host {
+            files::resolv_conf_host(&host, &dns)
+        } else if served {
+            files::resolv_conf_served(&host, &dns)
+        } else {
+            files::resolv_conf(&host, &dns, addresses.iter().any(IpAddr::is_ipv6))
+        }
+    }
+
+    /// A running container has joined or left networks. What it has written into its files itself stays, and a
+    /// resolv.conf that is not ours any more is not touched, as with Docker.
+    pub(crate) fn network_files_changed(&self, before: &Record, after: &Record) {
+        let directory = self.container_files(after.id);
+        let (old, new) = (addresses(before), addresses(after));
+        let without = |list: &[IpAddr], other: &[IpAddr]| -> Vec<IpAddr> {
+            list.iter().filter(|address| !other.contains(address)).copied().collect()
+        };
+        let names = files::own_names(&after.hostname, &after.spec.domainname);
+        let hosts = directory.join("hosts");
+        let text = files::hosts_changed(&read(&hosts), &without(&old, &new), &without(&new, &old), &names);
+        let mut written = write(&hosts, &text);
+        let (was, is) = (self.is_served(before), self.is_served(after));
+        let resolv = directory.join("resolv.conf");
+        if was != is && read(&resolv) == self.resolv_conf(before, &old, was) {
+            written = written.and(write(&resolv, &self.resolv_conf(after, &new, is)));
+        }
+        if let Err(error) = written {
+            tracing::warn!(container = %after.id.short(), %error, "its hosts or resolv.conf cannot be written");
+        }
+    }
+
+    fn is_served(&self, record: &Record) -> bool {
+        let served = |name: &String| self.network_record(name).is_ok_and(|network| network.serves_names());
+        record.endpoints.iter().any(|(name, place)| place.plugged.is_some() && served(name))
     }
 
     fn dns_plan(&self, record: &Record) -> DnsPlan {
@@ -91,11 +132,19 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn read_host(path: &str) -> String {
+    read(Path::new(path))
+}
+
+fn read(path: &Path) -> String {
     use std::io::Read;
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(HOST_FILE_BYTES_MAX).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
-        tracing::debug!(path, %error, "cannot be read; taken as empty");
+        tracing::debug!(path = %path.display(), %error, "cannot be read; taken as empty");
     }
-    text
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn addresses(record: &Record) -> Vec<IpAddr> {
+    record.endpoints.values().filter_map(|place| place.plugged.as_ref()).flat_map(Endpoint::addresses).collect()
 }

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hako_base::clock;
-use hako_model::{ContainerState, Filters, NetworkMode};
+use hako_model::{ContainerState, Filters};
 
 use super::status;
 use crate::{
     Engine, EngineError,
+    network::{is_predefined, names::dns_names},
     record::{EndpointRecord, MountRecord, Record},
     view::{ContainerSummary, EndpointView, ListOptions, MountView, PortView, SizeView},
 };
@@ -228,10 +229,10 @@ pub(crate) fn ports(record: &Record) -> Vec<PortView> {
 
 /// The endpoints of a container as views.
 pub(crate) fn endpoints(record: &Record) -> BTreeMap<String, EndpointView> {
-    record.endpoints.iter().map(|(name, endpoint)| (name.clone(), endpoint_view(endpoint, record))).collect()
+    record.endpoints.iter().map(|(name, endpoint)| (name.clone(), endpoint_view(name, endpoint, record))).collect()
 }
 
-fn endpoint_view(endpoint: &EndpointRecord, record: &Record) -> EndpointView {
+fn endpoint_view(name: &str, endpoint: &EndpointRecord, record: &Record) -> EndpointView {
     let plugged = endpoint.plugged.as_ref();
     let (v4, v6) = (plugged.and_then(|plugged| plugged.ipv4), plugged.and_then(|plugged| plugged.ipv6));
     EndpointView {
@@ -246,10 +247,7 @@ fn endpoint_view(endpoint: &EndpointRecord, record: &Record) -> EndpointView {
         prefix6: v6.map_or(0, |net| net.prefix_len()),
         mac: plugged.map(|plugged| plugged.mac),
         // Names are served in networks that a person made, not on the default bridge.
-        dns_names: match record.spec.host.network_mode {
-            NetworkMode::Network(_) => vec![record.name.clone(), record.id.short()],
-            _ => Vec::new(),
-        },
+        dns_names: if is_predefined(name) { Vec::new() } else { dns_names(record, &endpoint.spec) },
     }
 }
 

@@ -24,6 +24,7 @@ impl Engine {
         }
         let renamed = self.containers.rename(&container, new);
         let record = renamed.map_err(|error| EngineError::conflict(refused(&error)))?;
+        self.names_renamed(&record);
         let engine = self.clone();
         let written = record.clone();
         crate::blocking(move || engine.records.settled(&written)).await;

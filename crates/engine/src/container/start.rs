@@ -30,7 +30,7 @@ use super::{
 use crate::{
     Engine, EngineError,
     log::write::LogWriter,
-    network::Joined,
+    network::join::Joined,
     operation::Operation,
     record::{MountRecord, Record},
     stdio::{Stdin, open_stdin},
@@ -132,7 +132,11 @@ impl Engine {
                 move || self.leave_networks(id, &joined)
             },
         )?;
-        operation.step("files", || self.write_network_files(&record, &joined.addresses()), || {})?;
+        operation.step(
+            "files",
+            || self.write_network_files(&record, &joined.addresses(), joined.serves_names()),
+            || {},
+        )?;
         let mut descriptors = Descriptors::default();
         let root = operation.step(
             "root",
@@ -161,11 +165,17 @@ impl Engine {
             record.state.cgroup = Some((self.cgroup_parent_of(record), id.to_string()));
             joined.note(record);
         });
-        let status = record.state.clone();
         operation.step(
             "record",
             || self.records.running(&running),
-            || drop(container.change(|record| record.state = status)),
+            || {
+                container.change(|now| {
+                    now.state.clone_from(&record.state);
+                    now.endpoints.clone_from(&record.endpoints);
+                    now.published.clone_from(&record.published);
+                    now.published_on.clone_from(&record.published_on);
+                });
+            },
         )?;
         operation.finish();
         Ok(Begun { launched, cgroup, joined, confinement: Arc::new(confinement), log })

@@ -7,6 +7,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::{
     io::Interest,
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -20,8 +21,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// What one direction holds at a time; the kernel's default of 64 KiB costs a third of the speed.
 const PIPE_BYTES: usize = 256 << 10;
 
-/// Accepts for ever. Dropping the future ends every connection.
-pub(super) async fn serve(listener: TcpListener, target: SocketAddr) {
+/// Accepts for ever. Dropping the future ends every connection; one that is made stays with the target it had.
+pub(super) async fn serve(listener: TcpListener, target: watch::Receiver<SocketAddr>) {
     let mut connections = JoinSet::new();
     loop {
         if connections.len() >= CONNECTIONS_MAX {
@@ -31,6 +32,7 @@ pub(super) async fn serve(listener: TcpListener, target: SocketAddr) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
+                    let target = *target.borrow();
                     connections.spawn(connection(client, target));
                 }
                 Err(error) => {

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{
     net::UdpSocket,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -29,8 +32,8 @@ struct Flow {
     active: Arc<parking_lot::Mutex<Instant>>,
 }
 
-/// Relays for ever. Dropping the future ends every flow.
-pub(super) async fn serve(listener: UdpSocket, target: SocketAddr) {
+/// Relays for ever. Dropping the future ends every flow; another target does too.
+pub(super) async fn serve(listener: UdpSocket, mut target: watch::Receiver<SocketAddr>) {
     let listener = Arc::new(listener);
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut tasks = JoinSet::new();
@@ -42,6 +45,12 @@ pub(super) async fn serve(listener: UdpSocket, target: SocketAddr) {
             // An answer to a client that is gone; its ICMP error comes back on the shared socket.
             Err(_) => continue,
         };
+        if target.has_changed().unwrap_or(false) {
+            target.mark_unchanged();
+            flows.clear();
+            tasks.abort_all();
+        }
+        let target = *target.borrow();
         forget_ended(&mut flows, &mut ends);
         while tasks.try_join_next().is_some() {}
         if !flows.contains_key(&client) {

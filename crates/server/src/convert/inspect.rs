@@ -3,7 +3,7 @@
 use hako_api::container::{ContainerInspect, ContainerState, DriverData, Health, HealthcheckResult, NetworkSettings};
 use hako_base::clock;
 use hako_engine::view::{ContainerView, HealthLook, HealthView, StateView};
-use hako_model::{ContainerState as State, NetworkMode};
+use hako_model::ContainerState as State;
 
 use crate::convert::{config, endpoint, host, mount, port, signed};
 
@@ -84,8 +84,7 @@ fn network_settings(view: &ContainerView) -> NetworkSettings {
         ..NetworkSettings::default()
     };
     // The fields of before networks had names repeat the default bridge's endpoint.
-    let is_default = matches!(view.spec.host.network_mode, NetworkMode::Default | NetworkMode::Bridge);
-    if let Some(bridge) = networks.get("bridge").filter(|_| is_default) {
+    if let Some(bridge) = networks.get("bridge") {
         settings.endpoint_id.clone_from(&bridge.endpoint_id);
         settings.gateway.clone_from(&bridge.gateway);
         settings.ip_address.clone_from(&bridge.ip_address);

@@ -335,6 +335,27 @@ pub fn route_add(batch: &mut Batch, route: Route) {
     });
 }
 
+/// Removes a route: the one with this destination, gateway and link.
+pub fn route_remove(batch: &mut Batch, route: Route) {
+    batch.message(libc::RTM_DELROUTE, 0, |body| {
+        let mut header = [0_u8; 12];
+        header[..2].copy_from_slice(&[family(route.destination), route.prefix]);
+        header[4] = libc::RT_TABLE_MAIN;
+        // Whatever its scope is.
+        header[6] = libc::RT_SCOPE_NOWHERE;
+        body.fixed(&header);
+        if route.prefix > 0 {
+            with_octets(route.destination, |octets| body.attribute(libc::RTA_DST, octets));
+        }
+        if let Some(gateway) = route.gateway {
+            with_octets(gateway, |octets| body.attribute(libc::RTA_GATEWAY, octets));
+        }
+        if let Some(link) = route.link {
+            body.u32(libc::RTA_OIF, link);
+        }
+    });
+}
+
 // `struct ndmsg`.
 fn neighbour_header(family: u8, link: u32, state: u16, flags: u8) -> [u8; 12] {
     let mut header = [0_u8; 12];

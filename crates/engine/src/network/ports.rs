@@ -1,0 +1,108 @@
+//! Published ports of containers: they lead to the network that has the way out, and move with it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hako_model::{ContainerId, PortBinding};
+use hako_network::{Endpoint, PortRequest, PublishedPort};
+
+use crate::{Engine, EngineError, record::Record};
+
+impl Engine {
+    /// Publishes what the container asks for, at this endpoint: all of it or nothing.
+    pub(crate) fn publish_ports(
+        &self,
+        record: &Record,
+        endpoint: &Endpoint,
+        requests: &[PortRequest],
+    ) -> Result<Vec<PublishedPort>, EngineError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let publication = self.network.publish(endpoint, requests).map_err(|error| EngineError::Mechanism {
+            kind: error.kind(),
+            text: format!(
+                "driver failed programming external connectivity on endpoint {} ({}): {}",
+                record.name,
+                record.id,
+                hako_base::error::chain(&error)
+            ),
+        })?;
+        match self.keeper.keep(&ports_key(record.id), publication.listeners) {
+            Ok(()) => Ok(publication.ports),
+            Err(error) => {
+                if let Err(error) = self.network.unpublish(&publication.ports) {
+                    tracing::warn!(%error, "cannot take published ports back");
+                }
+                Err(EngineError::mechanism(error.kind(), &error))
+            }
+        }
+    }
+
+    /// The way out of a running container leads elsewhere now, or nowhere: its ports follow.
+    pub(crate) fn move_ports(&self, record: &Record, to: Option<&Endpoint>) -> Result<Vec<PublishedPort>, EngineError> {
+        match to {
+            None => {
+                self.free_ports(record.id, &record.published);
+                Ok(Vec::new())
+            }
+            Some(endpoint) if record.published.is_empty() => {
+                self.publish_ports(record, endpoint, &port_requests(record, self.config.publish_address))
+            }
+            Some(endpoint) => {
+                self.network.ports_move(&record.published, endpoint).map_err(super::error)?;
+                Ok(record.published.clone())
+            }
+        }
+    }
+
+    /// The ports of a container that has ended are free again.
+    pub(crate) async fn release_ports(&self, record: &Arc<Record>) {
+        if record.published.is_empty() {
+            return;
+        }
+        let (engine, record) = (self.clone(), record.clone());
+        crate::blocking(move || engine.free_ports(record.id, &record.published)).await;
+    }
+
+    pub(crate) fn free_ports(&self, id: ContainerId, published: &[PublishedPort]) {
+        if published.is_empty() {
+            return;
+        }
+        if let Err(error) = self.network.unpublish(published) {
+            tracing::warn!(container = %id.short(), %error, "cannot take published ports back");
+        }
+        if let Err(error) = self.keeper.discard(&ports_key(id)) {
+            tracing::warn!(container = %id.short(), %error, "the keeper still holds published ports");
+        }
+    }
+}
+
+/// The name under which the keeper holds a container's ports.
+pub(crate) fn ports_key(id: ContainerId) -> String {
+    format!("ports {id}")
+}
+
+/// Which container's ports these are.
+pub(crate) fn ports_owner(key: &str) -> Option<ContainerId> {
+    key.strip_prefix("ports ")?.parse().ok()
+}
+
+/// `-p` and `-P` of a container.
+pub(crate) fn port_requests(record: &Record, default: Option<IpAddr>) -> Vec<PortRequest> {
+    let host = &record.spec.host;
+    let mut requests = Vec::new();
+    for (port, bindings) in &host.port_bindings {
+        for binding in bindings {
+            let binding = PortBinding { address: binding.address.or(default), ..binding.clone() };
+            requests.push(PortRequest { container: *port, host: binding });
+        }
+    }
+    if host.publish_all {
+        let exposed = record.config.exposed_ports.iter().filter(|port| !host.port_bindings.contains_key(port));
+        requests.extend(exposed.map(|port| PortRequest {
+            container: *port,
+            host: PortBinding { address: default, port: 0, port_end: 0 },
+        }));
+    }
+    requests
+}

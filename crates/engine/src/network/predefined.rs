@@ -1,0 +1,117 @@
+//! The three networks that every host has, and what a start does with all of them.
+
+use std::collections::BTreeMap;
+
+use hako_base::clock;
+use hako_model::{AddressPool, NetworkDriver, NetworkId, NetworkSpec};
+
+use super::{NetworkRecord, Networks, error};
+use crate::{EngineConfig, EngineError};
+
+/// Makes what is missing of the three networks that every host has, and brings the bridges up.
+///
+/// # Errors
+/// No free subnet, or a kernel that has no bridges.
+pub(crate) fn prepare(
+    config: &EngineConfig,
+    networks: &Networks,
+    mechanism: &hako_network::Network,
+) -> Result<(), EngineError> {
+    for (name, driver) in [("host", NetworkDriver::Host), ("none", NetworkDriver::Null)] {
+        if networks.find(name).is_err() {
+            let spec = predefined(name, driver);
+            networks.put(NetworkRecord { id: NetworkId::random(), created: clock::now(), spec, plan: None })?;
+        }
+    }
+    // Those that a person made come first: what they have is taken when the default bridge chooses.
+    for record in networks.all().iter().filter(|record| !record.is_predefined()) {
+        raise(record, mechanism);
+    }
+    if !config.bridge_disabled {
+        let wanted = bridge_spec(config);
+        let known = networks.find("bridge").ok();
+        let fits = known.as_ref().is_some_and(|known| same_wish(&known.spec, &wanted));
+        if !fits {
+            let id = known.map_or_else(NetworkId::random, |known| known.id);
+            let plan = mechanism.plan(id, &wanted, Some(&bridge_name(config))).map_err(error)?;
+            let mut spec = wanted;
+            spec.pools.clone_from(&plan.pools);
+            networks.put(NetworkRecord { id, created: clock::now(), spec, plan: Some(plan) })?;
+        }
+        if let Some(plan) = &networks.find("bridge")?.plan {
+            mechanism.bridge_up(plan).map_err(error)?;
+        }
+    }
+    Ok(())
+}
+
+/// One network that cannot be had is no reason to have no daemon: its containers will say so.
+fn raise(record: &NetworkRecord, mechanism: &hako_network::Network) {
+    let Some(plan) = &record.plan else { return };
+    if let Err(error) = mechanism.bridge_up(plan) {
+        let error = hako_base::error::chain(&error);
+        tracing::error!(network = %record.spec.name, error, "the network cannot be brought up");
+        return;
+    }
+    if record.serves_names() {
+        mechanism.names().network_set(record.id, &record.spec.name, !record.spec.internal);
+    }
+}
+
+fn bridge_name(config: &EngineConfig) -> String {
+    match (config.bridge.as_str(), config.is_default_instance()) {
+        ("", true) => "hako0".to_owned(),
+        ("", false) => format!("hako-{}", config.instance()),
+        (name, _) => name.to_owned(),
+    }
+}
+
+fn predefined(name: &str, driver: NetworkDriver) -> NetworkSpec {
+    NetworkSpec {
+        name: name.to_owned(),
+        driver,
+        internal: false,
+        attachable: false,
+        ipv4: true,
+        ipv6: false,
+        pools: Vec::new(),
+        ipam_driver: "default".to_owned(),
+        ipam_options: BTreeMap::new(),
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// The default bridge, as the daemon's flags want it.
+fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
+    let mut spec = predefined("bridge", NetworkDriver::Bridge);
+    spec.ipv6 = config.ipv6;
+    if let Some(address) = config.bridge_address {
+        spec.pools.push(AddressPool {
+            subnet: address.trunc(),
+            range: None,
+            gateway: Some(address.addr()),
+            auxiliary: BTreeMap::new(),
+        });
+    }
+    let binding = config.publish_address.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
+    for (key, value) in [
+        ("com.docker.network.bridge.default_bridge", "true".to_owned()),
+        ("com.docker.network.bridge.enable_icc", config.icc.to_string()),
+        ("com.docker.network.bridge.enable_ip_masquerade", config.masquerade.to_string()),
+        ("com.docker.network.bridge.host_binding_ipv4", binding),
+        ("com.docker.network.bridge.name", bridge_name(config)),
+        ("com.docker.network.driver.mtu", config.mtu.to_string()),
+    ] {
+        spec.options.insert(key.to_owned(), value);
+    }
+    spec
+}
+
+/// Whether the network that is there is what the flags want; subnets that were chosen stay chosen.
+fn same_wish(known: &NetworkSpec, wanted: &NetworkSpec) -> bool {
+    let pools = wanted.pools.is_empty()
+        || known.pools.first().map(|pool| (pool.subnet, pool.gateway))
+            == wanted.pools.first().map(|pool| (pool.subnet, pool.gateway));
+    known.options == wanted.options && known.ipv6 == wanted.ipv6 && pools
+}
