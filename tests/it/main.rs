@@ -44,6 +44,7 @@ mod mount; // binds, volumes, tmpfs, read-only
 mod network; // bridge, host and none; names and addresses
 mod network_change; // networks that a person makes: create, ls, inspect, rm, prune
 mod network_connect; // several networks per container; connect and disconnect
+mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
 mod remote; // TCP with TLS, ssh

@@ -123,6 +123,11 @@ pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
     TABLE.iter().flat_map(|entry| entry.shape.paths.iter().copied())
 }
 
+/// Whether no command or group of our own has this name.
+pub(crate) fn is_free(name: &str) -> bool {
+    find(name).is_none() && !GROUPS.iter().any(|(group, _)| *group == name)
+}
+
 /// The command that is called by exactly this.
 pub(crate) fn find(path: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.shape.paths.contains(&path))

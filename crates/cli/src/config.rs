@@ -23,6 +23,11 @@ pub(crate) fn directory(flag: Option<&str>) -> PathBuf {
     })
 }
 
+/// Whether no variable chooses a daemon.
+pub(crate) fn says_nothing_of_a_daemon() -> bool {
+    ["DOCKER_HOST", "DOCKER_CONTEXT"].iter().all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty()))
+}
+
 /// What hako uses of `config.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -40,6 +45,8 @@ pub(crate) struct Config {
     #[serde(rename = "currentContext")]
     pub current_context: String,
     pub proxies: BTreeMap<String, Proxy>,
+    #[serde(rename = "cliPluginsExtraDirs")]
+    pub plugin_directories: Vec<String>,
 }
 
 /// Proxy settings that are given to new containers as variables.

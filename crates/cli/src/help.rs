@@ -105,15 +105,18 @@ pub(crate) fn group(program: &str, name: &str, about: &str) -> String {
     text
 }
 
-/// The help of the whole: `hako --help`.
-pub(crate) fn top(program: &str, globals: &FlagSet<'_>) -> String {
+/// The help of the whole: `hako --help`. Commands of plugins bear a star.
+pub(crate) fn top(program: &str, globals: &FlagSet<'_>, plugins: &[(String, String)]) -> String {
     let mut text =
         format!("Usage:  {program} [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of this machine\n");
     let about = |name: &str| commands::find(name).map(|entry| entry.shape.about);
     let common: Vec<(&str, &str)> =
         commands::COMMON.iter().filter_map(|name| about(name).map(|about| (*name, about))).collect();
     text.push_str(&format!("\nCommon Commands:\n{}", list(&common)));
-    text.push_str(&format!("\nManagement Commands:\n{}", list(GROUPS)));
+    let mut groups: Vec<(&str, &str)> = GROUPS.to_vec();
+    groups.extend(plugins.iter().map(|(name, about)| (name.as_str(), about.as_str())));
+    groups.sort_unstable();
+    text.push_str(&format!("\nManagement Commands:\n{}", list(&groups)));
     let mut others: Vec<(&str, &str)> = commands::all()
         .flat_map(|entry| entry.shape.paths.iter().map(|path| (*path, entry.shape.about)))
         .filter(|(path, _)| !path.contains(' ') && !commands::COMMON.contains(path))

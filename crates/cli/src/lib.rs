@@ -29,6 +29,7 @@ mod flag; // reading flags
 mod format; // tables, templates, JSON, sizes, durations
 mod help; // --help
 mod parse; // the small languages within flags
+mod plugin; // commands that other programs add
 mod progress; // bars for what takes long
 mod signals; // signals passed on to a container
 mod stream; // a container's input and output

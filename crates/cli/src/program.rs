@@ -20,7 +20,7 @@ use crate::{
     contexts::store::{DEFAULT, Store},
     error::{self, CommandError},
     flag::{FlagError, FlagSet},
-    help, suggest, terminal,
+    help, plugin, suggest, terminal,
 };
 
 const HAKO_SOCKET: &str = "unix:///run/hako.sock";
@@ -112,7 +112,7 @@ fn run(program: &'static str, words: &[String]) -> Result<(), CommandError> {
     let parsed = set.parse(words, false);
     let rest = match parsed {
         Ok(rest) => rest,
-        Err(FlagError::Help) => return print(&help::top(program, &set)),
+        Err(FlagError::Help) => return print(&help::top(program, &set, &plugins())),
         Err(error) => {
             return Err(CommandError::Usage {
                 message: format!(
@@ -133,7 +133,7 @@ fn run(program: &'static str, words: &[String]) -> Result<(), CommandError> {
         return print(&version(program));
     }
     globals.check()?;
-    dispatch(program, &globals, &rest)
+    dispatch(program, &globals, &rest, words)
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
@@ -149,9 +149,16 @@ fn version(program: &str) -> String {
     }
 }
 
+/// The commands that plugins add, for help; the folder of `--config` is not known that early.
+fn plugins() -> Vec<(String, String)> {
+    let directory = config::directory(None);
+    let found = plugin::all(&directory, &settings(&directory)).into_iter().filter(|it| commands::is_free(&it.name));
+    found.filter_map(|it| Some((format!("{}*", it.name), it.metadata()?.short_description))).collect()
+}
+
 fn help_for(program: &str, words: &[String], set: &FlagSet<'_>) -> Result<String, CommandError> {
     if words.is_empty() {
-        return Ok(help::top(program, set));
+        return Ok(help::top(program, set, &plugins()));
     }
     match commands::resolve(words) {
         Some((entry, path, _)) => {
@@ -166,16 +173,26 @@ fn help_for(program: &str, words: &[String], set: &FlagSet<'_>) -> Result<String
     }
 }
 
-fn dispatch(program: &'static str, globals: &Globals, words: &[String]) -> Result<(), CommandError> {
-    let Some((entry, path, used)) = commands::resolve(words) else {
-        return no_command(program, words);
-    };
-    let directory = config::directory(globals.config.as_deref());
-    let config = Config::read(&directory).unwrap_or_else(|warning| {
+fn settings(directory: &Path) -> Config {
+    Config::read(directory).unwrap_or_else(|warning| {
         // Docker goes on with the defaults too; a closed standard error is no reason to stop.
         let _ = writeln!(io::stderr(), "WARNING: {warning}");
         Config::default()
-    });
+    })
+}
+
+/// Runs the command of `words`; `line` is the whole line, flags before the command included.
+fn dispatch(program: &'static str, globals: &Globals, words: &[String], line: &[String]) -> Result<(), CommandError> {
+    let directory = config::directory(globals.config.as_deref());
+    let config = settings(&directory);
+    let Some((entry, path, used)) = commands::resolve(words) else {
+        if commands::is_free(&words[0])
+            && let Some(plugin) = plugin::find(&directory, &config, &words[0])
+        {
+            return Err(plugin.run(program, line, default_host(program)));
+        }
+        return no_command(program, words);
+    };
     let endpoint = endpoint(program, globals, &directory, &config);
     let mut cx = Context::new(program, config, directory, endpoint);
     let runtime = tokio::runtime::Builder::new_current_thread()

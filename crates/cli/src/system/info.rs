@@ -12,6 +12,7 @@ use crate::{
         size,
         template::{Format, Missing},
     },
+    plugin,
     system::version::own_version,
 };
 
@@ -35,7 +36,7 @@ impl Command for Info {
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let answer = cx.client()?.bytes(Operation::SystemInfo, &[], &Query::default()).await;
-        let own = client_lines(cx.program, &cx.context_name);
+        let own = client_lines(cx);
         let answer = match (answer, self.format.as_str()) {
             (Ok(answer), _) => answer,
             (Err(error), "") => {
@@ -60,9 +61,19 @@ impl Command for Info {
     }
 }
 
-fn client_lines(program: &str, context: &str) -> String {
-    let (title, version) = own_version(program);
-    format!("Client:{title}\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n")
+fn client_lines(cx: &Context) -> String {
+    let (title, version) = own_version(cx.program);
+    let context = &cx.context_name;
+    let mut text = format!("Client:{title}\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n");
+    for (at, it) in plugin::all(&cx.directory, &cx.config).iter().enumerate() {
+        let Some(metadata) = it.metadata() else { continue };
+        if at == 0 {
+            text.push_str(" Plugins:\n");
+        }
+        text.push_str(&format!("  {}: {} ({})\n", it.name, metadata.short_description, metadata.vendor));
+        text.push_str(&format!("    Version:  {}\n    Path:     {}\n", metadata.version, it.path.display()));
+    }
+    text
 }
 
 fn server_lines(info: &SystemInfo) -> String {
