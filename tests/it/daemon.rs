@@ -106,6 +106,34 @@ fn flags_of_dockerd_are_taken() {
 }
 
 #[test]
+fn a_reload_takes_labels_and_debug_and_nothing_that_is_wrong() {
+    let host = own_host!();
+    host.write("daemon.json", r#"{"labels": ["a=1"]}"#);
+    let file = host.run("pwd").stdout().trim().to_owned();
+    let second = host
+        .second_daemon("second", &["--config-file", &format!("{file}/daemon.json"), "--pidfile /run/test/second.pid"]);
+    let info = format!("docker -H {} info --format '{{{{.Labels}}}} {{{{.Debug}}}}'", second.address());
+    host.run(&info).shows(expect![[r#"
+        [a=1] false
+    "#]]);
+    let reload = |content: &str| {
+        host.write("daemon.json", content);
+        host.run("kill -HUP $(cat /run/test/second.pid)").success();
+    };
+    reload(r#"{"labels": ["b=2"], "debug": true}"#);
+    host.wait_until("the new labels", |host| host.run(&info).text().to_owned(), |seen| seen.trim_end() == "[b=2] true");
+    reload(r#"{"labels": ["nothing"]}"#);
+    host.wait_until("the mistake in the log", |_| second.log(), |log| log.contains("expected KEY=VALUE"));
+    host.run(&info).shows(expect![[r#"
+        [b=2] true
+    "#]]);
+    host.run(&format!("docker -H {} events --since 1m --until $(($(date +%s) + 1)) --filter type=daemon --format '{{{{.Action}}}} {{{{index .Actor.Attributes \"labels\"}}}}'", second.address()))
+        .shows(expect![[r#"
+            reload ["b=2"]
+        "#]]);
+}
+
+#[test]
 fn version_and_info_say_who_answers() {
     let host = own_host!();
     host.run("docker version --format '{{.Client.APIVersion}} {{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}/{{.Server.Arch}}'").shows(expect![[r#"

@@ -59,7 +59,19 @@ pub struct EngineConfig {
     pub sandboxes: usize,
 }
 
+/// The settings that a running daemon takes anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloadable {
+    pub debug: bool,
+    pub labels: Vec<String>,
+}
+
 impl EngineConfig {
+    /// The part of it that can change while the daemon runs.
+    pub fn reloadable(&self) -> Reloadable {
+        Reloadable { debug: self.debug, labels: self.labels.clone() }
+    }
+
     /// Docker's defaults with these two roots.
     pub fn new(data_root: PathBuf, exec_root: PathBuf) -> Self {
         Self {

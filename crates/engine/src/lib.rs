@@ -34,7 +34,7 @@ use std::{ops::Deref, path::PathBuf, sync::Arc};
 use hako_model::ContainerId;
 use jiff::Timestamp;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Reloadable};
 pub use error::EngineError;
 
 /// The engine; cheap to clone.
@@ -44,6 +44,8 @@ pub struct Engine(Arc<Parts>);
 /// What the engine is made of.
 pub struct Parts {
     pub(crate) config: EngineConfig,
+    /// The settings that may have changed since.
+    pub(crate) reloadable: parking_lot::RwLock<Reloadable>,
     /// Identifies this data root for as long as it lives.
     pub(crate) id: String,
     pub(crate) started: Timestamp,

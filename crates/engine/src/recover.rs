@@ -348,6 +348,7 @@ fn open_blocking(
         network,
         visitor: hako_network::Visitor::default(),
         keeper,
+        reloadable: parking_lot::RwLock::new(config.reloadable()),
         config,
         _claim: claim,
     }));

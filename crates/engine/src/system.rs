@@ -1,11 +1,11 @@
 //! The host and the daemon: `info`, `events`, `system df`.
 
-use hako_model::{Event, Filters};
+use hako_model::{Event, EventKind, Filters};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::{
-    Engine, EngineError,
+    Engine, EngineError, Reloadable,
     view::{CgroupFeatures, DiskUsage, InfoView, ListOptions},
 };
 
@@ -29,6 +29,7 @@ impl Engine {
             .map(|(_, what)| format!("WARNING: No {what} support"))
             .collect();
         warnings.extend(self.network.obstacles().iter().map(|obstacle| format!("WARNING: {obstacle}")));
+        let reloadable = self.reloadable.read().clone();
         InfoView {
             id: self.id.clone(),
             containers: running + paused + stopped,
@@ -38,7 +39,7 @@ impl Engine {
             images: self.images.list().len(),
             driver_status: vec![("Supports d_type".to_owned(), "true".to_owned())],
             data_root: self.config.data_root.display().to_string(),
-            debug: self.config.debug,
+            debug: reloadable.debug,
             started: self.started,
             name: host.name,
             kernel: host.kernel,
@@ -58,7 +59,7 @@ impl Engine {
                 pids: cgroup.pids,
             },
             ipv4_forwarding: host.ipv4_forwarding,
-            labels: self.config.labels.clone(),
+            labels: reloadable.labels,
             security_options: security_options(),
             file_descriptors: host.own_descriptors,
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
@@ -68,6 +69,16 @@ impl Engine {
             runtimes: vec!["hako".to_owned()],
             log_driver: self.config.log_driver.clone(),
         }
+    }
+
+    /// Takes the settings that may change while the daemon runs, and tells it as Docker does.
+    pub fn reload(&self, settings: Reloadable) {
+        let labels: Vec<String> = settings.labels.iter().map(|label| format!("{label:?}")).collect();
+        let (debug, labels) = (settings.debug.to_string(), format!("[{}]", labels.join(",")));
+        *self.reloadable.write() = settings;
+        let name = hako_runtime::observe::host().name;
+        let attributes = [("name", name.as_str()), ("debug", debug.as_str()), ("labels", labels.as_str())];
+        self.events.publish(EventKind::Daemon, "reload", &self.id, attributes);
     }
 
     /// What happened since `since` and what happens until `until`.

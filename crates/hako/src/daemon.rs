@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ffi::OsString, fs, process::ExitCode};
 
 use clap::Parser;
 use hako_engine::{Engine, EngineConfig};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config_file,
@@ -17,38 +17,55 @@ use crate::{
 /// dockerd's words for how much is logged.
 const LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "fatal"];
 
+/// Where the settings come from; the file is read again at a reload.
+struct Source {
+    /// The command line's words.
+    given: Vec<String>,
+    /// What they say.
+    flags: DaemonFlags,
+}
+
+/// The flags with the file's settings in them, checked.
+struct Settings {
+    flags: DaemonFlags,
+    config: EngineConfig,
+    /// What to tell about settings that do nothing.
+    remarks: Vec<String>,
+}
+
+impl Source {
+    fn read(&self) -> Result<Settings, String> {
+        let mut flags = self.flags.clone();
+        let is_default = !self.given.iter().any(|word| word.starts_with("--config-file"));
+        let mut remarks = config_file::apply(&mut flags, &self.given, is_default)?;
+        let config = checked(&flags)?;
+        remarks.extend(flags.ignored.remarks()?);
+        Ok(Settings { flags, config, remarks })
+    }
+}
+
 /// The role; `arguments` begin with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
-    let given: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut flags = match DaemonFlags::try_parse_from(&arguments) {
-        Ok(flags) => flags,
-        Err(error) => error.exit(),
+    let source = Source {
+        given: arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        flags: match DaemonFlags::try_parse_from(&arguments) {
+            Ok(flags) => flags,
+            Err(error) => error.exit(),
+        },
     };
-    let is_default = !given.iter().any(|word| word.starts_with("--config-file"));
-    let remarks = match config_file::apply(&mut flags, &given, is_default) {
-        Ok(remarks) => remarks,
+    let settings = match source.read() {
+        Ok(settings) => settings,
         Err(why) => return fail(&why),
     };
-    let config = match checked(&flags) {
-        Ok(config) => config,
-        Err(why) => return fail(&why),
-    };
-    if flags.validate {
+    if settings.flags.validate {
         println!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    let level = if flags.debug {
-        "debug"
-    } else if flags.log_level == "fatal" {
-        "error"
-    } else {
-        &flags.log_level
-    };
-    hako_base::telemetry::start(level);
-    for remark in remarks {
+    hako_base::telemetry::start(settings.flags.level());
+    for remark in &settings.remarks {
         tracing::warn!("{remark}");
     }
-    match run(&flags, config) {
+    match run(&source, settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }
@@ -59,12 +76,9 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> {
+fn run(source: &Source, settings: Settings) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("this needs to be root: it makes namespaces, mounts and bridges for containers".to_owned());
-    }
-    for remark in flags.ignored.remarks()? {
-        tracing::warn!("{remark}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -73,12 +87,14 @@ fn run(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> {
         .thread_stack_size(1 << 20)
         .build()
         .map_err(|error| format!("cannot start the reactor: {error}"))?;
-    runtime.block_on(serve(flags, config))
+    runtime.block_on(serve(source, settings))
 }
 
-async fn serve(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> {
+async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Result<(), String> {
+    let flags = &flags;
     // Heard from the first moment on: a daemon that is told to stop while it starts, stops.
     let stop = stop_asked()?;
+    let mut hang_up = listen(SignalKind::hangup())?;
     let engine = Engine::open(config).await.map_err(|error| error.to_string())?;
     let Sockets { listeners, files } = socket::open(flags)?;
     if let Some(path) = &flags.pidfile {
@@ -92,6 +108,15 @@ async fn serve(flags: &DaemonFlags, config: EngineConfig) -> Result<(), String> 
         version: env!("CARGO_PKG_VERSION").to_owned(),
         git_commit: option_env!("HAKO_COMMIT").unwrap_or("unknown").to_owned(),
         build_time: option_env!("HAKO_BUILD_TIME").unwrap_or("unknown").to_owned(),
+    };
+    let reloading = engine.clone();
+    let stop = async move {
+        let reloads = async {
+            while hang_up.recv().await.is_some() {
+                reload(source, &reloading);
+            }
+        };
+        tokio::select! { () = stop => {}, () = reloads => {} }
     };
     hako_server::serve(engine, settings, listeners, stop).await;
     notify("STOPPING=1");
@@ -107,25 +132,35 @@ fn checked(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     if !LEVELS.contains(&flags.log_level.as_str()) {
         return Err(format!("--log-level {}: expected one of {}", flags.log_level, LEVELS.join(", ")));
     }
-    flags.ignored.remarks()?;
     socket::check(flags)?;
     let config = engine_config(flags)?;
     config.check().map_err(|error| error.to_string())?;
     Ok(config)
 }
 
-/// Completes at SIGTERM or SIGINT. SIGHUP is taken and changes nothing yet, so that a reload does not end the daemon.
+/// Reads the settings anew at SIGHUP. A mistake in them changes nothing: the daemon goes on as it was.
+fn reload(source: &Source, engine: &Engine) {
+    match source.read() {
+        Ok(Settings { flags, config, .. }) => {
+            hako_base::telemetry::set_level(flags.level());
+            engine.reload(config.reloadable());
+            tracing::info!("debug, log-level and labels were taken anew; everything else needs a new daemon");
+        }
+        Err(why) => tracing::error!("the settings were not taken anew: {why}"),
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen to signals: {error}"))
+}
+
+/// Completes at SIGTERM or SIGINT.
 fn stop_asked() -> Result<impl Future<Output = ()>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut hang_up = listen(SignalKind::hangup())?;
     Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hang_up.recv() => tracing::warn!("a reload of the configuration is not built yet"),
-            }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     })
 }

@@ -174,6 +174,17 @@ pub(crate) struct IgnoredFlags {
     raw_logs: bool,
 }
 
+impl DaemonFlags {
+    /// How much is logged, in `tracing`'s words.
+    pub(crate) fn level(&self) -> &str {
+        match self.log_level.as_str() {
+            _ if self.debug => "debug",
+            "fatal" => "error",
+            level => level,
+        }
+    }
+}
+
 impl IgnoredFlags {
     /// The flags that were given, each with the reason why it does nothing.
     ///
