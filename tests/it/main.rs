@@ -49,6 +49,7 @@ mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
 mod remote; // TCP with TLS, ssh
 mod run; // run: output, exit status, names, environment, users, working directory
+mod stats; // stats and top
 mod stdin; // what goes in: pipes, half-close, attach
 mod story; // the main job, from an empty machine to a committed image
 mod survival; // the daemon dies and nothing is lost

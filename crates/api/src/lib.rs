@@ -15,6 +15,7 @@ mod wire; // how every type below reads and prints JSON
 pub mod container; // create, inspect, list, wait, exec and the rest of `/containers`
 pub mod image; // `/images`, `/commit`
 pub mod network;
+pub mod stats; // what a container uses
 pub mod system; // info, version, disk usage, events
 pub mod volume;
 

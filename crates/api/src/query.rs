@@ -9,8 +9,8 @@ mod other;
 
 pub use container::{
     ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
-    ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery,
-    ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
+    ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery,
+    ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
 };
 pub use image::{
     ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery, ImageTagQuery,

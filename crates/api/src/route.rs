@@ -95,7 +95,7 @@ routes! {
     ContainerLogs = "container_logs", Get "/containers/{id}/logs", since 11, Built;
     ContainerChanges = "container_changes", Get "/containers/{id}/changes", since 0, Built;
     ContainerExport = "container_export", Get "/containers/{id}/export", since 0, Built;
-    ContainerStats = "container_stats", Get "/containers/{id}/stats", since 17, NotBuilt;
+    ContainerStats = "container_stats", Get "/containers/{id}/stats", since 17, Built;
     ContainerResize = "container_resize", Post "/containers/{id}/resize", since 16, Built;
     ContainerStart = "container_start", Post "/containers/{id}/start", since 0, Built;
     ContainerStop = "container_stop", Post "/containers/{id}/stop", since 0, Built;

@@ -25,6 +25,7 @@ static TABLE: &[Entry] = &[
     entry::<container::rename::Rename>(),
     entry::<container::restart::Restart>(),
     entry::<container::start::Start>(),
+    entry::<container::stats::Stats>(),
     entry::<container::stop::Stop>(),
     entry::<container::top::Top>(),
     entry::<container::update::Update>(),
@@ -95,7 +96,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("config", "does not form swarms so far"),
     ("cp", "does not copy files in and out of containers so far"),
     ("container cp", "does not copy files in and out of containers so far"),
-    ("container stats", "does not sample containers so far"),
     ("image build", "does not build images so far"),
     ("image push", "does not push images so far"),
     ("login", "does not log in to registries so far"),
@@ -108,7 +108,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("secret", "does not form swarms so far"),
     ("service", "does not form swarms so far"),
     ("stack", "does not form swarms so far"),
-    ("stats", "does not sample containers so far"),
     ("swarm", "does not form swarms so far"),
     ("trust", "does not sign images"),
 ];

@@ -22,6 +22,7 @@ pub(crate) mod rename;
 pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod update;

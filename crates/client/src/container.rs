@@ -8,13 +8,14 @@ use hako_api::{
     },
     query::{
         ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
-        ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery,
-        ContainerTopQuery, ContainerWaitQuery, PruneQuery, ResizeQuery,
+        ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery,
+        ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, PruneQuery, ResizeQuery,
     },
+    stats::ContainerStats,
 };
 use hyper::header;
 
-use crate::{BodyReader, Client, ClientError, Hijacked, limits};
+use crate::{BodyReader, Client, ClientError, Hijacked, JsonStream, limits};
 
 /// A container being waited for: the daemon has begun to wait.
 #[derive(Debug)]
@@ -75,6 +76,12 @@ impl Client {
             _ => None,
         };
         Ok(LogReader { multiplexed, body: BodyReader::new(Operation::ContainerLogs.name(), response.into_body()) })
+    }
+
+    /// Samples of what it uses; the stream ends after one unless more were asked for.
+    pub async fn container_stats(&self, name: &str, query: &ContainerStatsQuery) -> Answer<JsonStream<ContainerStats>> {
+        let body = self.call(Operation::ContainerStats, &[name]).query(query).stream().await?;
+        Ok(JsonStream::new(Operation::ContainerStats.name(), body))
     }
 
     pub async fn container_changes(&self, name: &str) -> Answer<Vec<FilesystemChange>> {

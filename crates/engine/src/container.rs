@@ -25,6 +25,7 @@ pub(crate) mod resize; // its terminal
 pub(crate) mod restart; // its restart policy
 pub(crate) mod signal; // kill, stop, restart
 pub(crate) mod start; // its process begins
+pub mod stats; // what it uses
 pub(crate) mod status; // the words of `ps`
 pub(crate) mod top; // its processes
 pub(crate) mod update; // other limits

@@ -20,6 +20,7 @@ use crate::{
     log::{LogPlan, write},
     record::Record,
     stdio::{Listeners, Stdin, StdinSlot},
+    view::Sample,
 };
 
 /// What those who wait for a container look at.
@@ -50,6 +51,8 @@ pub(crate) struct Container {
     pub(crate) execs: Mutex<BTreeMap<ExecId, Arc<Exec>>>,
     /// Held while a life that has ended is taken down; the next start waits for it.
     pub(crate) teardown: Arc<tokio::sync::Mutex<()>>,
+    /// The last sample of what it uses.
+    pub(crate) sample: Mutex<Option<Arc<Sample>>>,
     /// Wakes a restart that waits for its back-off, to cancel it.
     pub(crate) restart: tokio::sync::Notify,
 }
@@ -87,6 +90,7 @@ impl Container {
             live: Mutex::new(None),
             execs: Mutex::default(),
             teardown: Arc::default(),
+            sample: Mutex::new(None),
             restart: tokio::sync::Notify::new(),
         })
     }

@@ -14,6 +14,10 @@ use hako_model::{
     ContainerId, ContainerSpec, ContainerState, Digest, EndpointSpec, ExecId, Filters, ImageConfig, MountKind,
     NetworkId, NetworkSpec, PortBinding, PortKey, Propagation, Signal,
 };
+pub use hako_runtime::{
+    cgroup::{IoEntry, Stats},
+    observe::LinkCounters,
+};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -291,6 +295,28 @@ pub struct ExecView {
 pub struct TopView {
     pub titles: Vec<String>,
     pub processes: Vec<Vec<String>>,
+}
+
+/// What a container used at one moment, and what there was to use.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    pub at: Timestamp,
+    pub usage: Stats,
+    /// Processor time of the host, idle time included.
+    pub host_cpu_ns: u64,
+    pub cpus: u32,
+    /// The host's memory.
+    pub memory_bytes: u64,
+    pub networks: Vec<LinkCounters>,
+}
+
+/// A sample, and the one before it to compare with; none of a container that does not run.
+#[derive(Debug, Clone)]
+pub struct StatsView {
+    pub id: ContainerId,
+    pub name: String,
+    pub before: Option<Arc<Sample>>,
+    pub sample: Option<Arc<Sample>>,
 }
 
 /// One changed path of a container's file system: `0` changed, `1` added, `2` deleted.

@@ -7,6 +7,8 @@ use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use hako_model::Signal;
@@ -64,6 +66,8 @@ pub struct ProcessStat {
     pub started: Timestamp,
     pub rss_bytes: u64,
     pub virtual_bytes: u64,
+    pub threads: u64,
+    pub nice: i64,
 }
 
 /// Looks at one process.
@@ -110,6 +114,8 @@ fn parse_stat(text: &str, boot_s: i64) -> Option<ProcessStat> {
         started,
         rss_bytes: number(21)? * rustix::param::page_size() as u64,
         virtual_bytes: number(20)?,
+        threads: number(17)?,
+        nice: fields.get(16)?.parse().ok()?,
     })
 }
 
@@ -124,6 +130,18 @@ fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The users that the host knows, by number: what `ps` calls them.
+pub fn users() -> std::collections::BTreeMap<u32, String> {
+    let text = read_text(Path::new("/etc/passwd")).unwrap_or_default();
+    let user = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        Some((fields.nth(1)?.parse().ok()?, name))
+    };
+    // The first line of a number counts, as for the C library.
+    text.lines().rev().filter_map(user).collect()
 }
 
 /// The host, for `info`.
@@ -200,6 +218,79 @@ pub fn cgroup_features() -> CgroupFeatures {
     }
 }
 
+/// What the host's processors and memory are, to hold a container's use against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processors {
+    pub online: u32,
+    /// Time that all of them together have had since the host was started, busy or not.
+    pub total_ns: u64,
+    pub memory_bytes: u64,
+}
+
+/// Looks at the host's processors. The sums in `/proc/stat` are in hundredths of a second; time since the start of the
+/// host, for each of them, says the same in nanoseconds.
+pub fn processors() -> Processors {
+    let info = rustix::system::sysinfo();
+    let online = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
+    let since_boot_ns = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+    Processors {
+        online,
+        total_ns: since_boot_ns.saturating_mul(u64::from(online)),
+        memory_bytes: info.totalram.saturating_mul(u64::from(info.mem_unit)),
+    }
+}
+
+// `/proc/uptime` once, to a hundredth of a second; from then on by the clock.
+fn since_boot() -> Duration {
+    static ORIGIN: OnceLock<(Duration, Instant)> = OnceLock::new();
+    let (uptime, at) = ORIGIN.get_or_init(|| {
+        let text = read_text(Path::new("/proc/uptime")).unwrap_or_default();
+        let seconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+        (Duration::from_secs_f64(seconds), Instant::now())
+    });
+    *uptime + at.elapsed()
+}
+
+/// What went over one link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkCounters {
+    pub name: String,
+    pub received: Traffic,
+    pub sent: Traffic,
+}
+
+/// One direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    pub bytes: u64,
+    pub packets: u64,
+    pub errors: u64,
+    pub dropped: u64,
+}
+
+/// The links of a process's network, loopback aside.
+///
+/// # Errors
+/// The process has ended.
+pub fn network_counters(pid: u32) -> io::Result<Vec<LinkCounters>> {
+    Ok(parse_links(&read_text(&Path::new("/proc").join(pid.to_string()).join("net/dev"))?))
+}
+
+// Two lines of titles, then `eth0: 646 5 0 0 0 0 0 0 70 1 …`: eight numbers received, eight sent.
+fn parse_links(text: &str) -> Vec<LinkCounters> {
+    let link = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let numbers: Vec<u64> = rest.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+        let traffic = |from: usize| {
+            let number = |index: usize| numbers.get(from + index).copied().unwrap_or(0);
+            Traffic { bytes: number(0), packets: number(1), errors: number(2), dropped: number(3) }
+        };
+        let name = name.trim().to_owned();
+        (name != "lo").then(|| LinkCounters { name, received: traffic(0), sent: traffic(8) })
+    };
+    text.lines().skip(2).filter_map(link).collect()
+}
+
 /// Names of the cgroups right below `parent`, in any hierarchy.
 pub fn cgroup_children(parent: &str) -> Vec<String> {
     let layout = Layout::of_host();
@@ -228,6 +319,15 @@ mod tests {
         let stat = parse_stat(text, 1_000_000).unwrap();
         assert_eq!((stat.pid, stat.ppid, stat.name.as_str(), stat.state), (42, 1, "a) b (c)", 'S'));
         assert_eq!((stat.cpu_seconds, stat.tty, stat.virtual_bytes), (3, 34816, 4096));
+    }
+
+    #[test]
+    fn links_are_read_without_loopback() {
+        let text = "Inter-| Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0:  646 5 1 2 0 0 0 0 70 3 4 5 0 0 0 0\n";
+        let links = parse_links(text);
+        assert_eq!((links.len(), links[0].name.as_str()), (1, "eth0"));
+        assert_eq!(links[0].received, Traffic { bytes: 646, packets: 5, errors: 1, dropped: 2 });
+        assert_eq!(links[0].sent, Traffic { bytes: 70, packets: 3, errors: 4, dropped: 5 });
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod mount; // binds, mounts, tmpfs
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod spec; // the body of create
+pub(crate) mod stats; // what a container uses
 pub(crate) mod summary; // one line of a list
 pub(crate) mod system; // info, events, progress
 pub(crate) mod volume;

@@ -40,6 +40,7 @@ pub(crate) fn handler(operation: Operation) -> Option<Handler> {
         ContainerInspect => container::inspect,
         ContainerTop => container::top,
         ContainerLogs => stream::logs,
+        ContainerStats => stream::stats,
         ContainerChanges => container::changes,
         ContainerExport => container::export,
         ContainerResize => container::resize,

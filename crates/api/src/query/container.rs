@@ -27,6 +27,12 @@ query! {
         pub ps_args: Option<String> = "ps_args",
     }
 
+    /// Of `GET /containers/{id}/stats`.
+    pub struct ContainerStatsQuery {
+        pub stream: Option<bool> = "stream",
+        pub one_shot: bool = "one-shot",
+    }
+
     /// Of `GET /containers/{id}/logs`.
     pub struct ContainerLogsQuery {
         pub follow: bool = "follow",

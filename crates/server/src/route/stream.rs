@@ -4,13 +4,17 @@
 
 use hako_api::{
     container::{ContainerWaitResponse, WaitExitError},
-    query::{ContainerAttachQuery, ContainerLogsQuery, ContainerWaitQuery},
+    query::{ContainerAttachQuery, ContainerLogsQuery, ContainerStatsQuery, ContainerWaitQuery},
 };
-use hako_engine::view::{AttachOptions, LogOptions, WaitCondition};
+use hako_engine::{
+    container::stats::StatsMode,
+    view::{AttachOptions, LogOptions, StatsView, WaitCondition},
+};
 
 use super::time;
 use crate::{
     call::Call,
+    convert,
     detach::DetachKeys,
     error::Failure,
     hijack::{self, Format, Session},
@@ -51,6 +55,26 @@ pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
     let log = call.engine().container_logs(call.name(), options).await?;
     let format = Format::new(log.tty);
     Ok(reply::stream(format.content_type(call.version), format.body(log.output)))
+}
+
+/// Docker streams unless it is told not to.
+pub(super) async fn stats(call: Call) -> Result<Reply, Failure> {
+    let query: ContainerStatsQuery = call.query()?;
+    // `one-shot` came with 1.41.
+    let one_shot = query.one_shot && call.version.at_least(41);
+    let mode = match (query.stream.unwrap_or(true), one_shot) {
+        (true, true) => return Err(Failure::invalid("cannot have stream=true and one-shot=true")),
+        (true, false) => StatsMode::Stream,
+        (false, true) => StatsMode::OneShot,
+        (false, false) => StatsMode::Once,
+    };
+    let samples = call.engine().container_stats(call.name(), mode)?;
+    let line = |view: StatsView| {
+        let mut bytes = serde_json::to_vec(&convert::stats::stats(&view))?;
+        bytes.push(b'\n');
+        Ok(bytes.into())
+    };
+    Ok(reply::stream(reply::JSON, ReplyBody::channel(samples, line)))
 }
 
 pub(super) async fn wait(call: Call) -> Result<Reply, Failure> {
