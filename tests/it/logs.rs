@@ -125,3 +125,146 @@ fn a_log_is_cut_at_its_size() {
     let count: usize = lines[1].trim().parse().unwrap_or(0);
     assert!((10..1000).contains(&count), "{kept}");
 }
+
+/// A socket of datagrams on the machine, as the journal and syslog have them.
+fn datagrams(host: &hako_testkit::Host, path: &str) -> std::os::unix::net::UnixDatagram {
+    let place = host.path(path);
+    std::fs::create_dir_all(place.parent().expect("a socket lies in a folder")).expect("the machine has room");
+    let socket = std::os::unix::net::UnixDatagram::bind(&place).expect("the path is free");
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("it takes a timeout");
+    socket
+}
+
+fn datagram(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut bytes = vec![0; 65_536];
+    let length = socket.recv(&mut bytes).expect("something comes in time");
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+#[test]
+fn the_journal_gets_fields_and_can_be_read_back() {
+    let host = own_host!();
+    host.run("docker run --rm --log-driver journald busybox true")
+        .code(125)
+        .says("failed to initialize logging driver: journald is not enabled on this host");
+    let socket = datagrams(&host, "/run/systemd/journal/socket");
+    host.run("docker run --name web --log-driver journald --label tier=front --log-opt labels=tier --log-opt tag='{{.Name}}' busybox sh -c 'echo hello; echo oops >&2'").success();
+    let mut fields: Vec<String> = [datagram(&socket), datagram(&socket)]
+        .iter()
+        .map(|message| {
+            let wanted =
+                ["MESSAGE", "PRIORITY", "TIER", "CONTAINER_NAME", "CONTAINER_TAG", "IMAGE_NAME", "SYSLOG_IDENTIFIER"];
+            let mut lines: Vec<&str> =
+                message.lines().filter(|line| wanted.iter().any(|key| line.starts_with(key))).collect();
+            lines.sort_unstable();
+            lines.join(" ")
+        })
+        .collect();
+    fields.sort();
+    expect![[r#"
+        [
+            "CONTAINER_NAME=web CONTAINER_TAG=web IMAGE_NAME=busybox MESSAGE=hello PRIORITY=6 SYSLOG_IDENTIFIER=web TIER=front",
+            "CONTAINER_NAME=web CONTAINER_TAG=web IMAGE_NAME=busybox MESSAGE=oops PRIORITY=3 SYSLOG_IDENTIFIER=web TIER=front",
+        ]
+    "#]]
+    .assert_debug_eq(&fields);
+    host.run(
+        "docker logs web 2>/dev/null; docker inspect --format '{{.HostConfig.LogConfig.Type}} [{{.LogPath}}]' web",
+    )
+    .shows(expect![[r#"
+        hello
+        journald []
+    "#]]);
+}
+
+#[test]
+fn syslog_servers_get_lines_in_the_form_asked_for() {
+    let host = own_host!();
+    let socket = datagrams(&host, "/run/syslog");
+    host.run("docker run --rm --log-driver syslog --log-opt syslog-address=unixgram:///run/syslog --log-opt syslog-facility=local0 --log-opt tag=app busybox echo hello").success();
+    let line = datagram(&socket);
+    assert!(line.starts_with("<134>") && line.ends_with("]: hello\n") && line.contains(" app["), "{line:?}");
+    host.run("docker run --rm --log-driver syslog --log-opt syslog-address=tcp://127.0.0.1:1 busybox true")
+        .code(125)
+        .says("failed to initialize logging driver: dial tcp 127.0.0.1:1: connect: connection refused");
+    host.run("docker run -d --name server --network host busybox nc -l -p 6514").success();
+    host.wait_until(
+        "the server to listen",
+        |host| host.run("cat /proc/net/tcp /proc/net/tcp6 | grep -c ':1972 .* 0A '"),
+        |shown| shown.text() == "1",
+    );
+    host.run("docker run --rm --log-driver syslog --log-opt syslog-address=tcp://127.0.0.1:6514 --log-opt syslog-format=rfc5424 --log-opt tag=app busybox echo hello").success();
+    let got = host.wait_until(
+        "the line to come",
+        |host| host.run("docker logs server"),
+        |shown| shown.text().ends_with(" app - hello"),
+    );
+    assert!(got.text().starts_with("<30>1 20"), "{}", got.text());
+}
+
+#[test]
+fn labels_variables_and_a_tag_are_noted_with_each_line() {
+    let host = host!();
+    host.run("docker run --name web --label a=b --label 'cd=x,y z' -e E=1 -e F=2 --log-opt labels=a --log-opt 'labels-regex=^c' --log-opt env=E --log-opt 'tag={{.Name}}' busybox echo hi").success();
+    host.run("docker logs --details web; docker logs web").shows(expect![[r#"
+        E=1,a=b,cd=x%2Cy+z,tag=web hi
+        hi
+    "#]]);
+    host.run("docker create --log-opt colour=red busybox")
+        .code(1)
+        .says("unknown log opt 'colour' for json-file log driver");
+    host.run("docker create --log-opt mode=odd busybox").code(1).says("logging mode not supported: odd");
+    host.run("docker create --log-driver nosuch busybox").code(1).says("nosuch");
+}
+
+#[test]
+fn full_files_are_compressed_and_read_back() {
+    let host = own_host!();
+    host.run("docker run --name web --log-driver local --log-opt max-size=2k --log-opt max-file=4 busybox sh -c 'n=0; while test $n -lt 300; do n=$((n+1)); echo line $n; usleep 2000; done'").success();
+    let lines = host.run("docker logs web");
+    let numbers: Vec<u32> =
+        lines.stdout().lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    assert!(numbers.len() > 60 && numbers.len() < 200, "{numbers:?}");
+    assert_eq!(numbers, (301 - numbers.len() as u32..=300).collect::<Vec<_>>());
+    let tail: Vec<String> = host.run("docker logs -n 45 web").stdout().lines().map(str::to_owned).collect();
+    assert_eq!((tail.len(), tail[0].as_str()), (45, "line 256"));
+    let folder = host.daemon().data_root().to_owned();
+    host.run(&format!("ls {folder}/containers/*/ | grep -c 'container.log.*gz$'")).success();
+    host.run(&format!("docker rm web && ls {folder}/containers | wc -l")).shows(expect![[r#"
+        web
+        0
+    "#]]);
+}
+
+#[test]
+fn a_container_that_writes_without_end_stops_nobody() {
+    let host = own_host!();
+    host.run("docker run -d --name loud --log-opt max-size=2m --log-opt max-file=3 busybox sh -c 'exec yes 0123456789012345678901234567890123456789012345678901234567890123456789'").success();
+    let daemon = host.processes_of("daemon")[0];
+    let resident = |host: &hako_testkit::Host| {
+        let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).expect("the daemon runs");
+        let _ = host;
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("every process has it").to_owned();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number")
+    };
+    let written = "docker exec loud cat /proc/1/io | sed -n 's/wchar: //p'";
+    let much = |host: &hako_testkit::Host, bytes: u64| {
+        host.wait_until(
+            "much to be written",
+            |host| host.run(written).text().parse::<u64>().unwrap_or(0),
+            move |wchar| *wchar > bytes,
+        );
+    };
+    much(&host, 5_000_000);
+    let before = resident(&host);
+    much(&host, 30_000_000);
+    let after = resident(&host);
+    assert!(after < before + 16_384, "{before} KiB became {after} KiB");
+    let folder = host.daemon().data_root().to_owned();
+    let kept = host.run(&format!("du -sk {folder}/containers | cut -f1")).text().parse::<u64>().expect("a number");
+    assert!(kept < 10_000, "{kept} KiB of log are kept");
+    host.run("docker run --rm busybox echo others work").shows(expect![[r#"
+        others work
+    "#]]);
+    host.run("docker rm -f loud").success();
+}

@@ -48,6 +48,7 @@ mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
 mod remote; // TCP with TLS, ssh
+mod restart; // restart policies, what ended a container, update
 mod run; // run: output, exit status, names, environment, users, working directory
 mod stats; // stats and top
 mod stdin; // what goes in: pipes, half-close, attach

@@ -21,6 +21,12 @@ pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 /// the most frequent reason for full disks.
 pub(crate) const LOG_FILE_BYTES: u64 = 10 << 20;
 
+/// The same for what is kept beside a log that goes elsewhere, and for the driver `local` (Docker's).
+pub(crate) const LOG_LOCAL_FILE_BYTES: u64 = 20 << 20;
+
+/// Lines on their way to the journal or a syslog server: at 16 KiB each 4 MiB, and mostly a hundredth of that.
+pub(crate) const LOG_FORWARD_LINES: usize = 256;
+
 /// How many log files are kept, unless `max-file` says otherwise.
 pub(crate) const LOG_FILES: usize = 5;
 

@@ -88,6 +88,9 @@ pub(crate) struct StateRecord {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) restart_count: u32,
+    /// How often the pause before the next start has been doubled: back to 0 after a life that lasted.
+    #[serde(default)]
+    pub(crate) doublings: u32,
     /// A person stopped it: `unless-stopped` does not start it again.
     pub(crate) stopped_by_hand: bool,
     /// Where its cgroup is, while it runs.
@@ -109,6 +112,7 @@ impl Default for StateRecord {
             started_at: None,
             finished_at: None,
             restart_count: 0,
+            doublings: 0,
             stopped_by_hand: false,
             cgroup: None,
             health: None,
@@ -258,6 +262,17 @@ impl Records {
         let put =
             Request::Put { key: record.id.to_string(), value: encode(record)?, superfluous: None, done: Some(done) };
         self.ask(put, Some(&finished))
+    }
+
+    /// Writes a container that has just been started. Its place in the database is written too, without waiting: after
+    /// a power cut it is known that it ran, and its restart policy holds.
+    pub(crate) fn begun(&self, record: &Record) -> Result<(), EngineError> {
+        let value = encode(record)?;
+        self.run.write(record.id, &value)?;
+        if record.auto_remove() {
+            return Ok(());
+        }
+        self.ask(Request::Put { key: record.id.to_string(), value, superfluous: None, done: None }, None)
     }
 
     /// Writes what a running container does; survives the daemon, not the host.

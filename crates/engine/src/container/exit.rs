@@ -12,7 +12,7 @@ use hako_model::ContainerState;
 use super::restart;
 use crate::{
     Engine, limits,
-    record::Record,
+    record::{Record, StateRecord},
     stdio::Stdin,
     table::{Container, Live},
 };
@@ -71,11 +71,7 @@ impl Engine {
         let ran = before.state.started_at.map_or(Duration::ZERO, |started| {
             Duration::try_from(status.at.duration_since(started)).unwrap_or_default()
         });
-        let mut state = before.state.clone();
-        state.exit_code = status.code;
-        if ran >= Duration::from_secs(10) {
-            state.restart_count = 0;
-        }
+        let state = StateRecord { exit_code: status.code, ..before.state.clone() };
         let pause = restart::decide(before.spec.host.restart, &state, ran);
         let record = container.change(|record| {
             record.state.status = if pause.is_some() { ContainerState::Restarting } else { ContainerState::Exited };
@@ -84,6 +80,9 @@ impl Engine {
             record.state.oom_killed = status.oom_killed;
             record.state.finished_at = Some(status.at);
             record.state.cgroup = None;
+            if ran >= restart::LASTING {
+                record.state.doublings = 0;
+            }
             record.published.clear();
             record.published_on = None;
             for endpoint in record.endpoints.values_mut() {

@@ -46,7 +46,7 @@ impl Engine {
             hostname_path: kept("hostname"),
             hosts_path: kept("hosts"),
             resolv_conf_path: kept("resolv.conf"),
-            log_path: if container.log.kept { container.log.path.display().to_string() } else { String::new() },
+            log_path: if container.log.shown { container.log.path.display().to_string() } else { String::new() },
             exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
             upper_dir: upper.display().to_string(),
             size: size.then(|| self.container_size(&record)).flatten(),

@@ -97,7 +97,7 @@ fn chunk(line: LogLine, options: &LogOptions) -> OutputChunk {
         text.push(' ');
     }
     if options.details {
-        // No attribute can be chosen yet, so the list before each line is empty.
+        text.push_str(&line.attributes);
         text.push(' ');
     }
     text.push_str(&line.text);

@@ -11,20 +11,20 @@ use tokio::{io::Interest, sync::watch};
 
 use crate::{
     limits,
-    log::{line::Lines, write::LogWriter},
+    log::{
+        forward::{Line, Queue},
+        line::Lines,
+        write::LogWriter,
+    },
     stdio::{Listeners, register},
     table::Container,
     view::{OutputChunk, OutputStream},
 };
 
 /// Moves a container's output until its end; `drained` turns true after the last byte.
-pub(crate) async fn pump_container(
-    container: Arc<Container>,
-    ring: Ring,
-    log: LogWriter,
-    drained: watch::Sender<bool>,
-) {
-    let mut sink = LogSink { container: &container, log, lines: Lines::default() };
+pub(crate) async fn pump_container(container: Arc<Container>, ring: Ring, log: OpenLog, drained: watch::Sender<bool>) {
+    let OpenLog { writer: log, queue } = log;
+    let mut sink = LogSink { container: &container, log, queue, passing: Vec::new(), lines: Lines::default() };
     if let Err(error) = pump(ring, &container.listeners, Some(&mut sink)).await {
         tracing::error!(container = %container.id.short(), %error, "the output ends early");
     }
@@ -65,37 +65,73 @@ async fn pump(mut ring: Ring, listeners: &Listeners, mut sink: Option<&mut LogSi
             }
         }
         match sink.as_deref_mut() {
-            Some(sink) => sink.settle(&mut ring)?,
+            Some(sink) => {
+                sink.settle(&mut ring)?;
+                sink.pass_on().await;
+            }
             None => ring.commit(0).map_err(std::io::Error::other)?,
         }
         tokio::task::yield_now().await;
     }
     if let Some(sink) = sink {
         sink.end(&mut ring)?;
+        sink.pass_on().await;
     }
     Ok(())
+}
+
+/// The log of a container that is about to run: the end that is written, and the way to elsewhere.
+pub(crate) struct OpenLog {
+    pub(crate) writer: LogWriter,
+    pub(crate) queue: Option<Queue>,
 }
 
 /// The log of a container, as the pump writes it.
 struct LogSink<'a> {
     container: &'a Container,
     log: LogWriter,
+    queue: Option<Queue>,
+    /// Lines that are yet to be put into the queue.
+    passing: Vec<Line>,
     lines: Lines,
 }
 
 impl LogSink<'_> {
     fn push(&mut self, stream: OutputStream, at: jiff::Timestamp, bytes: &[u8]) {
         let at_ns = u64::try_from(at.as_nanosecond()).unwrap_or_default();
-        let log = &mut self.log;
-        self.lines.push(stream, at_ns, bytes, |stream, at_ns, line| log.append(stream, at_ns, line));
+        let (log, passing, forwarded) = (&mut self.log, &mut self.passing, self.queue.is_some());
+        self.lines.push(stream, at_ns, bytes, |stream, at_ns, line| {
+            log.append(stream, at_ns, line);
+            if forwarded {
+                passing.push(Line { stream, at_ns, text: line.to_vec() });
+            }
+        });
+    }
+
+    fn flush_lines(&mut self) {
+        let (log, passing, forwarded) = (&mut self.log, &mut self.passing, self.queue.is_some());
+        self.lines.flush(|stream, at_ns, line| {
+            log.append(stream, at_ns, line);
+            if forwarded {
+                passing.push(Line { stream, at_ns, text: line.to_vec() });
+            }
+        });
+    }
+
+    /// Hands over what goes elsewhere; a slow receiver is waited for, unless lines may be lost.
+    async fn pass_on(&mut self) {
+        if let Some(queue) = &self.queue {
+            for line in self.passing.drain(..) {
+                queue.put(line).await;
+            }
+        }
     }
 
     /// Writes what is complete; commits if nothing is left over, or if too much is.
     fn settle(&mut self, ring: &mut Ring) -> std::io::Result<()> {
         // A quarter of the ring: a prompt without newline never stops a container that writes on.
         if ring.unread_bytes() > ring.size_bytes() / 4 {
-            let log = &mut self.log;
-            self.lines.flush(|stream, at_ns, line| log.append(stream, at_ns, line));
+            self.flush_lines();
         }
         // A full disk stops the log, never the container.
         if let Err(error) = self.log.flush() {
@@ -109,8 +145,7 @@ impl LogSink<'_> {
     }
 
     fn end(&mut self, ring: &mut Ring) -> std::io::Result<()> {
-        let log = &mut self.log;
-        self.lines.flush(|stream, at_ns, line| log.append(stream, at_ns, line));
+        self.flush_lines();
         self.settle(ring)
     }
 }

@@ -13,7 +13,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 
 /// A container that ran so long begins with the first pause again.
-const LASTING: Duration = Duration::from_secs(10);
+pub(super) const LASTING: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next start; `None`: it is not started again.
 pub(crate) fn decide(policy: RestartPolicy, state: &StateRecord, ran: Duration) -> Option<Duration> {
@@ -23,7 +23,7 @@ pub(crate) fn decide(policy: RestartPolicy, state: &StateRecord, ran: Duration) 
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
         RestartPolicy::OnFailure(most) => state.exit_code != 0 && (most == 0 || state.restart_count < most),
     };
-    let doublings = if ran >= LASTING { 0 } else { state.restart_count.min(16) };
+    let doublings = if ran >= LASTING { 0 } else { state.doublings.min(16) };
     again.then(|| (PAUSE_FIRST * 2_u32.pow(doublings)).min(PAUSE_LONGEST))
 }
 
@@ -40,7 +40,10 @@ impl Engine {
         if record.state.status != ContainerState::Restarting || record.state.stopped_by_hand {
             return;
         }
-        container.change(|record| record.state.restart_count += 1);
+        container.change(|record| {
+            record.state.restart_count += 1;
+            record.state.doublings += 1;
+        });
         if let Err(error) = self.start_locked(&container).await {
             tracing::warn!(container = %container.id.short(), %error, "cannot start it again");
             // A start that fails counts as a failed run.
@@ -76,7 +79,13 @@ mod tests {
     use super::*;
 
     fn check(policy: RestartPolicy, exit_code: i32, restart_count: u32, by_hand: bool, expected: Option<u64>) {
-        let state = StateRecord { exit_code, restart_count, stopped_by_hand: by_hand, ..StateRecord::default() };
+        let state = StateRecord {
+            exit_code,
+            restart_count,
+            doublings: restart_count,
+            stopped_by_hand: by_hand,
+            ..StateRecord::default()
+        };
         let pause = decide(policy, &state, Duration::ZERO);
         assert_eq!(pause.map(|pause| pause.as_millis() as u64), expected, "{policy:?} {exit_code} {restart_count}");
     }

@@ -57,6 +57,7 @@ impl Engine {
             Ok(()) | Err(EngineError::NotModified { .. }) => {}
             Err(error) => return Err(error),
         }
+        super::start::forget_restarts(&container);
         self.start_locked(&container).await?;
         self.publish_container("restart", &container.record(), []);
         Ok(())
@@ -108,9 +109,16 @@ impl Engine {
     ) -> Result<(), EngineError> {
         tracing::info!(container = %record.id.short(), %signal, timeout_s, "did not end in time: sending SIGKILL");
         let mut phase = container.phase.subscribe();
+        // Said before it ends, so that its last record has it: 137 alone looks like a lack of memory.
+        container.change(|record| {
+            record.state.error = format!("did not end within {timeout_s} s of {signal} and was killed");
+        });
         match send(container, Signal::KILL) {
             // It ended between the deadline and now.
-            Err(EngineError::Conflict { .. }) => return Ok(()),
+            Err(EngineError::Conflict { .. }) => {
+                container.change(|record| record.state.error.clear());
+                return Ok(());
+            }
             other => other?,
         }
         self.publish_container("kill", record, [("signal", "9")]);

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use super::{
     files::TARGETS,
-    output::pump_container,
+    output::{OpenLog, pump_container},
     plan::{self, Confinement, Prepared, Security},
 };
 use crate::{
@@ -49,6 +49,7 @@ impl Engine {
     pub async fn container_start(&self, name: &str) -> Result<(), EngineError> {
         let container = self.containers.find(name)?;
         let _turn = container.operation.lock().await;
+        forget_restarts(&container);
         self.start_locked(&container).await
     }
 
@@ -148,7 +149,7 @@ impl Engine {
         let log = operation.step("log", || open_log(container, None), || {})?;
         let launched = operation.step(
             "process",
-            || self.launch(container, generation, &launch, descriptors.0, &joined, log.length()),
+            || self.launch(container, generation, &launch, descriptors.0, &joined, log.writer.length()),
             || self.unmake_process(id),
         )?;
         let pid = launched.pid;
@@ -167,7 +168,7 @@ impl Engine {
         });
         operation.step(
             "record",
-            || self.records.running(&running),
+            || self.records.begun(&running),
             || {
                 container.change(|now| {
                     now.state.clone_from(&record.state);
@@ -402,13 +403,23 @@ impl Engine {
     }
 }
 
+/// Somebody starts it: what its restart policy has counted is of the past.
+pub(crate) fn forget_restarts(container: &Container) {
+    if !container.record().is_running() {
+        container.change(|record| {
+            record.state.restart_count = 0;
+            record.state.doublings = 0;
+        });
+    }
+}
+
 /// A process has begun.
 struct Begun {
     launched: Launched,
     cgroup: Cgroup,
     joined: Arc<Joined>,
     confinement: Arc<Confinement>,
-    log: LogWriter,
+    log: OpenLog,
 }
 
 /// The descriptors that travel with a plan.
@@ -422,11 +433,32 @@ impl Descriptors {
     }
 }
 
-pub(crate) fn open_log(container: &Container, committed: Option<u64>) -> Result<LogWriter, EngineError> {
-    let log = LogWriter::open(container.log.clone(), committed)
-        .map_err(|error| EngineError::io(format_args!("cannot open {}", container.log.path.display()), &error))?;
-    container.log_mark.send_replace((log.generation(), log.length()));
-    Ok(log)
+/// Opens the log, and the way to where else its lines go.
+pub(crate) fn open_log(container: &Container, committed: Option<u64>) -> Result<OpenLog, EngineError> {
+    let (plan, record) = (&container.log, container.record());
+    let mut noted = plan.attributes.of(&record);
+    let tag = plan.attributes.tag(&record);
+    let adopted = committed.is_some();
+    let queue = match plan.forward.as_ref().map(|forward| forward.start(&record, tag.clone(), &noted)) {
+        None => None,
+        Some(Ok(queue)) => Some(queue),
+        Some(Err(error)) if adopted => {
+            // It runs already: better without this log than not at all.
+            tracing::error!(container = %container.id.short(), %error, "its log is no longer forwarded");
+            None
+        }
+        Some(Err(error)) => {
+            let text = format!("failed to create task for container: failed to initialize logging driver: {error}");
+            return Err(start_error(text, 128, ErrorKind::Internal));
+        }
+    };
+    if plan.forward.is_none() && !tag.is_empty() {
+        noted.insert("tag".to_owned(), tag);
+    }
+    let writer = LogWriter::open(plan.clone(), committed, &noted)
+        .map_err(|error| EngineError::io(format_args!("cannot open {}", plan.path.display()), &error))?;
+    container.log_mark.send_replace((writer.generation(), writer.length()));
+    Ok(OpenLog { writer, queue })
 }
 
 /// The filter in a memfd, a duplicate of the one that is kept with it.

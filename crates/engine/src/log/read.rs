@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
 };
@@ -13,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::LogPlan;
+use super::{LogPlan, compress};
 use crate::view::{LogOptions, OutputStream};
 
 /// One line of a log.
@@ -22,6 +23,8 @@ pub(crate) struct LogLine {
     pub(crate) stream: OutputStream,
     pub(crate) at: Timestamp,
     pub(crate) text: String,
+    /// What was noted with it: `name=value,…`, escaped as in a URL.
+    pub(crate) attributes: String,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +34,8 @@ struct Stored<'a> {
     #[serde(borrow, default)]
     stream: Cow<'a, str>,
     time: Timestamp,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 /// Where a reader stands.
@@ -64,7 +69,7 @@ pub(crate) fn read_from(
 ) -> io::Result<Place> {
     loop {
         let age = generation - place.generation;
-        match File::open(plan.file(age)) {
+        match compress::open(plan, age, place.offset) {
             Ok(file) => match read_file(file, place.offset, emit)? {
                 Some(offset) => place.offset = offset,
                 None => return Ok(place),
@@ -80,8 +85,7 @@ pub(crate) fn read_from(
 }
 
 /// Reads a file's complete lines from `offset`; `None` when `emit` had enough.
-fn read_file(mut file: File, mut offset: u64, emit: &mut dyn FnMut(LogLine) -> bool) -> io::Result<Option<u64>> {
-    file.seek(SeekFrom::Start(offset))?;
+fn read_file(file: impl Read, mut offset: u64, emit: &mut dyn FnMut(LogLine) -> bool) -> io::Result<Option<u64>> {
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let mut text = Vec::new();
     loop {
@@ -102,13 +106,31 @@ fn read_file(mut file: File, mut offset: u64, emit: &mut dyn FnMut(LogLine) -> b
 fn decode(text: &[u8]) -> Option<LogLine> {
     let stored: Stored = serde_json::from_slice(text).ok()?;
     let stream = if stored.stream == "stderr" { OutputStream::Stderr } else { OutputStream::Stdout };
-    Some(LogLine { stream, at: stored.time, text: stored.log.into_owned() })
+    let attributes: Vec<String> =
+        stored.attrs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    Some(LogLine { stream, at: stored.time, text: stored.log.into_owned(), attributes: attributes.join(",") })
+}
+
+/// As in the query of a URL: what is no letter, digit or one of `-_.~` is `%XX`, a blank is `+`.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => escaped.push('+'),
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => escaped.push(char::from(byte)),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 /// The oldest place that is still on disk, seen from the writer's `generation`.
 pub(crate) fn beginning(plan: &LogPlan, generation: u64) -> Place {
     // Files rotated by an earlier daemon count as generations before this one's first.
-    let oldest = (1..plan.files_max as u64).take_while(|age| plan.file(*age).exists()).last().unwrap_or(0);
+    let oldest = (1..plan.files_max as u64)
+        .take_while(|age| plan.file(*age).exists() || plan.compressed(*age).exists())
+        .last()
+        .unwrap_or(0);
     Place { generation: generation - oldest, offset: 0 }
 }
 
@@ -118,8 +140,14 @@ pub(crate) fn last_lines(plan: &LogPlan, generation: u64, lines: usize) -> Place
     let mut missing = lines;
     for age in 0..=generation - oldest {
         let place = |offset| Place { generation: generation - age, offset };
-        let Ok(mut file) = File::open(plan.file(age)) else { continue };
-        match offset_of_last(&mut file, missing) {
+        let found = match File::open(plan.file(age)) {
+            Ok(mut file) => offset_of_last(&mut file, missing),
+            Err(_) => match offset_in_compressed(plan, age, missing) {
+                Ok(found) => Ok(found),
+                Err(_) => continue,
+            },
+        };
+        match found {
             Ok((offset, found)) if found == missing => return place(offset),
             Ok((_, found)) => missing -= found,
             Err(error) => {
@@ -129,6 +157,18 @@ pub(crate) fn last_lines(plan: &LogPlan, generation: u64, lines: usize) -> Place
         }
     }
     Place { generation: oldest, offset: 0 }
+}
+
+/// The same for a file that can only be read forward: its lines are counted, and then counted off.
+fn offset_in_compressed(plan: &LogPlan, age: u64, lines: usize) -> io::Result<(u64, usize)> {
+    let all = BufReader::new(compress::open(plan, age, 0)?).split(b'\n').count();
+    let mut reader = BufReader::new(compress::open(plan, age, 0)?);
+    let (mut offset, mut line) = (0, Vec::new());
+    for _ in 0..all.saturating_sub(lines) {
+        line.clear();
+        offset += reader.read_until(b'\n', &mut line)? as u64;
+    }
+    Ok((offset, all.min(lines)))
 }
 
 /// The offset at which the last `lines` lines of a file begin, and how many of them there are.
@@ -170,8 +210,8 @@ mod tests {
     fn a_follower_misses_nothing_when_the_log_is_rotated() {
         let directory = std::env::temp_dir().join(format!("hako-log-{}", hako_base::random::hex(8)));
         std::fs::create_dir(&directory).unwrap();
-        let plan = LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
-        let mut log = LogWriter::open(plan.clone(), None).unwrap();
+        let plan = LogPlan::json(&directory.join("c-json.log"), 200, 5);
+        let mut log = LogWriter::open(plan.clone(), None, &BTreeMap::new()).unwrap();
         let mut place = beginning(&plan, log.generation());
         let mut seen = Vec::new();
         for number in 0..12 {
@@ -192,13 +232,26 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_found_across_files() {
+        last_lines_are_found(false);
+    }
+
+    #[test]
+    fn the_last_lines_are_found_in_compressed_files() {
+        last_lines_are_found(true);
+    }
+
+    fn last_lines_are_found(compress: bool) {
         let directory = std::env::temp_dir().join(format!("hako-log-{}", hako_base::random::hex(8)));
         std::fs::create_dir(&directory).unwrap();
-        let plan = LogPlan { path: directory.join("c-json.log"), file_bytes_max: 200, files_max: 5, kept: true };
-        let mut log = LogWriter::open(plan.clone(), None).unwrap();
+        let plan = LogPlan { compress, ..LogPlan::json(&directory.join("c-json.log"), 200, 5) };
+        let mut log = LogWriter::open(plan.clone(), None, &BTreeMap::new()).unwrap();
         for number in 0..7 {
             log.append(OutputStream::Stdout, 0, format!("line {number}\n").as_bytes());
             log.flush().unwrap();
+            // What is being compressed when the log turns again is left as it is: one after the other here.
+            let done = || !(1..5).any(|age| plan.file(age).exists()) || !compress;
+            let waited = hako_base::backoff::wait_for(std::time::Duration::from_secs(10), || done().then_some(()));
+            assert!(waited.is_some());
         }
         for wanted in [0, 1, 2, 3, 5, 7, 100] {
             let mut seen = 0;

@@ -1,10 +1,11 @@
 //! Appends to a `json-file` log and rotates it.
 //!
-//! Rotation renames `log.N` to `log.N+1`, oldest first, and begins a new file. It happens only
+//! Rotation makes each file one older (`compress`) and begins a new one. It happens only
 //! before a line is written, and the new length is committed to the ring right after, so recovery
 //! can tell what happened: a file shorter than what was committed is one that was just begun.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -13,7 +14,7 @@ use std::{
 use hako_base::clock;
 use jiff::Timestamp;
 
-use super::LogPlan;
+use super::{LogPlan, compress::Shelf};
 use crate::view::OutputStream;
 
 /// Where a daemon begins to count rotations: the files that earlier daemons rotated come before it.
@@ -27,6 +28,9 @@ pub(crate) struct LogWriter {
     /// Grows by one with each rotation.
     generation: u64,
     buffer: Vec<u8>,
+    shelf: Shelf,
+    /// What is noted with each line, as JSON; empty: nothing.
+    attributes: Vec<u8>,
     /// What went wrong since the last flush.
     failure: Option<io::Error>,
 }
@@ -37,28 +41,36 @@ impl LogWriter {
     ///
     /// # Errors
     /// Those of the file system.
-    pub(crate) fn open(plan: LogPlan, committed: Option<u64>) -> io::Result<Self> {
-        if !plan.kept {
-            return Ok(Self {
-                plan,
-                file: None,
-                length: 0,
-                generation: FIRST_GENERATION,
-                buffer: Vec::new(),
-                failure: None,
-            });
+    pub(crate) fn open(
+        plan: LogPlan,
+        committed: Option<u64>,
+        attributes: &BTreeMap<String, String>,
+    ) -> io::Result<Self> {
+        let mut log = Self {
+            plan,
+            file: None,
+            length: 0,
+            generation: FIRST_GENERATION,
+            buffer: Vec::new(),
+            shelf: Shelf::new(),
+            attributes: noted(attributes),
+            failure: None,
+        };
+        if !log.plan.kept {
+            return Ok(log);
         }
-        let file = open_append(&plan)?;
-        let mut length = file.metadata()?.len();
+        let file = open_append(&log.plan)?;
+        log.length = file.metadata()?.len();
         if let Some(committed) = committed {
             // Shorter than committed: the file was begun by a rotation and holds nothing that counts.
-            let keep = if committed > length { 0 } else { committed };
-            if keep != length {
+            let keep = if committed > log.length { 0 } else { committed };
+            if keep != log.length {
                 file.set_len(keep)?;
-                length = keep;
+                log.length = keep;
             }
         }
-        Ok(Self { plan, file: Some(file), length, generation: FIRST_GENERATION, buffer: Vec::new(), failure: None })
+        log.file = Some(file);
+        Ok(log)
     }
 
     /// Adds one line to what [`LogWriter::flush`] writes; begins another file where this one is full.
@@ -70,7 +82,7 @@ impl LogWriter {
             let turned = self.write().and_then(|()| self.rotate());
             self.failure = self.failure.take().or(turned.err());
         }
-        encode(&mut self.buffer, stream, at_ns, text);
+        encode(&mut self.buffer, stream, at_ns, text, &self.attributes);
     }
 
     /// Writes what was appended.
@@ -118,16 +130,7 @@ impl LogWriter {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let oldest = self.plan.files_max as u64 - 1;
-        if oldest == 0 {
-            std::fs::remove_file(self.plan.file(0))?;
-        }
-        for age in (0..oldest).rev() {
-            match std::fs::rename(self.plan.file(age), self.plan.file(age + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        self.shelf.turn(&self.plan, self.length)?;
         self.file = Some(open_append(&self.plan)?);
         self.length = 0;
         self.generation += 1;
@@ -139,14 +142,32 @@ fn open_append(plan: &LogPlan) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(&plan.path)
 }
 
+/// `"attrs":{"name":"value"},`
+fn noted(attributes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (name, value) in attributes {
+        text.extend_from_slice(if text.is_empty() { b"\"attrs\":{\"" } else { b",\"" });
+        escape(&mut text, name);
+        text.extend_from_slice(b"\":\"");
+        escape(&mut text, value);
+        text.push(b'"');
+    }
+    if !text.is_empty() {
+        text.extend_from_slice(b"},");
+    }
+    text
+}
+
 /// `{"log":"text\n","stream":"stdout","time":"2026-11-27T03:28:25.123456789Z"}` and a newline.
-fn encode(to: &mut Vec<u8>, stream: OutputStream, at_ns: u64, text: &[u8]) {
+fn encode(to: &mut Vec<u8>, stream: OutputStream, at_ns: u64, text: &[u8], attributes: &[u8]) {
     to.extend_from_slice(b"{\"log\":\"");
     escape(to, &String::from_utf8_lossy(text));
     to.extend_from_slice(match stream {
-        OutputStream::Stdout => b"\",\"stream\":\"stdout\",\"time\":\"".as_slice(),
-        OutputStream::Stderr => b"\",\"stream\":\"stderr\",\"time\":\"",
+        OutputStream::Stdout => b"\",\"stream\":\"stdout\",".as_slice(),
+        OutputStream::Stderr => b"\",\"stream\":\"stderr\",",
     });
+    to.extend_from_slice(attributes);
+    to.extend_from_slice(b"\"time\":\"");
     let at = Timestamp::from_nanosecond(i128::from(at_ns)).unwrap_or(Timestamp::UNIX_EPOCH);
     to.extend_from_slice(clock::rfc3339_nano(at).as_bytes());
     to.extend_from_slice(b"\"}\n");
@@ -176,7 +197,7 @@ mod tests {
     use super::*;
 
     fn plan(directory: &Path, bytes: u64, files: usize) -> LogPlan {
-        LogPlan { path: directory.join("c-json.log"), file_bytes_max: bytes, files_max: files, kept: true }
+        LogPlan::json(&directory.join("c-json.log"), bytes, files)
     }
 
     fn directory() -> std::path::PathBuf {
@@ -188,7 +209,7 @@ mod tests {
     #[test]
     fn a_line_is_what_docker_writes() {
         let mut line = Vec::new();
-        encode(&mut line, OutputStream::Stderr, 1_700_000_000_120_000_000, b"a \"b\" <c>\x1b\n");
+        encode(&mut line, OutputStream::Stderr, 1_700_000_000_120_000_000, b"a \"b\" <c>\x1b\n", b"");
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "{\"log\":\"a \\\"b\\\" \\u003cc\\u003e\\u001b\\n\",\"stream\":\"stderr\",\"time\":\"2023-11-14T22:13:20.12Z\"}\n"
@@ -196,9 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_noted_stands_before_the_time() {
+        let mut line = Vec::new();
+        let attributes = BTreeMap::from([("a".to_owned(), "b\"".to_owned()), ("tag".to_owned(), "x".to_owned())]);
+        encode(&mut line, OutputStream::Stdout, 1_700_000_000_000_000_000, b"x\n", &noted(&attributes));
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"attrs\":{\"a\":\"b\\\"\",\"tag\":\"x\"},\"time\":\"2023-11-14T22:13:20Z\"}\n"
+        );
+    }
+
+    #[test]
     fn a_full_file_is_rotated_and_the_oldest_goes() {
         let directory = directory();
-        let mut log = LogWriter::open(plan(&directory, 100, 3), None).unwrap();
+        let mut log = LogWriter::open(plan(&directory, 100, 3), None, &BTreeMap::new()).unwrap();
         for number in 0..5 {
             log.append(OutputStream::Stdout, 0, format!("line {number} {}\n", "x".repeat(60)).as_bytes());
             log.flush().unwrap();
@@ -216,13 +248,13 @@ mod tests {
     #[test]
     fn what_was_not_committed_is_cut_off() {
         let directory = directory();
-        let mut log = LogWriter::open(plan(&directory, 1000, 3), None).unwrap();
+        let mut log = LogWriter::open(plan(&directory, 1000, 3), None, &BTreeMap::new()).unwrap();
         log.append(OutputStream::Stdout, 0, b"kept\n");
         log.flush().unwrap();
         let committed = log.length();
         log.append(OutputStream::Stdout, 0, b"not committed\n");
         log.flush().unwrap();
-        let log = LogWriter::open(plan(&directory, 1000, 3), Some(committed)).unwrap();
+        let log = LogWriter::open(plan(&directory, 1000, 3), Some(committed), &BTreeMap::new()).unwrap();
         assert_eq!(log.length(), committed);
         std::fs::remove_dir_all(&directory).unwrap();
     }
