@@ -41,6 +41,7 @@ mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm
 mod limit; // memory, processes, ulimits
 mod logs; // logs: follow, tail, since, until, timestamps
 mod mount; // binds, volumes, tmpfs, read-only
+mod name_service; // names in user-defined networks
 mod network; // bridge, host and none; names and addresses
 mod network_change; // networks that a person makes: create, ls, inspect, rm, prune
 mod network_connect; // several networks per container; connect and disconnect

@@ -42,6 +42,8 @@ pub struct EngineConfig {
     pub ip_forward: bool,
     /// `--iptables=false`: no firewall rule is written.
     pub firewall: bool,
+    /// Published ports are open to everyone, whatever the host's input rules say; as Docker's are.
+    pub publish_past_firewall: bool,
     /// Address that ports are published on when none is named (`--ip`).
     pub publish_address: Option<IpAddr>,
     pub dns: Vec<IpAddr>,
@@ -89,6 +91,7 @@ impl EngineConfig {
             masquerade: true,
             ip_forward: true,
             firewall: true,
+            publish_past_firewall: false,
             publish_address: None,
             dns: Vec::new(),
             dns_options: Vec::new(),

@@ -17,6 +17,7 @@ mod health; // whether a container does its work
 mod image; // images, and what containers make of them
 mod limits; // every limit, with its reason
 mod log; // what containers wrote
+mod name_service; // containers ask it for each other's names
 mod network; // networks, endpoints, published ports
 mod operation; // steps with undo; how an operation survives a crash
 mod prune; // which objects a prune is about
@@ -57,6 +58,7 @@ pub struct Parts {
     pub(crate) images: hako_image::Store,
     pub(crate) volumes: hako_volume::Volumes,
     pub(crate) network: hako_network::Network,
+    pub(crate) name_service: name_service::NameService,
     pub(crate) visitor: hako_network::Visitor,
     pub(crate) keeper: hako_keeper::Keeper,
     /// Held for as long as the engine is there.

@@ -27,6 +27,7 @@ use crate::{
     exec::Execs,
     limits,
     log::LogPlan,
+    name_service::{self, NameService},
     network::{self, Networks},
     record::{Record, Records},
     stdio::{Stdin, open_stdin},
@@ -92,8 +93,14 @@ impl Engine {
                 .await
                 .map_err(|error| EngineError::mechanism(error.kind(), &error))?
         };
-        let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> =
-            kept.into_iter().filter_map(|(key, fds)| Some((network::ports_owner(&key)?, fds))).collect();
+        let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> = HashMap::new();
+        for (key, descriptors) in kept {
+            if let Some(id) = network::ports_owner(&key) {
+                listeners.insert(id, descriptors);
+            } else if let Some(id) = name_service::owner(&key) {
+                self.name_service.adopt(id, descriptors);
+            }
+        }
         let mut found = Found::default();
         let mut alive = Vec::new();
         for process in adopted {
@@ -125,6 +132,8 @@ impl Engine {
             let engine = self.clone();
             let _ = crate::blocking(move || engine.keeper.discard(&network::ports_key(id))).await;
         }
+        let engine = self.clone();
+        crate::blocking(move || engine.name_service_sweep()).await;
         for (container, generation, status) in std::mem::take(&mut found.ended) {
             tokio::spawn(self.clone().container_exited(container, generation, status));
         }
@@ -327,6 +336,7 @@ fn open_blocking(
     settings.pool_size = if config.bridge_disabled { 0 } else { config.sandboxes };
     settings.firewall = config.firewall;
     settings.ip_forward = config.ip_forward;
+    settings.obey_input = !config.publish_past_firewall;
     let network =
         hako_network::Network::open(settings).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
     network::prepare(&config, &networks, &network)?;
@@ -345,6 +355,7 @@ fn open_blocking(
         events: EventBus::new(),
         images,
         volumes,
+        name_service: NameService::new(tokio::runtime::Handle::current(), network.names().clone()),
         network,
         visitor: hako_network::Visitor::default(),
         keeper,

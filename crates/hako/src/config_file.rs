@@ -115,6 +115,7 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "ip-masq" => flags.ip_masq = switch(value)?,
         "ip-forward" => flags.ip_forward = switch(value)?,
         "iptables" => flags.iptables = switch(value)?,
+        "publish-past-firewall" => flags.publish_past_firewall = switch(value)?,
         "ip" => flags.ip = Some(parsed(value)?),
         "dns" => flags.dns = addresses(value)?,
         "dns-opts" => flags.dns_options = texts(value)?,

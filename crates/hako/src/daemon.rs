@@ -197,6 +197,7 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.masquerade = flags.ip_masq;
     config.ip_forward = flags.ip_forward;
     config.firewall = flags.iptables;
+    config.publish_past_firewall = flags.publish_past_firewall;
     config.publish_address = flags.ip;
     config.dns.clone_from(&flags.dns);
     config.dns_options.clone_from(&flags.dns_options);

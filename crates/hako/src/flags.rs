@@ -86,6 +86,9 @@ pub(crate) struct DaemonFlags {
     /// Keep a firewall table
     #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) iptables: bool,
+    /// Publish ports to everyone, whatever the host's own input rules say
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) publish_past_firewall: bool,
     /// Address that ports are published on when none is named
     #[arg(long)]
     pub(crate) ip: Option<IpAddr>,

@@ -12,6 +12,7 @@
 
 pub mod address; // which subnets and addresses
 mod bridge; // bridges go up and down
+pub mod dns; // the name service of user-defined networks
 mod endpoint; // a sandbox is plugged into a bridge
 mod error; // what can go wrong
 pub mod files; // resolv.conf, hosts and hostname of a container

@@ -102,7 +102,7 @@ impl Network {
     /// In the network namespace of the calling thread, which all threads that use it must share.
     pub fn open(settings: Settings) -> Result<Self, NetworkError> {
         let host = Arc::new(Host::default());
-        let firewall = Firewall::open(settings.instance.table(), settings.firewall)?;
+        let firewall = Firewall::open(settings.instance.table(), settings.firewall, settings.obey_input)?;
         let reaper = Reaper::start(Arc::clone(&host), settings.instance.link_group())?;
         Ok(Self {
             firewall,

@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::{
     Network,
     error::{Context, NetworkError},
-    firewall::PortSlot,
+    firewall::{Exposure, PortSlot},
     plan::{Endpoint, PortRequest, Publication, PublishedPort},
     sysctl,
 };
@@ -143,6 +143,15 @@ impl Network {
         self.firewall.ports_add(&translated)?;
         self.forget_flows(&slots);
         Ok(())
+    }
+
+    /// Who can reach these published ports, and which rule decides.
+    pub fn exposure(&self, ports: &[PublishedPort]) -> Vec<Exposure> {
+        let exposure = |port: &PublishedPort| {
+            let (reach, reasons, translated) = self.firewall.reach(&slot_of(port));
+            Exposure { container: port.container, host: port.host, reach, reasons, translated }
+        };
+        ports.iter().map(exposure).collect()
     }
 
     // Firewall, relays, and an end to flows that took another way before. Returns copies of the

@@ -78,6 +78,8 @@ pub struct Settings {
     /// Whether to keep a firewall table at all (Docker's `--iptables`). Without it published ports
     /// are relayed by the daemon, and nothing is masqueraded.
     pub firewall: bool,
+    /// Whether published ports obey the host's input rules; without it they are open to everyone, as Docker's are.
+    pub obey_input: bool,
     /// Whether forwarding is switched on where it is off (Docker's `--ip-forward`).
     pub ip_forward: bool,
     /// Where relays run.
@@ -88,7 +90,7 @@ impl Settings {
     /// Docker's defaults.
     pub fn new(instance: Instance, runtime: Handle) -> Self {
         let pools = crate::address::default_pools(&instance.0);
-        Self { instance, pool_size: 16, pools, firewall: true, ip_forward: true, runtime }
+        Self { instance, pool_size: 16, pools, firewall: true, obey_input: true, ip_forward: true, runtime }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, OnceLock, mpsc},
 };
@@ -19,6 +19,7 @@ struct Visit {
     /// A descriptor of the namespace, or a pidfd of a process in it.
     namespace: Arc<OwnedFd>,
     ipv6: bool,
+    kind: SocketType,
     done: oneshot::Sender<io::Result<OwnedFd>>,
 }
 
@@ -32,11 +33,23 @@ impl Visitor {
     /// # Errors
     /// The process has ended, or no descriptor is left.
     pub async fn tcp_socket(&self, pidfd: Arc<OwnedFd>, ipv6: bool) -> io::Result<TcpStream> {
+        self.socket(pidfd, ipv6, SocketType::STREAM).await.map(TcpStream::from)
+    }
+
+    /// A UDP socket that is not bound, in a namespace.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) async fn udp_socket(&self, namespace: Arc<OwnedFd>, ipv6: bool) -> io::Result<UdpSocket> {
+        self.socket(namespace, ipv6, SocketType::DGRAM).await.map(UdpSocket::from)
+    }
+
+    async fn socket(&self, namespace: Arc<OwnedFd>, ipv6: bool, kind: SocketType) -> io::Result<OwnedFd> {
         let (done, made) = oneshot::channel();
         let gone = || io::Error::other("the thread that makes sockets has ended");
-        let visit = Visit { namespace: pidfd, ipv6, done };
+        let visit = Visit { namespace, ipv6, kind, done };
         self.thread().lock().send(visit).map_err(|_| gone())?;
-        made.await.map_err(|_| gone())?.map(TcpStream::from)
+        made.await.map_err(|_| gone())?
     }
 
     fn thread(&self) -> &parking_lot::Mutex<mpsc::Sender<Visit>> {
@@ -61,7 +74,7 @@ fn serve(visits: &mpsc::Receiver<Visit>) {
         }
     };
     while let Ok(visit) = visits.recv() {
-        let made = namespace::enter(visit.namespace.as_fd()).and_then(|()| socket(visit.ipv6));
+        let made = namespace::enter(visit.namespace.as_fd()).and_then(|()| socket(visit.ipv6, visit.kind));
         if let Err(error) = namespace::enter(home.as_fd()) {
             tracing::error!(%error, "cannot come back from a container's network namespace");
             return;
@@ -70,8 +83,8 @@ fn serve(visits: &mpsc::Receiver<Visit>) {
     }
 }
 
-fn socket(ipv6: bool) -> io::Result<OwnedFd> {
+fn socket(ipv6: bool, kind: SocketType) -> io::Result<OwnedFd> {
     let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
 }

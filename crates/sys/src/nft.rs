@@ -4,11 +4,13 @@
 //! messages. What the rules *are* is decided in `network::firewall`; here they are bytes.
 
 mod expression; // the instructions a rule is made of
+mod instruction; // the instructions of rules that others made
 mod query; // foreign chains and rules; news of changes
 mod transaction; // tables, chains, maps, elements, rules
 
 pub use expression::{CtKey, Expression, FibResult, MetaKey, PayloadBase, Register};
-pub use query::{ChainInfo, RuleInfo, chains, news_of_table, rules, table_exists};
+pub use instruction::{Instruction, SetElement};
+pub use query::{ChainInfo, RuleInfo, chains, elements, news_of_table, rules, table_exists};
 pub use transaction::{Base, Chain, Element, ElementData, Family, Hook, Set, Transaction, Type, Verdict};
 
 /// Multicast group of nf_tables news, as a bit for `Socket::open_groups`.

@@ -21,6 +21,12 @@ use crate::{Engine, EngineError, record::Record};
 pub(crate) const TARGETS: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
+/// Where the host's programs read which name servers there are.
+pub(crate) const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where systemd-resolved says which servers are behind its stub.
+const STUB_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
+
 /// The most that is read of such a file; a container may have written its own.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -75,8 +81,13 @@ impl Engine {
 
     /// `resolv.conf` of a container with these addresses.
     fn resolv_conf(&self, record: &Record, addresses: &[IpAddr], served: bool) -> String {
-        let (host, dns) = (read_host("/etc/resolv.conf"), self.dns_plan(record));
-        if record.spec.host.network_mode == NetworkMode::Host {
+        let (mut host, dns) = (read_host(HOST_RESOLV_CONF), self.dns_plan(record));
+        let shares_host = record.spec.host.network_mode == NetworkMode::Host;
+        // Containers of the default bridge cannot reach the stub; the servers behind it they can.
+        if !shares_host && !served && files::resolv_conf_is_stub(&host) {
+            host = read_host(STUB_RESOLV_CONF);
+        }
+        if shares_host {
             files::resolv_conf_host(&host, &dns)
         } else if served {
             files::resolv_conf_served(&host, &dns)
@@ -112,7 +123,7 @@ impl Engine {
         record.endpoints.iter().any(|(name, place)| place.plugged.is_some() && served(name))
     }
 
-    fn dns_plan(&self, record: &Record) -> DnsPlan {
+    pub(crate) fn dns_plan(&self, record: &Record) -> DnsPlan {
         let host = &record.spec.host;
         let own = |own: &Vec<String>, daemon: &Vec<String>| if own.is_empty() { daemon.clone() } else { own.clone() };
         DnsPlan {

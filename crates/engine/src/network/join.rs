@@ -158,7 +158,11 @@ impl Engine {
             ..EndpointPlan::new(network.id)
         };
         let endpoint = self.network.endpoint_attach(sandbox, &plan).map_err(error)?;
-        self.names_enter(record, network, &asked.spec, &endpoint, sandbox);
+        if let Err(error) = self.names_enter(record, network, &asked.spec, &endpoint, sandbox) {
+            self.network.names().remove(network.id, record.id);
+            self.unplug(&endpoint);
+            return Err(error);
+        }
         Ok(Some(endpoint))
     }
 
@@ -174,6 +178,7 @@ impl Engine {
     /// Undoes [`Engine::join_networks`] for a start that failed later.
     pub(crate) fn leave_networks(&self, id: ContainerId, joined: &Joined) {
         self.free_ports(id, &joined.published);
+        self.name_service_stop(id);
         for place in &joined.places {
             self.network.names().remove(place.network.id, id);
             if let Some(endpoint) = &place.endpoint {
@@ -208,7 +213,10 @@ impl Engine {
                 continue;
             };
             if let (Some(endpoint), Some(sandbox)) = (&place.plugged, sandbox) {
-                self.names_enter(record, &network, &place.spec, endpoint, sandbox);
+                let served = self.names_enter(record, &network, &place.spec, endpoint, sandbox);
+                if let Err(error) = served {
+                    tracing::error!(container = %record.id.short(), %error, "it has no name service");
+                }
             }
         }
     }

@@ -7,28 +7,33 @@ use hako_model::EndpointSpec;
 use hako_network::{Endpoint, Sandbox, names::EndpointNames};
 
 use super::NetworkRecord;
-use crate::{Engine, record::Record};
+use crate::{Engine, EngineError, record::Record};
 
 impl Engine {
     /// The container is in this network, with this endpoint: others find it from now on, and its own name service
     /// answers for the network too.
+    ///
+    /// # Errors
+    /// Its name service cannot be started.
     pub(crate) fn names_enter(
         &self,
         record: &Record,
         network: &NetworkRecord,
         asked: &EndpointSpec,
         endpoint: &Endpoint,
-        _sandbox: &Sandbox,
-    ) {
+        sandbox: &Sandbox,
+    ) -> Result<(), EngineError> {
         if !network.serves_names() {
-            return;
+            return Ok(());
         }
         let names = EndpointNames { names: dns_names(record, asked), addresses: endpoint.addresses().collect() };
         self.network.names().insert(network.id, record.id, names);
+        self.name_service_start(record, sandbox)
     }
 
     /// The container has left its networks: nobody finds it any more, and it holds none of them.
     pub(crate) fn names_leave(&self, record: &Record) {
+        self.name_service_stop(record.id);
         for network in record.endpoints.values().filter_map(|place| place.network) {
             self.network.names().remove(network, record.id);
             self.networks.leave(network, record.id);

@@ -2,8 +2,8 @@
 //!
 //! One lock around state and socket: a change is in the state exactly if it is in the kernel. A
 //! thread listens to the kernel's news of nf_tables; whatever touches our table and is not us makes
-//! it apply the whole state again, and whatever touches other tables makes it look at their forward
-//! chains again.
+//! it apply the whole state again, and whatever touches other tables makes it look at their forward and
+//! input chains again.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use super::{
     compile,
+    exposure::{self, Reach},
     foreign::{self, Obstacle},
+    policy::Policy,
     ruleset::{Entry, MapKind, NetworkRules, PUBLISH_MAPS, PortSlot, State, ruleset},
 };
 use crate::error::{Context, NetworkError};
@@ -55,36 +57,52 @@ struct Kept {
     /// ports of containers that still run, stays until then.
     armed: bool,
     obstacles: Vec<Obstacle>,
+    /// Everything that is published and could be translated; `state` has what others' input rules leave open.
+    ports: BTreeMap<PortSlot, SocketAddr>,
+    policy: Policy,
+    /// Whether published ports obey others' input rules.
+    obeys: bool,
     /// By whom news are caused that are no news.
     own_ports: Vec<u32>,
 }
 
 impl Firewall {
     /// Nothing is applied yet. Where nf_tables is missing this fails, unless it is not wanted.
-    pub(crate) fn open(table: String, enabled: bool) -> Result<Self, NetworkError> {
+    pub(crate) fn open(table: String, enabled: bool, obeys: bool) -> Result<Self, NetworkError> {
         let socket = enabled.then(|| open_socket(&table)).transpose()?;
         let looker = enabled.then(|| open_socket(&table)).transpose()?;
         let own_ports = socket.iter().chain(&looker).map(Socket::port).collect();
         let state = State { table, ..State::default() };
         let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from);
         let stop = Arc::new(stop.context("make", "an event descriptor")?);
-        let kept = Kept { state, socket, armed: false, obstacles: Vec::new(), own_ports };
+        let kept = Kept {
+            state,
+            socket,
+            armed: false,
+            obstacles: Vec::new(),
+            ports: BTreeMap::new(),
+            policy: Policy::default(),
+            obeys,
+            own_ports,
+        };
         Ok(Self { kept: Arc::new(Mutex::new(kept)), looker: Arc::new(Mutex::new(looker)), stop })
     }
 
     /// Adds ports to what will be applied, applies all of it, and keeps it from now on.
     pub(crate) fn arm(&self, ports: BTreeMap<PortSlot, SocketAddr>) -> Result<(), NetworkError> {
         let mut kept = self.kept.lock();
-        kept.state.ports.extend(ports);
-        kept.armed = true;
-        kept.apply()?;
+        kept.ports.extend(ports);
         let keeps_table = kept.socket.is_some();
         drop(kept);
-        if keeps_table {
-            look_at_others(&self.kept, &self.looker);
-            self.watch()?;
-        }
-        Ok(())
+        // Listening first: what others change from here on is not missed.
+        let news = if keeps_table { Some(self.listen()?) } else { None };
+        look_at_others(&self.kept, &self.looker);
+        let mut kept = self.kept.lock();
+        kept.armed = true;
+        kept.state.ports = kept.open_ports();
+        kept.apply()?;
+        drop(kept);
+        news.map_or(Ok(()), |news| self.watch(news))
     }
 
     /// A network is there, or has changed.
@@ -116,11 +134,15 @@ impl Firewall {
     /// Ports lead to containers: one transaction of as many elements, whatever else is published.
     pub(crate) fn ports_add(&self, ports: &[(PortSlot, SocketAddr)]) -> Result<(), NetworkError> {
         let mut kept = self.kept.lock();
-        let before = kept.state.clone_ports_of(ports);
-        kept.state.ports.extend(ports.iter().copied());
-        let result = kept.change(ports, true);
+        let open: Vec<_> = ports.iter().copied().filter(|(slot, _)| kept.is_open(slot)).collect();
+        kept.ports.extend(ports.iter().copied());
+        kept.state.ports.extend(open.iter().copied());
+        let result = kept.change(&open, true);
         if result.is_err() {
-            kept.state.restore_ports(ports, before);
+            for (slot, _) in ports {
+                kept.ports.remove(slot);
+                kept.state.ports.remove(slot);
+            }
         }
         result
     }
@@ -128,6 +150,9 @@ impl Firewall {
     /// Ports lead nowhere any more; those that did not are ignored.
     pub(crate) fn ports_remove(&self, slots: &[PortSlot]) -> Result<(), NetworkError> {
         let mut kept = self.kept.lock();
+        for slot in slots {
+            kept.ports.remove(slot);
+        }
         let gone: Vec<(PortSlot, SocketAddr)> =
             slots.iter().filter_map(|slot| kept.state.ports.remove(slot).map(|target| (*slot, target))).collect();
         kept.change(&gone, false)
@@ -143,12 +168,20 @@ impl Firewall {
         self.kept.lock().obstacles.clone()
     }
 
+    /// Who can reach a published port and why, and whether the kernel translates it.
+    pub(crate) fn reach(&self, slot: &PortSlot) -> (Reach, Vec<String>, bool) {
+        let kept = self.kept.lock();
+        let (reach, reasons) = exposure::reach(&kept.policy, slot, kept.obeys);
+        (reach, reasons, kept.state.ports.contains_key(slot))
+    }
+
     /// Removes the table and the tagged rules elsewhere: the daemon leaves the host for good.
     pub(crate) fn remove(&self) -> Result<(), NetworkError> {
         let mut kept = self.kept.lock();
         kept.armed = false;
         kept.state.networks.clear();
         kept.state.ports.clear();
+        kept.ports.clear();
         drop(kept);
         look_at_others(&self.kept, &self.looker);
         let mut kept = self.kept.lock();
@@ -156,9 +189,13 @@ impl Firewall {
         compile::remove(&state.table).apply(socket).context("remove table", state.table.as_str())
     }
 
-    fn watch(&self) -> Result<(), NetworkError> {
+    fn listen(&self) -> Result<Socket, NetworkError> {
         let news = Socket::open_groups(Protocol::Netfilter, nft::NEWS).context("listen to", "nf_tables news")?;
         news.receive_buffer(NEWS_BYTES).context("enlarge the queue of", "nf_tables news")?;
+        Ok(news)
+    }
+
+    fn watch(&self, news: Socket) -> Result<(), NetworkError> {
         let (kept, looker, stop) = (Arc::clone(&self.kept), Arc::clone(&self.looker), Arc::clone(&self.stop));
         let thread = std::thread::Builder::new().name("firewall".into());
         thread.spawn(move || watch(&news, &kept, &looker, &stop)).context("start", "the firewall's thread")?;
@@ -180,22 +217,33 @@ fn open_socket(table: &str) -> Result<Socket, NetworkError> {
     Ok(socket)
 }
 
-impl State {
-    fn clone_ports_of(&self, ports: &[(PortSlot, SocketAddr)]) -> Vec<Option<SocketAddr>> {
-        ports.iter().map(|(slot, _)| self.ports.get(slot).copied()).collect()
-    }
-
-    fn restore_ports(&mut self, ports: &[(PortSlot, SocketAddr)], before: Vec<Option<SocketAddr>>) {
-        for ((slot, _), before) in ports.iter().zip(before) {
-            match before {
-                Some(target) => self.ports.insert(*slot, target),
-                None => self.ports.remove(slot),
-            };
-        }
-    }
-}
-
 impl Kept {
+    fn is_open(&self, slot: &PortSlot) -> bool {
+        !self.obeys || exposure::is_open(&self.policy, slot)
+    }
+
+    fn open_ports(&self) -> BTreeMap<PortSlot, SocketAddr> {
+        self.ports.iter().filter(|(slot, _)| self.is_open(slot)).map(|(slot, target)| (*slot, *target)).collect()
+    }
+
+    // Others' input rules have changed: ports that they open now are translated, those that they do not are left to
+    // them.
+    fn follow(&mut self, policy: Policy) -> Result<(), NetworkError> {
+        if self.policy == policy {
+            return Ok(());
+        }
+        self.policy = policy;
+        let open = self.open_ports();
+        let only_in = |these: &BTreeMap<PortSlot, SocketAddr>, others: &BTreeMap<PortSlot, SocketAddr>| {
+            let only = these.iter().filter(|(slot, _)| !others.contains_key(slot));
+            only.map(|(slot, target)| (*slot, *target)).collect::<Vec<_>>()
+        };
+        let (added, removed) = (only_in(&open, &self.state.ports), only_in(&self.state.ports, &open));
+        self.state.ports = open;
+        self.change(&removed, false)?;
+        self.change(&added, true)
+    }
+
     // The whole state, whatever the kernel has.
     fn apply(&mut self) -> Result<(), NetworkError> {
         let Self { state, socket: Some(socket), armed: true, .. } = self else { return Ok(()) };
@@ -247,8 +295,11 @@ fn look_at_others(kept: &Mutex<Kept>, looker: &Mutex<Option<Socket>>) {
         let kept = kept.lock();
         State { table: kept.state.table.clone(), networks: kept.state.networks.clone(), ports: BTreeMap::new() }
     };
-    let obstacles = foreign::open_way(socket, &state);
+    let (policy, obstacles) = foreign::open_way(socket, &state);
     let mut kept = kept.lock();
+    if let Err(error) = kept.follow(policy) {
+        tracing::error!(error = %hako_base::error::chain(&error), "published ports do not follow the host's input rules");
+    }
     if kept.obstacles != obstacles {
         for obstacle in &obstacles {
             tracing::warn!(%obstacle, "another firewall may stop containers' packets");

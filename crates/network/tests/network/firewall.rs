@@ -16,7 +16,7 @@ use hako_sys::{
 use crate::lab::{self, Lab, addr, ask, at, request, run, within};
 
 // The real `nft`, where it is installed: the judge of what the kernel has.
-fn nft(arguments: &[&str], input: &str) -> Option<String> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "a test may ask a program that the product must not need")]
     let mut child = std::process::Command::new("nft")
         .args(arguments)

@@ -29,13 +29,18 @@ pub(crate) struct Lab {
 
 /// Runs a test on a host of its own; says why where it cannot.
 pub(crate) fn run(test: impl FnOnce(&Lab) + Send) {
+    run_with(|_| {}, test);
+}
+
+/// The same with other settings of the daemon.
+pub(crate) fn run_with(change: impl FnOnce(&mut Settings) + Send, test: impl FnOnce(&Lab) + Send) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root, to make network namespaces");
         return;
     }
     let result = namespace::create(|_| {
         up(1);
-        let lab = open("/var/lib/test");
+        let lab = open_with("/var/lib/test", change);
         test(&lab);
         Ok(())
     });
@@ -44,10 +49,15 @@ pub(crate) fn run(test: impl FnOnce(&Lab) + Send) {
 
 /// A daemon in the namespace of the calling thread.
 pub(crate) fn open(root: &str) -> Lab {
+    open_with(root, |_| {})
+}
+
+fn open_with(root: &str, change: impl FnOnce(&mut Settings)) -> Lab {
     // Its threads are children of this one, and so in this namespace.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instance = Instance::of(root);
-    let settings = Settings { pool_size: 2, ..Settings::new(instance.clone(), runtime.handle().clone()) };
+    let mut settings = Settings { pool_size: 2, ..Settings::new(instance.clone(), runtime.handle().clone()) };
+    change(&mut settings);
     Lab { network: Network::open(settings).unwrap(), _runtime: runtime, instance }
 }
 

@@ -90,6 +90,11 @@ pub enum Expression {
         to: Option<Register>,
         verdict: bool,
     },
+    /// Puts a value into registers.
+    Immediate {
+        to: Register,
+        value: Vec<u8>,
+    },
     Counter,
     Verdict(Verdict),
     Masquerade,
@@ -115,7 +120,7 @@ impl Expression {
             Self::Fib { .. } => "fib",
             Self::Lookup { .. } => "lookup",
             Self::Counter => "counter",
-            Self::Verdict(_) => "immediate",
+            Self::Verdict(_) | Self::Immediate { .. } => "immediate",
             Self::Masquerade => "masq",
             Self::Dnat { .. } => "nat",
         }
@@ -172,6 +177,10 @@ impl Expression {
             Self::Verdict(verdict) => {
                 data.u32_be(1, NFT_REG_VERDICT);
                 data.nested(2, |nest| verdict_data(nest, verdict));
+            }
+            Self::Immediate { to, value } => {
+                data.u32_be(1, to.0);
+                data.nested(2, |nest| nest.attribute(1, value));
             }
             Self::Dnat { ipv6, address, port } => {
                 data.u32_be(1, 1); // NFT_NAT_DNAT

@@ -1,7 +1,9 @@
 //! Questions about what is there: foreign chains, rules of a chain, and whether news concern us.
 
 use super::{
-    header, kind,
+    header,
+    instruction::{Instruction, SetElement, elements_of, instructions_of},
+    kind,
     transaction::{Family, Hook},
 };
 use crate::netlink::{Attributes, Batch, NetlinkError, Received, Socket};
@@ -14,6 +16,8 @@ pub struct ChainInfo {
     pub name: String,
     /// The hook of a base chain.
     pub hook: Option<u32>,
+    /// Among the chains of one hook, the lowest comes first.
+    pub priority: i32,
     /// Whether a packet that no rule decides on is dropped.
     pub drops: bool,
 }
@@ -30,6 +34,7 @@ impl ChainInfo {
 pub struct RuleInfo {
     pub handle: u64,
     pub comment: Option<String>,
+    pub instructions: Vec<Instruction>,
 }
 
 /// All chains of `inet`, `ip` and `ip6` tables.
@@ -48,6 +53,7 @@ fn chain_of(payload: &[u8]) -> Option<ChainInfo> {
         table: attributes.text_of(1)?.to_owned(),
         name: attributes.text_of(3)?.to_owned(),
         hook: attributes.get(4).and_then(|hook| Attributes::new(hook).number_be(1)),
+        priority: attributes.get(4).and_then(|hook| Attributes::new(hook).number_be(2)).unwrap_or(0).cast_signed(),
         drops: attributes.number_be(5) == Some(libc::NF_DROP as u32),
     })
 }
@@ -64,9 +70,29 @@ pub fn rules(socket: &mut Socket, family: Family, table: &str, chain: &str) -> R
     socket.dump(&mut batch, |message| {
         let attributes = Attributes::after(message.payload, 4);
         let handle = attributes.get(3).and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
-        rules.extend(handle.map(|handle| RuleInfo { handle, comment: attributes.get(7).and_then(comment_of) }));
+        rules.extend(handle.map(|handle| RuleInfo {
+            handle,
+            comment: attributes.get(7).and_then(comment_of),
+            instructions: attributes.get(4).map(instructions_of).unwrap_or_default(),
+        }));
     })?;
     Ok(rules)
+}
+
+/// The elements of a set or map, named or not.
+pub fn elements(socket: &mut Socket, family: Family, table: &str, set: &str) -> Result<Vec<SetElement>, NetlinkError> {
+    let mut batch = Batch::new();
+    batch.message(kind(libc::NFT_MSG_GETSETELEM), 0, |body| {
+        body.fixed(&header(family.number()));
+        body.text(1, table);
+        body.text(2, set);
+    });
+    let mut elements = Vec::new();
+    socket.dump(&mut batch, |message| {
+        let attributes = Attributes::after(message.payload, 4);
+        elements.extend(attributes.get(3).map(elements_of).unwrap_or_default());
+    })?;
+    Ok(elements)
 }
 
 // libnftnl's user data: type, length, value, again and again; type 0 is a comment.

@@ -5,7 +5,7 @@
 //! whose attributes stay below the 64 KiB that their length fields can say.
 
 use super::{expression::Expression, header, kind};
-use crate::netlink::{Batch, Encoder, NetlinkError, Socket};
+use crate::netlink::{Attributes, Batch, Encoder, NetlinkError, Socket};
 
 /// Elements in one message: 200 of at most 120 bytes are far below 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 200;
@@ -116,6 +116,12 @@ pub enum Verdict {
     Accept,
     Drop,
     Jump(String),
+    /// As a jump that does not come back.
+    Goto(String),
+    /// Back to the rule after the jump, or to the base chain's policy.
+    Return,
+    /// On to the next rule.
+    Continue,
 }
 
 /// Changes that belong together, all in one table's family.
@@ -207,9 +213,16 @@ impl Transaction {
         self.message(libc::NFT_MSG_NEWRULE, CREATE | APPEND, |body| encode_rule(body, table, chain, rule, None));
     }
 
-    /// Puts a rule at the head of a chain, with a comment by which it is found again.
-    pub fn rule_insert(&mut self, table: &str, chain: &str, rule: &[Expression], comment: &str) {
-        self.message(libc::NFT_MSG_NEWRULE, CREATE, |body| encode_rule(body, table, chain, rule, Some(comment)));
+    /// Puts a rule before the one with the handle `before`, or at the end of the chain; with a comment by which it is
+    /// found again.
+    pub fn rule_insert(&mut self, table: &str, chain: &str, rule: &[Expression], comment: &str, before: Option<u64>) {
+        let flags = if before.is_some() { CREATE } else { CREATE | APPEND };
+        self.message(libc::NFT_MSG_NEWRULE, flags, |body| {
+            encode_rule(body, table, chain, rule, Some(comment));
+            if let Some(handle) = before {
+                body.attribute(6, &handle.to_be_bytes()); // NFTA_RULE_POSITION
+            }
+        });
     }
 
     /// Deletes the rule with this handle.
@@ -281,10 +294,37 @@ pub(super) fn verdict_data(nest: &mut Encoder<'_>, verdict: &Verdict) {
         Verdict::Accept => data.u32_be(1, libc::NF_ACCEPT as u32),
         Verdict::Drop => data.u32_be(1, libc::NF_DROP as u32),
         Verdict::Jump(chain) => {
-            data.u32_be(1, (-3_i32).cast_unsigned()); // NFT_JUMP
+            data.u32_be(1, JUMP.cast_unsigned());
             data.text(2, chain);
         }
+        Verdict::Goto(chain) => {
+            data.u32_be(1, GOTO.cast_unsigned());
+            data.text(2, chain);
+        }
+        Verdict::Return => data.u32_be(1, RETURN.cast_unsigned()),
+        Verdict::Continue => data.u32_be(1, CONTINUE.cast_unsigned()),
     });
+}
+
+// `enum nft_verdicts`.
+const CONTINUE: i32 = -1;
+const JUMP: i32 = -3;
+const GOTO: i32 = -4;
+const RETURN: i32 = -5;
+
+/// A verdict from `NFTA_DATA_VERDICT`; `None`: one that decides elsewhere (a queue), or none.
+pub(super) fn verdict_of(data: &[u8]) -> Option<Verdict> {
+    let verdict = Attributes::new(Attributes::new(data).get(2)?);
+    let chain = || verdict.text_of(2).map(str::to_owned);
+    match verdict.number_be(1)?.cast_signed() {
+        code if code == libc::NF_ACCEPT => Some(Verdict::Accept),
+        code if code == libc::NF_DROP => Some(Verdict::Drop),
+        JUMP => Some(Verdict::Jump(chain()?)),
+        GOTO => Some(Verdict::Goto(chain()?)),
+        RETURN => Some(Verdict::Return),
+        CONTINUE => Some(Verdict::Continue),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
