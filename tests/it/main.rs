@@ -45,6 +45,8 @@ mod name_service; // names in user-defined networks
 mod network; // bridge, host and none; names and addresses
 mod network_change; // networks that a person makes: create, ls, inspect, rm, prune
 mod network_connect; // several networks per container; connect and disconnect
+mod network_link; // --link on the default bridge
+mod network_reach; // who reaches whom; options, subnets and pools
 mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns

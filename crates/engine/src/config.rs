@@ -7,6 +7,7 @@ use std::{
 };
 
 use hako_model::Ulimit;
+use hako_network::address::PoolRange;
 use hako_runtime::plan::Rlimit;
 use ipnet::IpNet;
 
@@ -33,6 +34,8 @@ pub struct EngineConfig {
     pub bridge: String,
     /// Address of the default bridge with its prefix length (`--bip`).
     pub bridge_address: Option<IpNet>,
+    /// Where subnets come from that nobody names (`--default-address-pool`); empty: Docker's, and more.
+    pub address_pools: Vec<PoolRange>,
     /// `--bridge none`: there is no default bridge.
     pub bridge_disabled: bool,
     pub ipv6: bool,
@@ -84,6 +87,7 @@ impl EngineConfig {
             program: PathBuf::from("/proc/self/exe"),
             bridge: String::new(),
             bridge_address: None,
+            address_pools: Vec::new(),
             bridge_disabled: false,
             ipv6: false,
             mtu: 1500,

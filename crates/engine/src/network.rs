@@ -8,6 +8,7 @@ mod change; // create, rm, prune
 mod connect; // a container joins or leaves while it is there
 mod gateway; // which network has the default routes
 pub(crate) mod join; // a start's way into its networks, and the way out
+pub(crate) mod link; // `--link`: names and variables of another container
 pub(crate) mod names; // what containers are called, and the name service's hook
 mod place; // what a container asks of its networks, checked
 mod ports; // published ports of containers

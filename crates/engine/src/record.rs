@@ -57,6 +57,9 @@ pub(crate) struct Record {
     pub(crate) published: Vec<PublishedPort>,
     #[serde(default)]
     pub(crate) published_on: Option<String>,
+    /// Variables that its links gave it at its last start.
+    #[serde(default)]
+    pub(crate) link_env: Vec<String>,
 }
 
 /// One mount, resolved: where its content is on the host.

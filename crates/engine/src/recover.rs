@@ -334,6 +334,7 @@ fn open_blocking(
     let networks = Networks::open(&config.data_root)?;
     let mut settings = hako_network::Settings::new(config.instance(), tokio::runtime::Handle::current());
     settings.pool_size = if config.bridge_disabled { 0 } else { config.sandboxes };
+    settings.pools_set(&config.address_pools);
     settings.firewall = config.firewall;
     settings.ip_forward = config.ip_forward;
     settings.obey_input = !config.publish_past_firewall;

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
+use hako_network::address::PoolRange;
 use serde_json::Value;
 
 use crate::flags::DaemonFlags;
@@ -88,6 +89,7 @@ fn flag_of(key: &str) -> String {
         "log-opts" => "--log-opt".to_owned(),
         "dns-opts" => "--dns-opt".to_owned(),
         "default-ulimits" => "--default-ulimit".to_owned(),
+        "default-address-pools" => "--default-address-pool".to_owned(),
         key => format!("--{key}"),
     }
 }
@@ -109,6 +111,7 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "tlskey" => flags.tlskey = Some(text(value)?.into()),
         "bridge" => flags.bridge = text(value)?,
         "bip" => flags.bip = Some(parsed(value)?),
+        "default-address-pools" => flags.default_address_pools = pools(value)?,
         "ipv6" => flags.ipv6 = switch(value)?,
         "mtu" => flags.mtu = value.as_u64().and_then(|mtu| u32::try_from(mtu).ok()).ok_or("expected a number")?,
         "icc" => flags.icc = switch(value)?,
@@ -151,6 +154,17 @@ fn texts(value: &Value) -> Result<Vec<String>, String> {
 fn parsed<T: std::str::FromStr>(value: &Value) -> Result<T, String> {
     let text = text(value)?;
     text.parse().map_err(|_| format!("{text:?} is not an address"))
+}
+
+/// `[{"base": "10.10.0.0/16", "size": 24}]`
+fn pools(value: &Value) -> Result<Vec<PoolRange>, String> {
+    let list = value.as_array().ok_or("expected a list of pools")?;
+    let one = |pool: &Value| {
+        let base = pool.get("base").and_then(Value::as_str).ok_or("a pool needs its base")?;
+        let size = pool.get("size").and_then(Value::as_u64).ok_or("a pool needs the size of its subnets")?;
+        format!("base={base},size={size}").parse()
+    };
+    list.iter().map(one).collect()
 }
 
 fn addresses(value: &Value) -> Result<Vec<IpAddr>, String> {

@@ -191,6 +191,7 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.bridge_disabled = flags.bridge == "none";
     config.bridge = if config.bridge_disabled { String::new() } else { flags.bridge.clone() };
     config.bridge_address = flags.bip;
+    config.address_pools.clone_from(&flags.default_address_pools);
     config.ipv6 = flags.ipv6;
     config.mtu = flags.mtu;
     config.icc = flags.icc;

@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use hako_network::address::PoolRange;
 use ipnet::IpNet;
 
 /// hako's engine: containers, images, networks, volumes and Docker's API
@@ -68,6 +69,9 @@ pub(crate) struct DaemonFlags {
     /// Address of the default bridge with its prefix length
     #[arg(long)]
     pub(crate) bip: Option<IpNet>,
+    /// Range that subnets are taken from when none is named: base=SUBNET,size=BITS (repeatable)
+    #[arg(long = "default-address-pool", value_name = "base=SUBNET,size=BITS")]
+    pub(crate) default_address_pools: Vec<PoolRange>,
     /// Give the default bridge IPv6 addresses
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) ipv6: bool,

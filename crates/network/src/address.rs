@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
+    str::FromStr,
 };
 
 use hako_model::AddressPool;
@@ -19,7 +20,34 @@ pub struct PoolRange {
     pub size: u8,
 }
 
-/// Docker's local pools, and a /48 of unique local addresses (RFC 4193) that is this daemon's own.
+impl FromStr for PoolRange {
+    type Err = String;
+
+    /// `base=10.10.0.0/16,size=24`
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mut base, mut size) = (None, None);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("base", value)) => {
+                    let net: IpNet = value.parse().map_err(|_| format!("invalid base pool {value:?}: not a subnet"))?;
+                    base = Some(net.trunc());
+                }
+                Some(("size", value)) => {
+                    size = Some(value.parse().map_err(|_| format!("invalid size {value:?}: not a prefix length"))?);
+                }
+                _ => return Err(format!("unexpected {field:?}: expected base=SUBNET,size=BITS")),
+            }
+        }
+        let (Some(base), Some(size)) = (base, size) else { return Err("base and size are both needed".to_owned()) };
+        // Two addresses of a subnet are its own and IPv4's broadcast: a gateway and a container need two more.
+        if size < base.prefix_len() || size > base.max_prefix_len() - 2 {
+            return Err(format!("size {size} does not fit {base}"));
+        }
+        Ok(Self { base, size })
+    }
+}
+
+/// Docker's local pools, then a thousand small subnets for whoever has used those up, and a /48 of unique local addresses (RFC 4193) that is this daemon's own.
 pub fn default_pools(instance: &str) -> Vec<PoolRange> {
     let ipv4 = [
         ("172.17.0.0/16", 16),
@@ -29,6 +57,8 @@ pub fn default_pools(instance: &str) -> Vec<PoolRange> {
         ("172.24.0.0/14", 16),
         ("172.28.0.0/14", 16),
         ("192.168.0.0/16", 20),
+        // Docker has no more than these 31.
+        ("10.208.0.0/14", 24),
     ];
     let parse = |(base, size): (&str, u8)| PoolRange { base: base.parse().expect("the list above is right"), size };
     let own = PoolRange { base: unique_local(instance).into(), size: 64 };
@@ -134,6 +164,13 @@ impl Addresses {
         (candidate <= self.last).then_some(candidate)
     }
 
+    /// Whether an address is the subnet's own or IPv4's broadcast, which nobody can have.
+    pub fn is_reserved(&self, address: IpAddr) -> bool {
+        let wide = self.subnet.max_prefix_len() - self.subnet.prefix_len() >= 2;
+        let broadcast = address.is_ipv4() && address == self.subnet.broadcast();
+        wide && (address == self.subnet.network() || broadcast)
+    }
+
     fn address(&self, number: u128) -> IpAddr {
         match self.subnet {
             IpNet::V4(_) => std::net::Ipv4Addr::from_bits(number as u32).into(),
@@ -187,7 +224,25 @@ mod tests {
         assert_eq!(chosen("172.17.200.0/30 172.18.0.0/15"), "172.20.0.0/16");
         assert_eq!(chosen("172.16.0.0/12"), "192.168.0.0/20");
         assert_eq!(chosen("172.16.0.0/12 192.168.0.0/19"), "192.168.32.0/20");
-        assert_eq!(chosen("172.16.0.0/12 192.168.0.0/16"), "none");
+        assert_eq!(chosen("172.16.0.0/12 192.168.0.0/16"), "10.208.0.0/24");
+        assert_eq!(chosen("172.16.0.0/12 192.168.0.0/16 10.0.0.0/8"), "none");
+    }
+
+    #[test]
+    fn hundreds_of_networks_fit() {
+        // All of Docker's, and five hundred more.
+        assert_eq!(chosen("172.16.0.0/12 192.168.0.0/16 10.208.0.0/15"), "10.210.0.0/24");
+    }
+
+    #[test]
+    fn pools_are_read_as_the_daemons_flag_spells_them() {
+        let parse = |text: &str| text.parse::<PoolRange>().map(|pool| format!("{} {}", pool.base, pool.size));
+        assert_eq!(parse("base=10.10.0.0/16,size=24").unwrap(), "10.10.0.0/16 24");
+        assert_eq!(parse("size=64,base=fd00::/48").unwrap(), "fd00::/48 64");
+        assert_eq!(parse("base=10.10.0.0/16").unwrap_err(), "base and size are both needed");
+        assert_eq!(parse("base=10.10.0.0/16,size=8").unwrap_err(), "size 8 does not fit 10.10.0.0/16");
+        assert_eq!(parse("base=10.10.0.0/16,size=31").unwrap_err(), "size 31 does not fit 10.10.0.0/16");
+        assert_eq!(parse("base=x,size=24").unwrap_err(), "invalid base pool \"x\": not a subnet");
     }
 
     #[test]

@@ -89,12 +89,31 @@ impl Network {
         Ok(())
     }
 
-    /// Unplugs from a sandbox that goes on: when this returns the link is gone inside too.
+    /// Unplugs from a sandbox that goes on: when this returns its addresses, routes and name are free inside too.
+    ///
+    /// Deleting a link takes the kernel's grace period. It is given a name that nobody asks for and deleted off the
+    /// path; where a link that is up cannot be renamed (before Linux 6.2) the deletion is waited for.
     pub fn endpoint_pull(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let _inside = sandbox.inside.lock();
+        let mut inside = sandbox.inside.lock();
+        let aside = self.lay_aside(&mut inside, endpoint);
         self.endpoint_detach(endpoint)?;
-        self.reaper.settle();
+        if let Err(error) = aside {
+            tracing::debug!(error = %hako_base::error::chain(&error), "waiting until the link is gone");
+            self.reaper.settle();
+        }
         Ok(())
+    }
+
+    fn lay_aside(&self, inside: &mut Inside, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let link = route::link_named(&mut inside.socket, &endpoint.interface).context("find", &endpoint.interface)?;
+        let Some(link) = link else { return Ok(()) };
+        let name = format!("gone{}", &endpoint.link[endpoint.link.len().saturating_sub(7)..]);
+        let mut batch = Batch::new();
+        route::link_change(&mut batch, link.index, LinkChange { name: Some(&name), ..LinkChange::default() });
+        for net in nets(endpoint) {
+            route::address_remove(&mut batch, link.index, net.addr(), net.prefix_len());
+        }
+        inside.socket.transact(&mut batch).context("lay aside", &endpoint.interface)
     }
 
     /// The default routes of a sandbox lead through these endpoints of it; where there is none, nowhere.

@@ -21,6 +21,14 @@ pub enum NetworkError {
     PoolsExhausted,
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
     Overlap { subnet: IpNet },
+    #[error(
+        "cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name"
+    )]
+    BridgeTaken { id: NetworkId, bridge: String, other: NetworkId },
+    #[error("bridge driver doesn't support multiple subnets")]
+    SeveralSubnets,
+    #[error("failed to allocate gateway ({gateway}): Address already in use")]
+    GatewayTaken { gateway: IpAddr },
     #[error("no matching subnet for gateway {gateway}")]
     GatewayOutside { gateway: IpAddr },
     #[error("no matching subnet for range {range}")]
@@ -58,13 +66,14 @@ impl NetworkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotUp { .. } => ErrorKind::NotFound,
-            Self::Overlap { .. } | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
+            Self::Overlap { .. } | Self::BridgeTaken { .. } | Self::SeveralSubnets | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
             Self::GatewayOutside { .. }
             | Self::RangeOutside { .. }
             | Self::Option { .. }
             | Self::AddressOutside { .. } => ErrorKind::InvalidInput,
             Self::PoolsExhausted
             | Self::AddressesExhausted { .. }
+            | Self::GatewayTaken { .. }
             | Self::BridgeFull { .. }
             | Self::NotABridge { .. }
             // Docker answers 500 to a port that is taken, and clients match the sentence.

@@ -158,6 +158,16 @@ pub fn hosts_changed(text: &str, gone: &[IpAddr], new: &[IpAddr], names: &[Strin
     out
 }
 
+/// A hosts file in which these names have another address: a container that is linked to has started again.
+pub fn hosts_readdressed(text: &str, names: &str, address: IpAddr) -> String {
+    let is_theirs = |line: &str| line.split_once('\t').is_some_and(|(_, rest)| rest == names);
+    let lines = text.lines();
+    lines.fold(String::with_capacity(text.len() + 16), |mut out, line| {
+        let _ = if is_theirs(line) { writeln!(out, "{address}\t{names}") } else { writeln!(out, "{line}") };
+        out
+    })
+}
+
 /// The names a container has in its own hosts file: `web.example.org web`, or `web`.
 pub fn own_names(hostname: &str, domain: &str) -> Vec<String> {
     if !domain.is_empty() {
@@ -251,6 +261,8 @@ mod tests {
         assert_eq!(text, "127.0.0.1\tlocalhost\n10.1.0.2\tweb\n10.1.0.2 mine\n10.2.0.2\tweb\n");
         let text = hosts_changed(&text, &one, &[], &names);
         assert_eq!(text, "127.0.0.1\tlocalhost\n10.1.0.2 mine\n10.2.0.2\tweb\n");
+        let text = hosts_readdressed(&text, "web", "10.2.0.9".parse().unwrap());
+        assert_eq!(text, "127.0.0.1\tlocalhost\n10.1.0.2 mine\n10.2.0.9\tweb\n");
     }
 
     #[test]

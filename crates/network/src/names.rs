@@ -23,8 +23,9 @@ pub struct EndpointNames {
 /// What one container may ask, beside the names of its networks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Links {
-    /// Names that only this container has for others (`--link db:mydb`): the name, and whom it means.
-    pub names: Vec<(String, ContainerId)>,
+    /// Names that only this container has for others (`--link db:mydb`), and what those are called; whoever is
+    /// called so when it is asked for.
+    pub names: Vec<(String, String)>,
 }
 
 /// One network's names.
@@ -142,10 +143,8 @@ impl NameTables {
         let inner = self.inner.read();
         let (networks, links) = inner.members.get(&asking)?;
         let tables = || networks.iter().filter_map(|network| inner.networks.get(network));
-        if let Some((_, linked)) = links.names.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(&name)) {
-            let found = tables().find_map(|table| table.endpoints.get(linked));
-            return found.map(|names| names.addresses.clone()).filter(|found| !found.is_empty());
-        }
+        let link = links.names.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(&name));
+        let name = link.map_or(name, |(_, target)| target.to_ascii_lowercase());
         let whole = || tables().find_map(|table| table.addresses(&name));
         let in_network = || {
             let (name, network) = name.rsplit_once('.')?;
@@ -254,7 +253,7 @@ mod tests {
     #[test]
     fn a_link_is_a_name_for_one_container_alone() {
         let tables = tables();
-        tables.links_set(id('b'), Links { names: vec![("mysite".into(), id('a')), ("gone".into(), id('d'))] });
+        tables.links_set(id('b'), Links { names: vec![("mysite".into(), "Web".into()), ("gone".into(), "x".into())] });
         assert_eq!(found(&tables, 'b', "mysite"), "10.1.0.2");
         assert_eq!(found(&tables, 'a', "mysite"), "-");
         assert_eq!(found(&tables, 'b', "gone"), "-");

@@ -133,11 +133,16 @@ impl Network {
         if bridge.is_empty() || bridge.len() > 15 || bridge.contains(['/', ' ', '"']) {
             return Err(options.bad("com.docker.network.bridge.name", &bridge));
         }
+        if let Some(other) =
+            self.bridges.read().values().map(|it| &it.plan).find(|it| it.bridge == bridge && it.id != id)
+        {
+            return Err(NetworkError::BridgeTaken { id, bridge, other: other.id });
+        }
         Ok(BridgePlan {
             id,
             name: spec.name.clone(),
             bridge,
-            pools: choose_pools(spec, &self.settings.pools, &taken)?,
+            pools: choose_pools(spec, &self.settings.pools, &self.ours(id), &taken)?,
             mtu: options.number("com.docker.network.driver.mtu", 1500)?,
             internal: spec.internal,
             icc: options.flag("com.docker.network.bridge.enable_icc", true)?,
@@ -146,7 +151,14 @@ impl Network {
         })
     }
 
-    // Every subnet that a new one must not overlap: the host's routes and addresses, our networks'.
+    // Our networks' subnets, which no other may overlap.
+    fn ours(&self, but: NetworkId) -> Vec<IpNet> {
+        let bridges = self.bridges.read();
+        let others = bridges.values().filter(|bridge| bridge.plan.id != but);
+        others.flat_map(|bridge| bridge.plan.subnets().collect::<Vec<_>>()).collect()
+    }
+
+    // Every subnet that one we choose must not overlap: the host's routes and addresses, our networks'.
     fn taken(&self) -> Result<Vec<IpNet>, NetworkError> {
         let (routes, addresses) = self.host.rtnetlink("list routes of", "the host", |socket| {
             Ok((route::routes(socket)?, route::addresses(socket)?))
@@ -209,11 +221,18 @@ impl Network {
 fn choose_pools(
     spec: &NetworkSpec,
     ranges: &[address::PoolRange],
+    ours: &[IpNet],
     taken: &[IpNet],
 ) -> Result<Vec<AddressPool>, NetworkError> {
     let mut pools = Vec::new();
-    for asked in &spec.pools {
-        pools.push(complete(asked, taken)?);
+    // Of a family that is not wanted the subnet is remembered, as Docker does, and not used.
+    let wanted = |pool: &&AddressPool| if matches!(pool.subnet, IpNet::V6(_)) { spec.ipv6 } else { spec.ipv4 };
+    for asked in spec.pools.iter().filter(wanted) {
+        let pool = complete(asked, ours)?;
+        if pools.iter().any(|other: &AddressPool| other.subnet.addr().is_ipv4() == pool.subnet.addr().is_ipv4()) {
+            return Err(NetworkError::SeveralSubnets);
+        }
+        pools.push(pool);
     }
     for (wanted, ipv6) in [(spec.ipv4, false), (spec.ipv6, true)] {
         let has = pools.iter().any(|pool| matches!(pool.subnet, IpNet::V6(_)) == ipv6);
@@ -224,7 +243,8 @@ fn choose_pools(
     Ok(pools)
 }
 
-// A pool that a person named: checked, and its gateway chosen where none was.
+// A pool that a person named: checked, and its gateway chosen where none was. It may be part of what the host has
+// a route for, as with Docker: who names a subnet knows the host.
 fn complete(asked: &AddressPool, taken: &[IpNet]) -> Result<AddressPool, NetworkError> {
     let mut pool = asked.clone();
     pool.subnet = pool.subnet.trunc();
@@ -236,6 +256,9 @@ fn complete(asked: &AddressPool, taken: &[IpNet]) -> Result<AddressPool, Network
     }
     if let Some(gateway) = pool.gateway.filter(|gateway| !pool.subnet.contains(gateway)) {
         return Err(NetworkError::GatewayOutside { gateway });
+    }
+    if let Some(gateway) = pool.gateway.filter(|gateway| address::Addresses::new(&pool).is_reserved(*gateway)) {
+        return Err(NetworkError::GatewayTaken { gateway });
     }
     if pool.gateway.is_none() {
         pool.gateway = address::Addresses::new(&pool).take(None).ok();

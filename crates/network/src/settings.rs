@@ -92,6 +92,17 @@ impl Settings {
         let pools = crate::address::default_pools(&instance.0);
         Self { instance, pool_size: 16, pools, firewall: true, obey_input: true, ip_forward: true, runtime }
     }
+
+    /// Takes subnets from these ranges instead; a family that none of them is of keeps its default.
+    pub fn pools_set(&mut self, pools: &[PoolRange]) {
+        for ipv6 in [false, true] {
+            let of_family = |pool: &&PoolRange| pool.base.addr().is_ipv6() == ipv6;
+            if pools.iter().any(|pool| of_family(&pool)) {
+                self.pools.retain(|pool| !of_family(&pool));
+                self.pools.extend(pools.iter().filter(of_family));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -149,7 +149,9 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
             }
         }
         NetworkMode::Host if !host.links.is_empty() => {
-            return Err(EngineError::invalid("conflicting options: host type networking can't be used with links"));
+            return Err(EngineError::invalid(
+                "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+            ));
         }
         _ => {}
     }
@@ -161,9 +163,7 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
             return Err(EngineError::invalid(format!("invalid IP address in add-host: {entry:?}")));
         }
     }
-    if !host.links.is_empty() {
-        return Err(EngineError::NotBuilt { text: "--link is not built yet".to_owned() });
-    }
+    engine.check_links(&host.links)?;
     Ok(())
 }
 

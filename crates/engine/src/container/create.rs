@@ -184,6 +184,7 @@ impl Engine {
             state: StateRecord::default(),
             published: Vec::new(),
             published_on: None,
+            link_env: Vec::new(),
         })
     }
 

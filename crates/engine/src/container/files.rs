@@ -60,8 +60,8 @@ impl Engine {
         let shares_host = host.network_mode == NetworkMode::Host;
         let resolv = self.resolv_conf(record, addresses, served);
         let gateway = self.host_gateway();
-        let extra: Vec<(String, IpAddr)> =
-            host.extra_hosts.iter().filter_map(|entry| files::extra_host(entry, gateway)).collect();
+        let extra = host.extra_hosts.iter().filter_map(|entry| files::extra_host(entry, gateway));
+        let extra: Vec<(String, IpAddr)> = extra.chain(self.link_hosts(record)).collect();
         let hosts = if shares_host {
             let mut text = read_host("/etc/hosts");
             for (name, address) in &extra {
@@ -115,6 +115,17 @@ impl Engine {
         }
         if let Err(error) = written {
             tracing::warn!(container = %after.id.short(), %error, "its hosts or resolv.conf cannot be written");
+        }
+    }
+
+    /// Names in the hosts file of a running container have other addresses now.
+    pub(crate) fn hosts_readdress(&self, record: &Record, lines: &[(String, IpAddr)]) {
+        let path = self.container_files(record.id).join("hosts");
+        for (names, address) in lines {
+            let text = files::hosts_readdressed(&read(&path), names, *address);
+            if let Err(error) = write(&path, &text) {
+                tracing::warn!(container = %record.id.short(), %error, "its hosts file cannot be written");
+            }
         }
     }
 

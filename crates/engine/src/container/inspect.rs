@@ -1,6 +1,8 @@
 //! `container inspect`: everything about one container, from its record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use hako_model::ContainerSpec;
 
 use hako_model::ContainerState;
 
@@ -28,7 +30,7 @@ impl Engine {
             id: record.id,
             name: record.name.clone(),
             created: record.created,
-            spec: record.spec.clone(),
+            spec: self.spec_shown(&record),
             config: (*record.config).clone(),
             path: record.path.clone(),
             args: record.args.clone(),
@@ -52,6 +54,18 @@ impl Engine {
             size: size.then(|| self.container_size(&record)).flatten(),
             apparmor_profile: String::new(),
         })
+    }
+}
+
+impl Engine {
+    /// The spec with links as they stand: names may have changed hands since.
+    fn spec_shown(&self, record: &Record) -> Arc<ContainerSpec> {
+        if record.spec.host.links.is_empty() {
+            return record.spec.clone();
+        }
+        let mut spec = (*record.spec).clone();
+        spec.host.links = self.links_shown(record);
+        Arc::new(spec)
     }
 }
 

@@ -245,7 +245,7 @@ fn endpoint_view(name: &str, endpoint: &EndpointRecord, record: &Record) -> Endp
         gateway6: plugged.and_then(|plugged| plugged.gateway_ipv6),
         address6: v6.map(|net| net.addr()),
         prefix6: v6.map_or(0, |net| net.prefix_len()),
-        mac: plugged.map(|plugged| plugged.mac),
+        mac: plugged.map(|plugged| plugged.mac).or(endpoint.spec.mac),
         // Names are served in networks that a person made, not on the default bridge.
         dns_names: if is_predefined(name) { Vec::new() } else { dns_names(record, &endpoint.spec) },
     }

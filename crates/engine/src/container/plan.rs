@@ -188,6 +188,7 @@ pub(crate) fn environment(record: &Record, user: &User) -> Vec<String> {
     if record.spec.tty && !has("TERM") {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend(record.link_env.iter().filter(|variable| !has(variable.split('=').next().unwrap_or_default())).cloned());
     env.extend(asked.iter().filter(|variable| variable.contains('=') && !variable.starts_with("PATH=")).cloned());
     if !has("HOME") {
         env.push(format!("HOME={}", user.home));

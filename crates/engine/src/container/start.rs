@@ -77,6 +77,7 @@ impl Engine {
             Ok(begun) => {
                 self.follow(container, begun);
                 drop(birth);
+                self.links_follow(&container.record());
                 self.publish_network("connect", &container.record());
                 self.publish_container("start", &container.record(), []);
                 self.watch_health(container, false);
@@ -121,8 +122,12 @@ impl Engine {
         let security = Security::parse(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let generation = record.state.generation + 1;
+        let link_env = self.link_variables(&record)?;
         // Known before the process is: its end is recognised by it.
-        container.change(|record| record.state.generation = generation);
+        let record = container.change(|record| {
+            record.state.generation = generation;
+            record.link_env = link_env;
+        });
 
         let mut operation = Operation::begin("container.start", &self.config.exec_root);
         let joined = operation.step_with(

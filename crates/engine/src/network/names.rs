@@ -4,7 +4,10 @@
 //! [`Engine::names_leave`]; a rename enters again. The table itself is `hako_network::names`.
 
 use hako_model::EndpointSpec;
-use hako_network::{Endpoint, Sandbox, names::EndpointNames};
+use hako_network::{
+    Endpoint, Sandbox,
+    names::{EndpointNames, Links},
+};
 
 use super::NetworkRecord;
 use crate::{Engine, EngineError, record::Record};
@@ -28,6 +31,9 @@ impl Engine {
         }
         let names = EndpointNames { names: dns_names(record, asked), addresses: endpoint.addresses().collect() };
         self.network.names().insert(network.id, record.id, names);
+        let mut links = Self::link_names(record);
+        links.extend(Self::link_pairs(asked));
+        self.network.names().links_set(record.id, Links { names: links });
         self.name_service_start(record, sandbox)
     }
 

@@ -115,7 +115,7 @@ fn driver(request: &NetworkCreateRequest) -> Result<NetworkDriver, Failure> {
         "" | "bridge" => Ok(NetworkDriver::Bridge),
         "host" => Ok(NetworkDriver::Host),
         "null" | "none" => Ok(NetworkDriver::Null),
-        "overlay" => Err(Failure::new(ErrorKind::Unavailable, NO_SWARM)),
+        "overlay" => forbidden(NO_SWARM),
         other => Err(Failure::not_found(format!("plugin \"{other}\" not found"))),
     }
 }
@@ -195,7 +195,7 @@ mod tests {
              invalid subnet 10.0.0.0/33: invalid CIDR block notation"
         );
         assert_eq!(read(r#"{"Driver":"nosuch"}"#), "404 plugin \"nosuch\" not found");
-        assert!(read(r#"{"Driver":"overlay"}"#).starts_with("503 This node is not a swarm manager."));
+        assert!(read(r#"{"Driver":"overlay"}"#).starts_with("403 This node is not a swarm manager."));
         assert_eq!(read(r#"{"Scope":"swarm"}"#), "403 cannot create a swarm scoped network when swarm is not active");
     }
 }

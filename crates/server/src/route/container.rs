@@ -42,6 +42,11 @@ pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let missing = "invalid JSON: got EOF while reading request body";
     let request: ContainerCreateRequest = call.required_json(missing).await?;
     let spec = convert::spec::container_spec(request, query.platform)?;
+    if !call.version.at_least(44) && spec.networks.len() > 1 {
+        let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        return Err(Failure::invalid(format!("Container cannot be created with multiple network endpoints: {names}")));
+    }
     // Names are shown with a slash, and may come back with one.
     let name = query.name.as_deref().map(|name| name.trim_start_matches('/'));
     let created = call.engine().container_create(name, spec).await.map_err(create_failure)?;

@@ -1,0 +1,146 @@
+//! Who reaches whom: bridges are apart from each other, by both families, and internal ones from everything.
+
+use expect_test::expect;
+use hako_testkit::{Host, Options};
+
+// A server on port 80 of both families, and the addresses it has.
+fn server(host: &Host, name: &str, flags: &str) -> (String, String) {
+    host.run(&format!("docker run -d --name {name} {flags} busybox httpd -f -p 80 -h /etc")).success();
+    let of = |field: &str| {
+        host.run(&format!(
+            "docker inspect --format '{{{{range .NetworkSettings.Networks}}}}{{{{.{field}}}}}{{{{end}}}}' {name}"
+        ))
+        .text()
+        .to_owned()
+    };
+    let addresses = (of("IPAddress"), of("GlobalIPv6Address"));
+    host.wait_until(
+        "the server",
+        |host| host.run(&format!("curl -s -m 2 http://{}/group", addresses.0)),
+        |shown| shown.text().contains("root"),
+    );
+    addresses
+}
+
+fn reaches(host: &Host, flags: &str, address: &str) -> bool {
+    let line = format!(
+        "docker run --rm {flags} busybox sh -c \"printf 'GET /group HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80\""
+    );
+    host.run(&line).text().contains("root")
+}
+
+#[test]
+fn networks_are_apart_by_both_families() {
+    let host = own_host!("busybox");
+    host.run("docker network create --ipv6 red && docker network create --ipv6 blue").success();
+    let (four, six) = server(&host, "web", "--network red");
+    assert!(!four.is_empty() && six.starts_with("fd"), "{four} {six}");
+    for address in [&four, &six] {
+        assert!(reaches(&host, "--network red", address), "{address} from its own network");
+        assert!(!reaches(&host, "--network blue", address), "{address} from another network");
+        assert!(!reaches(&host, "--network bridge", address), "{address} from the default bridge");
+    }
+    assert!(reaches(&host, "--network host", &four) && reaches(&host, "--network host", &six));
+    // A neighbour that has a route here.
+    host.run_elsewhere(&format!("ip route add {four}/32 via 198.51.100.1")).success();
+    host.run_elsewhere(&format!("curl -s -m 2 http://{four}/group")).code(28);
+}
+
+#[test]
+fn an_internal_network_is_apart_from_everything() {
+    let host = own_host!("busybox", "probe");
+    host.run("docker network create --internal back && docker network create front").success();
+    let (address, _) = server(&host, "db", "--network back");
+    assert!(reaches(&host, "--network back", &address));
+    assert!(!reaches(&host, "--network front", &address));
+    assert!(reaches(&host, "--network front --network back", &address), "whoever is in both reaches it");
+    let outside = host.spawn("exec nsenter --net=/run/netns/other probe tcp 198.51.100.2:7000 you");
+    outside.wait_for("listening");
+    host.run("docker run --rm --network back busybox sh -c 'echo | nc -w 2 198.51.100.2 7000'").says_not("you from");
+    host.run("docker run --rm --network front busybox sh -c 'echo | nc -w 5 198.51.100.2 7000'").says("you from");
+    // Nothing is published there.
+    host.run("docker run -d --name web --network back -p 8080:80 busybox httpd -f -h /etc && docker port web").shows(
+        expect![[r#"
+        <id1>
+    "#]],
+    );
+}
+
+#[test]
+fn containers_of_a_silent_network_do_not_reach_each_other() {
+    let host = own_host!("busybox");
+    host.run("docker network create -o com.docker.network.bridge.enable_icc=false quiet").success();
+    let (address, _) = server(&host, "web", "--network quiet");
+    assert!(!reaches(&host, "--network quiet", &address));
+    assert!(reaches(&host, "--network host", &address));
+}
+
+#[test]
+fn bridge_options_are_heeded() {
+    let host = own_host!("busybox");
+    host.run("docker network create -o com.docker.network.bridge.name=mine0 -o com.docker.network.driver.mtu=1400 -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 mine").success();
+    host.run("cat /sys/class/net/mine0/mtu; docker run --rm --network mine busybox cat /sys/class/net/eth0/mtu").shows(
+        expect![[r#"
+        1400
+        1400
+    "#]],
+    );
+    host.run("docker run -d --name web --network mine -p 8080:80 busybox sleep 1000 && docker port web").shows(
+        expect![[r#"
+        <id1>
+        80/tcp -> 127.0.0.1:8080
+    "#]],
+    );
+    host.run("docker network create -o com.docker.network.bridge.name=mine0 other")
+        .code(1)
+        .says("networks have same bridge name");
+    host.run("docker rm -f web && docker network rm mine && test ! -e /sys/class/net/mine0").success();
+}
+
+#[test]
+fn subnets_avoid_what_the_host_has_a_route_for() {
+    let host = own_host!("busybox");
+    host.run("ip route add 172.18.0.0/15 dev uplink && docker network create one && docker network create two")
+        .success();
+    host.run("docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}}{{end}}' one two").shows(expect![[
+        r#"
+        172.20.0.0/16
+        172.21.0.0/16
+    "#
+    ]]);
+    // Whoever names a subnet knows the host.
+    host.run("docker network create --subnet 172.18.5.0/24 three").success();
+}
+
+#[test]
+fn the_daemon_is_told_where_subnets_come_from() {
+    hako_testkit::needs!(hako_testkit::require::own_daemon());
+    hako_testkit::needs!(hako_testkit::require::root());
+    hako_testkit::needs!(hako_testkit::require::image("busybox"));
+    let flags = vec!["--default-address-pool", "base=10.99.0.0/24,size=28", "--bip", "10.98.0.1/24"];
+    let host = Host::with(&Options { flags, ..Options::default() });
+    host.run("for n in $(seq 16); do docker network create n$n; done >/dev/null; docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}}{{end}}' n1 n16").shows(expect![[r#"
+        10.99.0.0/28
+        10.99.0.240/28
+    "#]]);
+    host.run("docker network create n17").code(1).says("all predefined address pools have been fully subnetted");
+    // Thirteen containers fit into each.
+    host.run("for n in $(seq 13); do docker run -d --network n1 busybox sleep 1000 || exit 1; done >/dev/null")
+        .success();
+    host.run("docker run --rm --network n1 busybox true")
+        .code(125)
+        .says("no available IPv4 addresses on this network's address pools: n1");
+}
+
+#[test]
+fn hundreds_of_networks_fit() {
+    let host = own_host!("busybox");
+    host.run("for n in $(seq 200); do docker network create n$n >/dev/null || exit 1; done").success();
+    host.run("docker network ls -q | wc -l; docker run --rm --network n200 busybox sh -c \"ip -o -4 address show eth0 | awk '{print \\$4}'\"").shows(expect![[r#"
+        203
+        10.208.169.2/24
+    "#]]);
+    host.run("docker network prune -f | wc -l").shows(expect![[r#"
+        202
+    "#]]);
+}
