@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Entry, entry},
-    completion, container, contexts, image, inspect, network, system, volume,
+    completion, compose, container, contexts, image, inspect, network, system, volume,
 };
 
 /// Every command; the order does not matter.
@@ -69,11 +69,43 @@ static TABLE: &[Entry] = &[
     entry::<volume::List>(),
     entry::<volume::Prune>(),
     entry::<volume::Remove>(),
+    entry::<compose::attach::Attach>(),
+    entry::<compose::build::Build>(),
+    entry::<compose::config::Config>(),
+    entry::<compose::container::Commit>(),
+    entry::<compose::container::Export>(),
+    entry::<compose::container::Stats>(),
+    entry::<compose::container::Top>(),
+    entry::<compose::down::Down>(),
+    entry::<compose::events::Events>(),
+    entry::<compose::exec::Exec>(),
+    entry::<compose::image::Images>(),
+    entry::<compose::image::Pull>(),
+    entry::<compose::lifecycle::Create>(),
+    entry::<compose::lifecycle::Kill>(),
+    entry::<compose::lifecycle::Pause>(),
+    entry::<compose::lifecycle::Remove>(),
+    entry::<compose::lifecycle::Restart>(),
+    entry::<compose::lifecycle::Scale>(),
+    entry::<compose::lifecycle::Start>(),
+    entry::<compose::lifecycle::Stop>(),
+    entry::<compose::lifecycle::Unpause>(),
+    entry::<compose::list::List>(),
+    entry::<compose::list::Port>(),
+    entry::<compose::list::Ps>(),
+    entry::<compose::list::Volumes>(),
+    entry::<compose::logs::Logs>(),
+    entry::<compose::plan::Plan>(),
+    entry::<compose::run::Run>(),
+    entry::<compose::up::Up>(),
+    entry::<compose::version::Version>(),
+    entry::<compose::wait::Wait>(),
     entry::<completion::Completion>(),
 ];
 
 /// Words that only stand before commands.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("compose", "Run applications that Compose files describe"),
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
     ("image", "Manage images"),
@@ -92,7 +124,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("builder", "does not build images so far"),
     ("buildx", "does not build images so far"),
     ("checkpoint", "cannot save the state of processes"),
-    ("compose", "does not read Compose files so far"),
     ("config", "does not form swarms so far"),
     ("cp", "does not copy files in and out of containers so far"),
     ("container cp", "does not copy files in and out of containers so far"),

@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub context_name: String,
     /// The files of TLS, if it is spoken.
     pub tls: Option<TlsFiles>,
+    /// The flags between `compose` and its command.
+    pub compose: crate::compose::Globals,
     host: Result<String, String>,
     client: OnceCell<Client>,
 }
@@ -45,7 +47,18 @@ impl Context {
     /// The surroundings of a command that talks to `endpoint`.
     pub(crate) fn new(program: &'static str, config: Config, directory: PathBuf, endpoint: Endpoint) -> Self {
         let Endpoint { context_name, host, tls } = endpoint;
-        Self { program, path: String::new(), config, directory, context_name, tls, host, client: OnceCell::new() }
+        let compose = crate::compose::Globals::default();
+        Self {
+            program,
+            path: String::new(),
+            config,
+            directory,
+            context_name,
+            tls,
+            compose,
+            host,
+            client: OnceCell::new(),
+        }
     }
 
     /// Where the daemon is when nobody says anything.

@@ -15,6 +15,7 @@ use hako_client::TlsFiles;
 
 use crate::{
     commands::{self, ABSENT, GROUPS},
+    compose,
     config::{self, Config},
     context::{Context, Endpoint},
     contexts::store::{DEFAULT, Store},
@@ -87,8 +88,9 @@ impl Globals {
 /// Runs the command line `arguments`, whose first word is the name it was called by.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let mut words = arguments.into_iter().map(|word| word.to_string_lossy().into_owned());
-    let program = program_name(&words.next().unwrap_or_default());
-    let words: Vec<String> = words.collect();
+    let called = words.next().unwrap_or_default();
+    let program = program_name(&called);
+    let words: Vec<String> = is_compose(&called).then(|| "compose".to_owned()).into_iter().chain(words).collect();
     match run(program, &words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -100,9 +102,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn program_name(called: &str) -> &'static str {
     match Path::new(called).file_name().and_then(|name| name.to_str()) {
-        Some("docker") => "docker",
+        Some("docker" | "docker-compose") => "docker",
         _ => "hako",
     }
+}
+
+// `docker-compose up` is `docker compose up`.
+fn is_compose(called: &str) -> bool {
+    let name = Path::new(called).file_name().and_then(|name| name.to_str());
+    matches!(name, Some("docker-compose" | "hako-compose"))
 }
 
 fn run(program: &'static str, words: &[String]) -> Result<(), CommandError> {
@@ -183,6 +191,8 @@ fn settings(directory: &Path) -> Config {
 
 /// Runs the command of `words`; `line` is the whole line, flags before the command included.
 fn dispatch(program: &'static str, globals: &Globals, words: &[String], line: &[String]) -> Result<(), CommandError> {
+    let (compose, words) = compose::globals(program, words)?;
+    let words = words.as_slice();
     let directory = config::directory(globals.config.as_deref());
     let config = settings(&directory);
     let Some((entry, path, used)) = commands::resolve(words) else {
@@ -195,6 +205,7 @@ fn dispatch(program: &'static str, globals: &Globals, words: &[String], line: &[
     };
     let endpoint = endpoint(program, globals, &directory, &config);
     let mut cx = Context::new(program, config, directory, endpoint);
+    cx.compose = compose;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

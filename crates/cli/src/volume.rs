@@ -134,6 +134,15 @@ impl Command for List {
     }
 }
 
+/// Volumes as `format` wants them.
+///
+/// # Errors
+/// When the format is none.
+pub(crate) fn listed(volumes: Vec<Volume>, format: &str) -> Result<String, CommandError> {
+    let rows: Vec<VolumeRow> = volumes.into_iter().map(VolumeRow).collect();
+    Ok(listing::render(&SHAPE, format, &rows)?)
+}
+
 struct VolumeRow(Volume);
 
 impl Row for VolumeRow {

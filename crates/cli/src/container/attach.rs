@@ -30,6 +30,13 @@ impl Default for Attach {
     }
 }
 
+impl Attach {
+    /// The command with its flags given.
+    pub(crate) fn of(detach_keys: String, no_stdin: bool, sig_proxy: bool) -> Self {
+        Self { detach_keys, no_stdin, sig_proxy }
+    }
+}
+
 impl Command for Attach {
     const SHAPE: &'static Shape = &Shape {
         paths: &["container attach", "attach"],

@@ -110,7 +110,7 @@ impl Exec {
     }
 }
 
-async fn exit_as_exec(client: &Client, id: &str) -> Result<(), CommandError> {
+pub(crate) async fn exit_as_exec(client: &Client, id: &str) -> Result<(), CommandError> {
     let ended = client.exec_inspect(id).await?;
     match ended.exit_code.unwrap_or_default() {
         0 => Ok(()),

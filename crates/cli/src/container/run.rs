@@ -100,18 +100,23 @@ pub(crate) fn detach_keys(cx: &Context, flag: &str) -> Result<DetachKeys, Comman
 }
 
 /// A container whose streams are this program's.
-struct Foreground {
-    client: Client,
-    id: String,
-    attached: [bool; 3],
-    tty: bool,
-    removed: bool,
-    sig_proxy: bool,
-    key_text: String,
+pub(crate) struct Foreground {
+    pub client: Client,
+    pub id: String,
+    /// Standard input, output, error.
+    pub attached: [bool; 3],
+    pub tty: bool,
+    pub removed: bool,
+    pub sig_proxy: bool,
+    pub key_text: String,
 }
 
 impl Foreground {
-    async fn run(self, cx: &mut Context, keys: DetachKeys) -> Result<(), CommandError> {
+    /// Starts it, stays with it and ends as it ends.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends with another code than 0.
+    pub(crate) async fn run(self, cx: &mut Context, keys: DetachKeys) -> Result<(), CommandError> {
         let _signals = self.sig_proxy.then(|| signals::forward(self.client.clone(), self.id.clone())).transpose()?;
         let connection = self.attach().await.map_err(|error| run_error(cx, error))?;
         let condition = if self.removed { "removed" } else { "next-exit" };

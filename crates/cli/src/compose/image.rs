@@ -1,0 +1,120 @@
+//! Images of services: which containers have which, and pulling them.
+
+use std::collections::BTreeSet;
+
+use hako_compose::plan::{ImageHow, ImageStep};
+
+use super::{actor, containers, project, project_or_name, selection};
+use crate::{
+    command::{Arguments, Command, Shape},
+    context::Context,
+    error::CommandError,
+    flag::FlagSet,
+    format::{size, table, text},
+};
+
+#[derive(Default)]
+pub(crate) struct Images {
+    format: Option<String>,
+    quiet: bool,
+}
+
+impl Command for Images {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["compose images"],
+        usage: "[OPTIONS] [SERVICE...]",
+        about: "List the images of containers",
+        arguments: Arguments::AtLeast(0),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.format, "--format", "\"table\" or \"json\"");
+        set.add(&mut self.quiet, "-q, --quiet", "Ids alone");
+    }
+
+    async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
+        let project = project_or_name(cx, &services)?;
+        let client = cx.client()?;
+        let mut rows = Vec::new();
+        for seen in containers(&client, &project, &services, true).await? {
+            let there = client.container_inspect(&seen.id, &hako_api::query::ContainerInspectQuery::default()).await?;
+            let image = client.image_inspect(&there.image).await?;
+            let named = image.repo_tags.first().cloned().unwrap_or_else(|| "<none>:<none>".to_owned());
+            let (repository, tag) =
+                named.rsplit_once(':').map(|(r, t)| (r.to_owned(), t.to_owned())).unwrap_or_default();
+            rows.push((seen.name, repository, tag, image.id, image.size));
+        }
+        if self.quiet {
+            let ids: BTreeSet<&str> = rows.iter().map(|row| row.3.trim_start_matches("sha256:")).collect();
+            return ids.iter().try_for_each(|id| cx.print_line(id));
+        }
+        if self.format.as_deref() == Some("json") {
+            let rows: Vec<serde_json::Value> = rows
+                .iter()
+                .map(|(name, repository, tag, id, size)| {
+                    serde_json::json!({"ContainerName": name, "ID": id, "Repository": repository, "Size": size, "Tag": tag})
+                })
+                .collect();
+            return cx.print_line(&serde_json::to_string(&rows).unwrap_or_default());
+        }
+        let mut out = "CONTAINER\tREPOSITORY\tTAG\tIMAGE ID\tSIZE\n".to_owned();
+        for (name, repository, tag, id, bytes) in rows {
+            let size = size::human(bytes, 3);
+            out.push_str(&format!("{name}\t{repository}\t{tag}\t{}\t{size}\n", text::short_id(&id)));
+        }
+        cx.print(&table::align_with(&out, 20, 1))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Pull {
+    ignore_buildable: bool,
+    ignore_failures: bool,
+    include_deps: bool,
+    policy: Option<String>,
+    quiet: bool,
+}
+
+impl Command for Pull {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["compose pull"],
+        usage: "[OPTIONS] [SERVICE...]",
+        about: "Pull the images of services",
+        arguments: Arguments::AtLeast(0),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.ignore_buildable, "--ignore-buildable", "Leave out images that can be built");
+        set.add(&mut self.ignore_failures, "--ignore-pull-failures", "Pull what can be pulled");
+        set.add(&mut self.include_deps, "--include-deps", "Also those of dependencies");
+        set.add(&mut self.policy, "--policy", "missing or always");
+        set.add(&mut self.quiet, "-q, --quiet", "Do not show how far it is");
+    }
+
+    async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
+        if self.quiet {
+            cx.compose.progress = "quiet".to_owned();
+        }
+        let project = project(cx, &selection(&services, !self.include_deps))?;
+        let client = cx.client()?;
+        let mut steps: Vec<ImageStep> = Vec::new();
+        for service in project.services.values().filter(|service| !service.image.is_empty()) {
+            let image = project.image_of(service);
+            let skipped = (self.ignore_buildable && service.build.is_some()) || service.pull_policy == "never";
+            let present = self.policy.as_deref() == Some("missing") && client.image_inspect(&image).await.is_ok();
+            if !skipped && !present && !steps.iter().any(|step| step.image == image) {
+                steps.push(ImageStep { service: service.name.clone(), image, how: ImageHow::Pull, present: false });
+            }
+        }
+        let (actor, _) = actor(cx, project)?;
+        for step in steps {
+            match actor.pull(&step.image, &step.service).await {
+                Err(error) if self.ignore_failures => cx.remark(&format!("warning: {error}")),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+}

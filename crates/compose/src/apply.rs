@@ -1,0 +1,107 @@
+//! Plans carried out: what may happen at the same time does, what depends on something waits for it.
+//!
+//! A service is created when what its containers refer to is there, and started when what it depends on is started,
+//! healthy or done. Stopping goes the other way round. Every step is told to [`Tell`], which shows it to the person.
+
+mod create; // networks, volumes, images, containers
+mod order; // a graph walked from its roots or its leaves
+mod remove; // down, rm
+mod start; // start, stop, and what else is done to containers in order
+mod wait; // healthy, completed
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hako_client::Client;
+use tokio::sync::Semaphore;
+
+pub use create::UpOptions;
+pub use remove::{DownOptions, Rmi};
+pub use start::Deed;
+pub use wait::{Wanted, Watch};
+
+use crate::{error::ApplyError, project::Project, request::Known};
+
+/// As many requests at once where nobody says otherwise; a daemon has more to do than listen to one client.
+const AT_ONCE: usize = 64;
+
+/// Something that is being done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `Container`, `Network`, `Volume`, `Image`
+    pub kind: &'static str,
+    pub name: String,
+    /// `Creating`, `Created`, …
+    pub state: String,
+    pub phase: Phase,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Working,
+    Done,
+    Failed,
+}
+
+/// Shows events to the person.
+pub type Tell = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Carries plans out.
+#[derive(Clone)]
+pub struct Actor {
+    pub client: Client,
+    pub project: Arc<Project>,
+    tell: Tell,
+    limit: Arc<Semaphore>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Actor {
+    /// `at_once`: at most so many requests at the same time; none: as many as are good for the daemon.
+    pub fn new(client: Client, project: Project, tell: Tell, at_once: Option<usize>) -> Self {
+        Self {
+            client,
+            project: Arc::new(project),
+            tell,
+            limit: Arc::new(Semaphore::new(at_once.unwrap_or(AT_ONCE).max(1))),
+            known: Arc::default(),
+        }
+    }
+
+    fn say(&self, kind: &'static str, name: &str, state: &str, phase: Phase) {
+        (self.tell)(Event { kind, name: name.to_owned(), state: state.to_owned(), phase });
+    }
+
+    /// Does one thing to one object and tells when it begins and ends.
+    async fn step<T, E: Into<ApplyError>>(
+        &self,
+        kind: &'static str,
+        name: &str,
+        [doing, done]: [&str; 2],
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ApplyError> {
+        let _permit = self.limit.acquire().await;
+        self.say(kind, name, doing, Phase::Working);
+        match act.await {
+            Ok(value) => {
+                self.say(kind, name, done, Phase::Done);
+                Ok(value)
+            }
+            Err(error) => {
+                let error = error.into();
+                self.say(kind, name, &format!("Error: {error}"), Phase::Failed);
+                Err(error)
+            }
+        }
+    }
+
+    fn with_known<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Who depends on whom, by name.
+pub type Dependencies = BTreeMap<String, Vec<String>>;

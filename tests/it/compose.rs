@@ -1,0 +1,190 @@
+//! compose: files become applications. With docker's command line these need its plugin, and are skipped without.
+
+use expect_test::expect;
+use hako_testkit::Host;
+
+const APPLICATION: &str = r#"
+name: app
+services:
+  db:
+    image: busybox
+    command: sh -c "echo ready > /data/state; echo db says $$WHO; exec sleep 1000"
+    environment: {WHO: "${WHO:-nobody}"}
+    volumes: ["data:/data"]
+    healthcheck: {test: "cat /data/state", interval: 1s, retries: 20}
+    stop_grace_period: 0s
+  web:
+    image: busybox
+    command: sh -c "echo web sees $$(cat /data/state); exec sleep 1000"
+    volumes: ["data:/data:ro"]
+    depends_on: {db: {condition: service_healthy}}
+    stop_grace_period: 0s
+volumes: {data: {}}
+"#;
+
+// A machine where `docker compose` is there, with a file.
+fn with_file(host: &Host, text: &str) -> bool {
+    let there = host.run("docker compose version").stdout().contains("Compose version");
+    if !there {
+        hako_testkit::require::skip("needs docker's compose plugin");
+    }
+    // Docker keeps one set of names for everybody.
+    host.run("docker compose -p app down -v -t 0 --remove-orphans");
+    host.write("compose.yaml", text);
+    there
+}
+
+#[test]
+fn up_makes_an_application_and_down_takes_it_away() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) {
+        return;
+    }
+    host.run("WHO=me docker compose up -d").success();
+    host.run("docker compose ps --format '{{.Name}} {{.Service}} {{.State}}'").shows(expect![[r#"
+        app-db-1 db running
+        app-web-1 web running
+    "#]]);
+    host.run("docker compose logs --no-color").shows(expect![[r#"
+        db-1   | db says me
+        web-1  | web sees ready
+    "#]]);
+    host.run("docker compose exec -T db cat /data/state").shows(expect![[r#"
+        ready
+    "#]]);
+    host.run("docker compose exec -T web sh -c 'ping -c 1 -W 3 db | grep -o \"1 packets received\"; exit 3'")
+        .code(3)
+        .says("1 packets received");
+    host.run("docker compose down -t 0").success();
+    host.run("docker ps -aq; docker network ls -q --filter name=app_; docker volume ls -q").shows(expect![[r#"
+        app_data
+    "#]]);
+    host.run("docker compose down -v").success();
+    host.run("docker volume ls -q").shows(expect![""]);
+}
+
+#[test]
+fn what_has_not_changed_stays() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) {
+        return;
+    }
+    host.run("docker compose up -d").success();
+    let ids = host.run("docker compose ps -q").text().to_owned();
+    host.run("docker compose up -d").success();
+    assert_eq!(host.run("docker compose ps -q").text(), ids);
+    host.run("WHO=other docker compose up -d").success();
+    let after = host.run("docker compose ps -q").text().to_owned();
+    let kept = after.lines().filter(|id| ids.contains(*id)).count();
+    assert_eq!((after.lines().count(), kept), (2, 1), "only db is made anew");
+    host.run("docker compose logs --no-log-prefix db").says("db says other");
+    host.run("docker compose down -v -t 0").success();
+}
+
+#[test]
+fn a_plan_tells_what_would_change_and_changes_nothing() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) || !host.run("docker compose plan --help").stdout().contains("Tell what") {
+        return;
+    }
+    host.run("docker compose plan").shows(expect![[r#"
+        + network app_default: create
+        + volume app_data: create
+        + container app-db-1: create and start
+        + container app-web-1: create and start
+        exit 2
+    "#]]);
+    host.run("docker ps -aq; docker volume ls -q; docker network ls -q --filter name=app_").shows(expect![""]);
+    host.run("docker compose up -d").success();
+    host.run("docker compose plan").success().shows(expect![[r#"
+        project app is as its files say
+    "#]]);
+    host.run("WHO=me docker compose plan").shows(expect![[r#"
+        ~ container app-db-1: replace (stopped for up to 0s and the time it takes to start)
+           environment: WHO=nobody -> WHO=me
+        exit 2
+    "#]]);
+    host.run("docker compose down -v -t 0").success();
+}
+
+#[test]
+fn services_are_scaled_stopped_started_and_run_once() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) {
+        return;
+    }
+    host.run("docker compose up -d --scale web=3").success();
+    host.run("docker compose ps --format '{{.Name}}'").shows(expect![[r#"
+        app-db-1
+        app-web-1
+        app-web-2
+        app-web-3
+    "#]]);
+    host.run("docker compose up -d --scale web=1").success();
+    host.run("docker compose stop -t 0 web").success();
+    host.run("docker compose ps -a --format '{{.Name}} {{.State}}'").shows(expect![[r#"
+        app-db-1 running
+        app-web-1 exited
+    "#]]);
+    host.run("docker compose start web").success();
+    host.run("docker compose run --rm -T web cat /data/state").says("ready");
+    host.run("docker compose run --rm -T --entrypoint '' web sh -c 'exit 4'").code(4);
+    host.run("docker compose kill web && docker compose rm -f web").success();
+    host.run("docker compose ps -a --format '{{.Name}}'").shows(expect![[r#"
+        app-db-1
+    "#]]);
+    host.run("docker compose -p app down -v -t 0").success();
+}
+
+#[test]
+fn in_the_foreground_output_is_shown_and_an_interrupt_stops() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) {
+        return;
+    }
+    let up = host.spawn("exec docker compose up");
+    up.wait_for("web-1  | web sees ready").wait_for("db-1   | db says nobody");
+    up.signal(hako_testkit::Signal::INT);
+    up.end().code(130);
+    host.run("docker compose ps -a --format '{{.Name}} {{.State}}'").shows(expect![[r#"
+        app-db-1 exited
+        app-web-1 exited
+    "#]]);
+    host.run("docker compose down -v -t 0").success();
+}
+
+#[test]
+fn the_exit_code_of_one_service_counts() {
+    let host = host!();
+    let file = r#"
+name: app
+services:
+  test: {image: busybox, command: sh -c "echo tested; exit 7", depends_on: {setup: {condition: service_completed_successfully}}}
+  setup: {image: busybox, command: echo set up}
+  server: {image: busybox, command: sleep 1000, stop_grace_period: 0s}
+"#;
+    if !with_file(&host, file) {
+        return;
+    }
+    host.run("docker compose up --exit-code-from test").code(7).says("test-1    | tested").says("setup-1   | set up");
+    host.run("docker compose down -t 0").success();
+    host.write("compose.yaml", file.replace("echo set up", "sh -c 'exit 5'"));
+    host.run("docker compose up -d").code(1).says("didn't complete successfully").says("exit 5");
+    host.run("docker compose down -t 0").success();
+}
+
+#[test]
+fn mistakes_in_files_name_their_place() {
+    let host = host!();
+    if !with_file(&host, "services:\n  web:\n    image: busybox\n    prots: ['80:80']\n") {
+        return;
+    }
+    host.run("docker compose config -q").code(1);
+    if host.run("docker compose plan --help").stdout().contains("Tell what") {
+        let told = host.run("docker compose config -q");
+        told.says("compose.yaml:4:12: services.web.prots: this key is not known here (did you mean \"ports\"?)");
+    }
+    host.write("compose.yaml", "services: {web: {image: busybox}}");
+    host.run("docker compose up -d nothing").code(1).says("no such service: nothing");
+    host.run("docker compose -f missing.yaml up").code(1).says("missing.yaml");
+}
