@@ -35,6 +35,7 @@ mod context; // contexts: named daemons
 mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container
+mod exposure; // the host's firewall, and who can reach a published port
 mod health; // health checks, and what follows from them
 mod image; // import, commit, save, load, tag, rmi, history
 mod inspect; // inspect: what a container and an image say about themselves

@@ -47,6 +47,20 @@ wire! {
         pub processes: Vec<Vec<String>>,
     }
 
+    /// `exposure`, which is hako's own: one published port, and who can reach it.
+    pub struct ContainerExposure {
+        /// `80/tcp`
+        pub port: String,
+        pub host_ip: String,
+        pub host_port: u16,
+        /// `everyone`, `some`, `this host` or `unknown`.
+        pub reach: String,
+        /// The rules and circumstances that decide.
+        pub reasons: Vec<String>,
+        /// Whether the kernel translates it; otherwise the daemon relays.
+        pub translated: bool,
+    }
+
     /// The body of `update`; what is zero or missing stays as it is.
     pub struct ContainerUpdateRequest {
         pub restart_policy: RestartPolicy,

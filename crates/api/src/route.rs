@@ -91,6 +91,7 @@ routes! {
     ContainerList = "container_list", Get "/containers/json", since 0, Built;
     ContainerCreate = "container_create", Post "/containers/create", since 0, Built;
     ContainerInspect = "container_inspect", Get "/containers/{id}/json", since 0, Built;
+    ContainerExposure = "container_exposure", Get "/containers/{id}/exposure", since 0, Built;
     ContainerTop = "container_top", Get "/containers/{id}/top", since 3, Built;
     ContainerLogs = "container_logs", Get "/containers/{id}/logs", since 11, Built;
     ContainerChanges = "container_changes", Get "/containers/{id}/changes", since 0, Built;
@@ -420,7 +421,7 @@ mod tests {
             let found = find(route.method.name(), &path).unwrap();
             assert_eq!(found.route.operation, route.operation, "{path}");
         }
-        assert_eq!(ROUTES.len(), 121);
+        assert_eq!(ROUTES.len(), 122);
     }
 
     #[test]

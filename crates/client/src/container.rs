@@ -3,8 +3,9 @@
 use hako_api::{
     Operation,
     container::{
-        ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerPruneResponse, ContainerSummary,
-        ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange,
+        ContainerCreateRequest, ContainerCreateResponse, ContainerExposure, ContainerInspect, ContainerPruneResponse,
+        ContainerSummary, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse,
+        FilesystemChange,
     },
     query::{
         ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
@@ -62,6 +63,10 @@ impl Client {
 
     pub async fn container_inspect(&self, name: &str, query: &ContainerInspectQuery) -> Answer<ContainerInspect> {
         self.call(Operation::ContainerInspect, &[name]).query(query).read().await
+    }
+
+    pub async fn container_exposure(&self, name: &str) -> Answer<Vec<ContainerExposure>> {
+        self.call(Operation::ContainerExposure, &[name]).read().await
     }
 
     pub async fn container_top(&self, name: &str, query: &ContainerTopQuery) -> Answer<ContainerTopResponse> {

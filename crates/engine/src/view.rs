@@ -290,6 +290,19 @@ pub struct ExecView {
     pub can_remove: bool,
 }
 
+/// One published port, and who can reach it.
+#[derive(Debug, Clone)]
+pub struct ExposureView {
+    pub container: PortKey,
+    pub host: std::net::SocketAddr,
+    /// `everyone`, `some`, `this host` or `unknown`.
+    pub reach: &'static str,
+    /// The rules and circumstances that decide.
+    pub reasons: Vec<String>,
+    /// Whether the kernel translates it; otherwise the daemon relays.
+    pub translated: bool,
+}
+
 /// `top`: one row per process.
 #[derive(Debug, Clone)]
 pub struct TopView {

@@ -39,6 +39,7 @@ pub(crate) fn handler(operation: Operation) -> Option<Handler> {
         ContainerCreate => container::create,
         ContainerInspect => container::inspect,
         ContainerTop => container::top,
+        ContainerExposure => container::exposure,
         ContainerLogs => stream::logs,
         ContainerStats => stream::stats,
         ContainerChanges => container::changes,

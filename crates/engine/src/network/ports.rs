@@ -3,9 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use hako_model::{ContainerId, PortBinding};
-use hako_network::{Endpoint, PortRequest, PublishedPort};
+use hako_network::{
+    Endpoint, NetworkError, PortRequest, PublishedPort,
+    firewall::{Exposure, Reach},
+};
 
-use crate::{Engine, EngineError, record::Record};
+use crate::{Engine, EngineError, record::Record, view::ExposureView};
 
 impl Engine {
     /// Publishes what the container asks for, at this endpoint: all of it or nothing.
@@ -21,10 +24,11 @@ impl Engine {
         let publication = self.network.publish(endpoint, requests).map_err(|error| EngineError::Mechanism {
             kind: error.kind(),
             text: format!(
-                "driver failed programming external connectivity on endpoint {} ({}): {}",
+                "driver failed programming external connectivity on endpoint {} ({}): {}{}",
                 record.name,
                 record.id,
-                hako_base::error::chain(&error)
+                hako_base::error::chain(&error),
+                self.owner_text(&error)
             ),
         })?;
         match self.keeper.keep(&ports_key(record.id), publication.listeners) {
@@ -36,6 +40,41 @@ impl Engine {
                 Err(EngineError::mechanism(error.kind(), &error))
             }
         }
+    }
+
+    /// Whose port it is that cannot be had, if it is a container's: Docker's sentence goes on before.
+    fn owner_text(&self, error: &NetworkError) -> String {
+        let NetworkError::PortAllocated { host } = error else { return String::new() };
+        let taken = |port: &PublishedPort| {
+            let (ip, wanted) = (port.host.ip(), host.ip());
+            port.host.port() == host.port()
+                && ip.is_ipv4() == wanted.is_ipv4()
+                && (ip == wanted || ip.is_unspecified() || wanted.is_unspecified())
+        };
+        let records = self.containers.all().into_iter().map(|container| container.record());
+        let owner = records.into_iter().find(|record| record.published.iter().any(taken));
+        owner.map(|record| format!(" (by container {})", record.name)).unwrap_or_default()
+    }
+
+    /// Who can reach a container's published ports, and which rules of the host decide.
+    ///
+    /// # Errors
+    /// No such container.
+    pub fn container_exposure(&self, name: &str) -> Result<Vec<ExposureView>, EngineError> {
+        let record = self.containers.find(name)?.record();
+        let view = |port: Exposure| ExposureView {
+            container: port.container,
+            host: port.host,
+            reach: match port.reach {
+                Reach::ThisHost => "this host",
+                Reach::Everyone => "everyone",
+                Reach::Some => "some",
+                Reach::Unknown => "unknown",
+            },
+            reasons: port.reasons,
+            translated: port.translated,
+        };
+        Ok(self.network.exposure(&record.published).into_iter().map(view).collect())
     }
 
     /// The way out of a running container leads elsewhere now, or nowhere: its ports follow.

@@ -2,7 +2,7 @@
 
 use hako_api::{
     container::{
-        ContainerCreateRequest, ContainerCreateResponse, ContainerPruneResponse, ContainerSummary,
+        ContainerCreateRequest, ContainerCreateResponse, ContainerExposure, ContainerPruneResponse, ContainerSummary,
         ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, FilesystemChange,
     },
     query::{
@@ -60,6 +60,19 @@ fn create_failure(error: EngineError) -> Failure {
         EngineError::NoNetwork { .. } => Failure::invalid(error.to_string()),
         other => other.into(),
     }
+}
+
+pub(super) async fn exposure(call: Call) -> Result<Reply, Failure> {
+    let exposure = call.engine().container_exposure(call.name())?;
+    let ports = exposure.into_iter().map(|port| ContainerExposure {
+        port: port.container.to_string(),
+        host_ip: port.host.ip().to_string(),
+        host_port: port.host.port(),
+        reach: port.reach.to_owned(),
+        reasons: port.reasons,
+        translated: port.translated,
+    });
+    reply::json(&ports.collect::<Vec<_>>())
 }
 
 pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
