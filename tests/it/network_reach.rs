@@ -144,3 +144,47 @@ fn hundreds_of_networks_fit() {
         202
     "#]]);
 }
+
+#[test]
+fn links_in_containers_are_named_addressed_and_switched_as_asked() {
+    let host = own_host!("busybox");
+    host.run("docker network create -o com.docker.network.container_iface_prefix=lan --subnet 10.77.0.0/24 red")
+        .success();
+    host.run("docker run --rm --network red --link-local-ip 169.254.1.9 busybox sh -c \"ip -o -4 address | awk '{print \\$2, \\$4}'\"")
+        .shows(expect![[r#"
+            lo 127.0.0.1/8
+            lan0 10.77.0.2/24
+            lan0 169.254.1.9/16
+        "#]]);
+    let option = "driver-opt=com.docker.network.endpoint";
+    host.run(&format!("docker run --rm --network name=red,{option}.ifname=wan,{option}.sysctls=net.ipv4.conf.IFNAME.log_martians=1 busybox cat /proc/sys/net/ipv4/conf/wan/log_martians"))
+        .shows(expect![[r#"
+            1
+        "#]]);
+    host.run(&format!("docker run --rm --network name=red,{option}.sysctls=kernel.shmmax=1 busybox true"))
+        .code(125)
+        .says("cannot set sysctl kernel.shmmax for an endpoint");
+}
+
+#[test]
+fn gateway_modes_open_and_close() {
+    let host = own_host!("busybox");
+    let mode = "-o com.docker.network.bridge.gateway_mode_ipv4";
+    host.run(&format!("docker network create {mode}=nat-unprotected open")).success();
+    let (address, _) = server(&host, "web", "--network open");
+    host.run_elsewhere(&format!("ip route add {address}/32 via 198.51.100.1")).success();
+    host.run_elsewhere(&format!("curl -s -m 5 http://{address}/group | grep -c root")).success();
+    host.run("docker network create -o com.docker.network.bridge.trusted_host_interfaces=uplink trusting").success();
+    let (address, _) = server(&host, "db", "--network trusting");
+    host.run_elsewhere(&format!("ip route add {address}/32 via 198.51.100.1")).success();
+    host.run_elsewhere(&format!("curl -s -m 5 http://{address}/group | grep -c root")).success();
+
+    host.run(&format!("docker network create {mode}=isolated alone"))
+        .code(1)
+        .says("can only be used for an internal network");
+    host.run(&format!("docker network create {mode}=routed far")).code(1).says("is not built yet");
+    host.run(&format!("docker network create {mode}=isolated --internal --subnet 10.77.0.0/24 -o com.docker.network.bridge.name=alone0 alone && ip -o -4 address show alone0")).shows(expect![[r#"
+        <id1>
+    "#]]);
+    host.run("docker run -d --name one --network alone busybox sleep 1000 && docker run --rm --network alone busybox ping -c 1 -W 3 10.77.0.2 | grep -o '1 packets received'").success();
+}

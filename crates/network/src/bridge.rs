@@ -19,7 +19,7 @@ use crate::{
     endpoint::wait_until,
     error::NetworkError,
     firewall::NetworkRules,
-    plan::BridgePlan,
+    plan::{BridgePlan, GatewayMode},
     sysctl,
 };
 
@@ -69,13 +69,21 @@ impl Bridge {
     }
 
     fn rules(&self) -> NetworkRules {
+        let open = |net: &IpNet| self.plan.gateway_mode(net.addr().is_ipv6()) == GatewayMode::NatUnprotected;
         NetworkRules {
             subnets: self.plan.subnets().collect(),
+            unprotected: self.plan.subnets().filter(open).collect(),
+            trusted: self.plan.more.trusted_interfaces.clone(),
             masquerade: self.plan.masquerade,
             internal: self.plan.internal,
             icc: self.plan.icc,
         }
     }
+}
+
+/// Whether the bridge itself has an address of a family.
+fn has_address(plan: &BridgePlan, ipv6: bool) -> bool {
+    plan.gateway_mode(ipv6) != GatewayMode::Isolated && (ipv6 || !plan.more.inhibit_ipv4)
 }
 
 impl Network {
@@ -174,6 +182,10 @@ impl Network {
         let wanted: Vec<IpNet> = plan
             .pools
             .iter()
+            .filter(|pool| {
+                let ipv6 = pool.subnet.addr().is_ipv6();
+                self::has_address(plan, ipv6)
+            })
             .filter_map(|pool| Some(IpNet::new_assert(pool.gateway?, pool.subnet.prefix_len())))
             .collect();
         self.host.rtnetlink("configure bridge", &plan.bridge, |socket| {

@@ -52,11 +52,11 @@ impl Network {
         let bridge = self.bridge(plan.network)?;
         let mut taken = take_addresses(&bridge, plan)?;
         let mut inside = sandbox.inside.lock();
-        let name = interface_name(&mut inside, plan)?;
+        let name = interface_name(&mut inside, plan, bridge.plan.more.interface_prefix.as_deref())?;
         let mut link = self.link_for(sandbox, &mut inside, &name, &bridge, taken.ipv6.is_some())?;
         let endpoint = endpoint_of(&bridge, plan, &taken, name, &link);
-        let result = self
-            .configure_inside(&mut inside, &mut link, &bridge, &endpoint, plan)
+        let result = set_sysctls(sandbox, &endpoint.interface, &plan.sysctls)
+            .and_then(|()| self.configure_inside(&mut inside, &mut link, &bridge, &endpoint, plan))
             .and_then(|()| self.configure_host(&link, &bridge, &endpoint))
             .and_then(|()| self.frames_wait(&mut inside, &link, &bridge));
         if let Err(error) = result {
@@ -224,6 +224,9 @@ impl Network {
         for net in nets(endpoint) {
             route::address_add(&mut batch, link.inner, net.addr(), net.prefix_len());
         }
+        for address in &plan.link_local {
+            route::address_add(&mut batch, link.inner, *address, if address.is_ipv4() { 16 } else { 64 });
+        }
         // Containers may ask the bridge's address even on a network without a way out.
         for gateway in [bridge.plan.gateway(false), bridge.plan.gateway(true)].into_iter().flatten() {
             if nets(endpoint).any(|net| net.contains(&gateway)) {
@@ -280,6 +283,40 @@ impl Network {
     }
 }
 
+// `com.docker.network.endpoint.sysctls`: switches of the container's new link. The names were checked.
+fn set_sysctls(sandbox: &Sandbox, interface: &str, sysctls: &[(String, String)]) -> Result<(), NetworkError> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let set = namespace::within(sandbox.netns(), || {
+        sysctls.iter().try_for_each(|(name, value)| sysctl::write(&name.replace("IFNAME", interface), value))
+    });
+    set.context("set sysctls of", interface)
+}
+
+/// Reads `net.ipv4.conf.IFNAME.log_martians=1,…`: paths below /proc/sys and values.
+pub fn endpoint_sysctls(text: &str) -> Result<Vec<(String, String)>, NetworkError> {
+    let settings = text.split(',').filter(|setting| !setting.trim().is_empty());
+    settings
+        .map(|setting| {
+            let (name, value) = setting.trim().split_once('=').unwrap_or((setting, ""));
+            // The docker command line makes driver options lower case.
+            let as_meant = |part: &str| if part == "ifname" { "IFNAME".to_owned() } else { part.to_owned() };
+            let parts: Vec<String> = name.split('.').map(as_meant).collect();
+            let word =
+                |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let known = match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+                ["net", "ipv4" | "ipv6" | "mpls", group, "IFNAME", last] => word(group) && word(last),
+                _ => false,
+            };
+            if !known || value.is_empty() {
+                return Err(NetworkError::EndpointSysctl { name: name.to_owned() });
+            }
+            Ok((parts.join("/"), value.to_owned()))
+        })
+        .collect()
+}
+
 fn default_route(via: IpAddr, link: u32) -> Route {
     let destination = if via.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     Route { destination, prefix: 0, gateway: Some(via), link: Some(link) }
@@ -322,16 +359,16 @@ fn take_addresses<'a>(bridge: &'a Bridge, plan: &EndpointPlan) -> Result<Taken<'
     Ok(taken)
 }
 
-fn interface_name(inside: &mut Inside, plan: &EndpointPlan) -> Result<String, NetworkError> {
+fn interface_name(inside: &mut Inside, plan: &EndpointPlan, prefix: Option<&str>) -> Result<String, NetworkError> {
     if let Some(name) = &plan.interface {
         return Ok(name.clone());
     }
-    if inside.prepared.is_some() {
+    if inside.prepared.is_some() && prefix.is_none() {
         return Ok(FIRST_LINK.to_owned());
     }
     let links = route::links(&mut inside.socket).context("list links of", "a container")?;
     let free = (0..INTERFACES_MAX)
-        .map(|number| format!("eth{number}"))
+        .map(|number| format!("{}{number}", prefix.unwrap_or("eth")))
         .find(|name| links.iter().all(|link| link.name != *name));
     Ok(free.unwrap_or_else(|| FIRST_LINK.to_owned()))
 }
@@ -352,4 +389,24 @@ fn endpoint_of(bridge: &Bridge, plan: &EndpointPlan, taken: &Taken<'_>, name: St
 
 fn nets(endpoint: &Endpoint) -> impl Iterator<Item = IpNet> + '_ {
     endpoint.ipv4.map(IpNet::V4).into_iter().chain(endpoint.ipv6.map(IpNet::V6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_of_an_endpoint_are_those_of_its_link() {
+        let read = |text: &str| match endpoint_sysctls(text) {
+            Ok(list) => list.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(read("net.ipv4.conf.IFNAME.log_martians=1"), "net/ipv4/conf/IFNAME/log_martians=1");
+        assert_eq!(read("net.ipv6.conf.ifname.accept_ra=2,"), "net/ipv6/conf/IFNAME/accept_ra=2");
+        assert_eq!(read(""), "");
+        for bad in ["kernel.shmmax", "net.ipv4.ip_forward", "net.ipv4.conf.eth0.forwarding", "net.ipv4...IFNAME.x"] {
+            let expected = format!("cannot set sysctl {bad} for an endpoint: it has to be net.*.*.IFNAME.*");
+            assert_eq!(read(&format!("{bad}=1")), expected);
+        }
+    }
 }

@@ -25,6 +25,12 @@ pub enum NetworkError {
         "cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name"
     )]
     BridgeTaken { id: NetworkId, bridge: String, other: NetworkId },
+    #[error("gateway mode 'isolated' can only be used for an internal network")]
+    IsolatedOutside,
+    #[error("{what} is not built yet")]
+    NotBuilt { what: String },
+    #[error("cannot set sysctl {name} for an endpoint: it has to be net.*.*.IFNAME.*")]
+    EndpointSysctl { name: String },
     #[error("bridge driver doesn't support multiple subnets")]
     SeveralSubnets,
     #[error("failed to allocate gateway ({gateway}): Address already in use")]
@@ -67,7 +73,10 @@ impl NetworkError {
         match self {
             Self::NotUp { .. } => ErrorKind::NotFound,
             Self::Overlap { .. } | Self::BridgeTaken { .. } | Self::SeveralSubnets | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
+            Self::NotBuilt { .. } => ErrorKind::NotImplemented,
             Self::GatewayOutside { .. }
+            | Self::IsolatedOutside
+            | Self::EndpointSysctl { .. }
             | Self::RangeOutside { .. }
             | Self::Option { .. }
             | Self::AddressOutside { .. } => ErrorKind::InvalidInput,

@@ -29,9 +29,12 @@ mod settings; // what the daemon says once, and names derived from its instance
 mod sysctl; // switches below /proc/sys/net
 mod visit; // sockets in other network namespaces
 
+pub use endpoint::endpoint_sysctls;
 pub use error::NetworkError;
 pub use network::Network;
-pub use plan::{BridgePlan, Endpoint, EndpointPlan, PortRequest, Publication, PublishedPort};
+pub use plan::{
+    BridgeOptions, BridgePlan, Endpoint, EndpointPlan, GatewayMode, PortRequest, Publication, PublishedPort,
+};
 pub use recover::{Alive, Recovered};
 pub use sandbox::Sandbox;
 pub use settings::{Instance, Settings};

@@ -21,7 +21,7 @@ use crate::{
     error::{Context, NetworkError},
     firewall::{Firewall, Obstacle, State},
     names::NameTables,
-    plan::BridgePlan,
+    plan::{BridgeOptions, BridgePlan, GatewayMode},
     publish::Ports,
     reaper::Reaper,
     relay::Relays,
@@ -148,6 +148,7 @@ impl Network {
             icc: options.flag("com.docker.network.bridge.enable_icc", true)?,
             masquerade: options.flag("com.docker.network.bridge.enable_ip_masquerade", true)?,
             host_binding: options.address("com.docker.network.bridge.host_binding_ipv4")?,
+            more: options.more(spec.internal)?,
         })
     }
 
@@ -280,6 +281,34 @@ impl Options<'_> {
             Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
             Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
             Some(other) => Err(self.bad(option, other)),
+        }
+    }
+
+    fn more(&self, internal: bool) -> Result<BridgeOptions, NetworkError> {
+        let text = |option: &str| self.0.get(option).map(String::as_str).filter(|text| !text.is_empty());
+        let trusted = text("com.docker.network.bridge.trusted_host_interfaces").unwrap_or_default();
+        let prefix = text("com.docker.network.container_iface_prefix");
+        // The number behind it is to fit into the fifteen characters of a link's name.
+        if let Some(bad) = prefix.filter(|prefix| prefix.len() > 11 || prefix.contains(['/', ' ', ':'])) {
+            return Err(self.bad("com.docker.network.container_iface_prefix", bad));
+        }
+        Ok(BridgeOptions {
+            gateway_mode: self.gateway_mode("com.docker.network.bridge.gateway_mode_ipv4", internal)?,
+            gateway_mode_ipv6: self.gateway_mode("com.docker.network.bridge.gateway_mode_ipv6", internal)?,
+            interface_prefix: prefix.map(str::to_owned),
+            inhibit_ipv4: self.flag("com.docker.network.bridge.inhibit_ipv4", false)?,
+            trusted_interfaces: trusted.split(':').filter(|link| !link.is_empty()).map(str::to_owned).collect(),
+        })
+    }
+
+    fn gateway_mode(&self, option: &str, internal: bool) -> Result<GatewayMode, NetworkError> {
+        match self.0.get(option).map_or("", String::as_str) {
+            "" | "nat" => Ok(GatewayMode::Nat),
+            "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+            "isolated" if internal => Ok(GatewayMode::Isolated),
+            "isolated" => Err(NetworkError::IsolatedOutside),
+            "routed" => Err(NetworkError::NotBuilt { what: format!("{option}=routed") }),
+            other => Err(self.bad(option, other)),
         }
     }
 

@@ -30,6 +30,9 @@ pub struct BridgePlan {
     pub masquerade: bool,
     /// Where ports are published that name no address (`com.docker.network.bridge.host_binding_ipv4`).
     pub host_binding: Option<IpAddr>,
+    /// Driver options that few networks have.
+    #[serde(default)]
+    pub more: BridgeOptions,
 }
 
 impl BridgePlan {
@@ -54,7 +57,43 @@ impl BridgePlan {
 
     /// The bridge's address of one family.
     pub fn gateway(&self, ipv6: bool) -> Option<IpAddr> {
-        self.pools.iter().filter_map(|pool| pool.gateway).find(|address| address.is_ipv6() == ipv6)
+        let has_one = self.gateway_mode(ipv6) != GatewayMode::Isolated;
+        self.pools.iter().filter_map(|pool| pool.gateway).find(|address| address.is_ipv6() == ipv6 && has_one)
+    }
+}
+
+/// Driver options that few networks have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BridgeOptions {
+    /// How the outside and containers reach each other, by family.
+    pub gateway_mode: GatewayMode,
+    pub gateway_mode_ipv6: GatewayMode,
+    /// What names of links in containers begin with (`com.docker.network.container_iface_prefix`).
+    pub interface_prefix: Option<String>,
+    /// The bridge itself has no IPv4 address (`com.docker.network.bridge.inhibit_ipv4`).
+    pub inhibit_ipv4: bool,
+    /// Links from which containers may be reached at their own addresses.
+    pub trusted_interfaces: Vec<String>,
+}
+
+/// `com.docker.network.bridge.gateway_mode_ipv4` and `_ipv6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// The host's address outwards, published ports inwards.
+    #[default]
+    Nat,
+    /// The same, but every port of a container may be reached at its own address.
+    NatUnprotected,
+    /// Of internal networks: the host has no address on the bridge.
+    Isolated,
+}
+
+impl BridgePlan {
+    /// How one family reaches the outside.
+    pub fn gateway_mode(&self, ipv6: bool) -> GatewayMode {
+        if ipv6 { self.more.gateway_mode_ipv6 } else { self.more.gateway_mode }
     }
 }
 
@@ -68,6 +107,10 @@ pub struct EndpointPlan {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub mac: Option<[u8; 6]>,
+    /// Link-local addresses beside them.
+    pub link_local: Vec<IpAddr>,
+    /// Switches below /proc/sys of the container, once its link is there: path with `IFNAME` in it, value.
+    pub sysctls: Vec<(String, String)>,
     /// Whether the default routes lead here: for each family one network of a container has it.
     pub default_route: bool,
     pub default_route_ipv6: bool,
@@ -82,6 +125,8 @@ impl EndpointPlan {
             ipv4: None,
             ipv6: None,
             mac: None,
+            link_local: Vec::new(),
+            sysctls: Vec::new(),
             default_route: true,
             default_route_ipv6: true,
         }

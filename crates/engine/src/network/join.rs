@@ -149,7 +149,12 @@ impl Engine {
         let has_route = |chosen: &Option<String>| chosen.as_ref() == Some(&network.spec.name);
         // `--mac-address` without a network means the first one.
         let mac = record.spec.mac_address.as_deref().filter(|_| is_first).and_then(parse_mac);
+        let options = &asked.spec.driver_options;
+        let sysctls = options.get("com.docker.network.endpoint.sysctls").map_or("", String::as_str);
         let plan = EndpointPlan {
+            interface: options.get("com.docker.network.endpoint.ifname").cloned(),
+            link_local: asked.spec.link_local.clone(),
+            sysctls: hako_network::endpoint_sysctls(sysctls).map_err(error)?,
             ipv4: asked.spec.ipv4,
             ipv6: asked.spec.ipv6,
             mac: asked.spec.mac.or(mac),

@@ -96,6 +96,11 @@ fn check(network: &NetworkRecord, asked: &EndpointSpec) -> Result<(), String> {
             wrong.extend(check_address(network, address));
         }
     }
+    if let Some(name) =
+        asked.driver_options.get("com.docker.network.endpoint.ifname").filter(|name| !is_link_name(name))
+    {
+        wrong.push(format!("invalid interface name: {name}"));
+    }
     for address in asked.link_local.iter().filter(|address| !is_link_local(**address)) {
         wrong.push(format!("invalid link-local IP address: {address}"));
     }
@@ -113,6 +118,12 @@ fn check_address(network: &NetworkRecord, address: IpAddr) -> Option<String> {
     }
     (!asked.any(|subnet| subnet.contains(&address)))
         .then(|| format!("no configured subnet contains IP address {address}"))
+}
+
+/// What the kernel takes for a link's name, and `lo` is not to be had.
+fn is_link_name(name: &str) -> bool {
+    let odd = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace();
+    (1..=15).contains(&name.len()) && !matches!(name, "." | ".." | "lo") && !name.contains(odd)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -9,7 +9,7 @@ use hako_sys::nft::{
 };
 use ipnet::IpNet;
 
-use super::ruleset::{Action, BaseChain, Entry, MapKind, Match, Rule, Ruleset};
+use super::ruleset::{Action, Additions, BaseChain, Entry, MapKind, Match, Rule, Ruleset};
 
 /// Replaces the table, whatever it was, by this ruleset.
 pub(super) fn replace(rules: &Ruleset) -> Transaction {
@@ -29,6 +29,26 @@ pub(super) fn replace(rules: &Ruleset) -> Transaction {
         for rule in &chain.rules {
             transaction.rule_append(table, &chain.name, &expressions(rule));
         }
+    }
+    transaction
+}
+
+/// Adds to the table what is new.
+pub(super) fn add(table: &str, additions: &Additions) -> Transaction {
+    let mut transaction = Transaction::new(Family::Inet);
+    for chain in &additions.chains {
+        transaction.chain_add(table, NftChain { name: &chain.name, base: chain.base.map(base) });
+    }
+    for chain in &additions.chains {
+        for rule in &chain.rules {
+            transaction.rule_append(table, &chain.name, &expressions(rule));
+        }
+    }
+    for (chain, rule) in &additions.rules {
+        transaction.rule_append(table, chain, &expressions(rule));
+    }
+    for (map, entry) in &additions.elements {
+        transaction.elements_add(table, map.name(), &[element(entry)]);
     }
     transaction
 }

@@ -26,7 +26,7 @@ use super::{
     exposure::{self, Reach},
     foreign::{self, Obstacle},
     policy::Policy,
-    ruleset::{Entry, MapKind, NetworkRules, PUBLISH_MAPS, PortSlot, State, ruleset},
+    ruleset::{Entry, MapKind, NetworkRules, PUBLISH_MAPS, PortSlot, Ruleset, State, additions, ruleset},
 };
 use crate::error::{Context, NetworkError};
 
@@ -108,8 +108,9 @@ impl Firewall {
     /// A network is there, or has changed.
     pub(crate) fn network_set(&self, bridge: &str, rules: NetworkRules) -> Result<(), NetworkError> {
         let mut kept = self.kept.lock();
+        let old = kept.armed.then(|| ruleset(&kept.state));
         let before = kept.state.networks.insert(bridge.to_owned(), rules);
-        if let Err(error) = kept.apply() {
+        if let Err(error) = kept.extend(old.as_ref()) {
             match before {
                 Some(before) => kept.state.networks.insert(bridge.to_owned(), before),
                 None => kept.state.networks.remove(bridge),
@@ -248,6 +249,20 @@ impl Kept {
     fn apply(&mut self) -> Result<(), NetworkError> {
         let Self { state, socket: Some(socket), armed: true, .. } = self else { return Ok(()) };
         compile::replace(&ruleset(state)).apply(socket).context("apply table", state.table.as_str())
+    }
+
+    // Only what a network more adds; where that is not enough, or is refused, the whole state.
+    fn extend(&mut self, before: Option<&Ruleset>) -> Result<(), NetworkError> {
+        let Self { state, socket: Some(socket), armed: true, .. } = self else { return Ok(()) };
+        let more = before.and_then(|before| additions(before, &ruleset(state)));
+        match more.map(|more| compile::add(&state.table, &more).apply(socket)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a network more was refused, applying the whole table");
+                self.apply()
+            }
+            None => self.apply(),
+        }
     }
 
     // Only these elements. If that is refused the table is not what it should be: all of it then.

@@ -18,6 +18,10 @@ pub struct NetworkRules {
     pub masquerade: bool,
     pub internal: bool,
     pub icc: bool,
+    /// Subnets whose containers may be reached at their own addresses (`nat-unprotected`).
+    pub unprotected: Vec<IpNet>,
+    /// Links from which all of them may be.
+    pub trusted: Vec<String>,
 }
 
 /// A published port at the host.
@@ -185,6 +189,44 @@ pub fn ruleset(state: &State) -> Ruleset {
     Ruleset { table: state.table.clone(), maps: maps(state), chains }
 }
 
+/// What has to be added to one table to make it another, where adding is enough: a network more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Additions {
+    pub(super) chains: Vec<Chain>,
+    /// Rules at the ends of chains that are there; each of them stands for itself.
+    pub(super) rules: Vec<(String, Rule)>,
+    pub(super) elements: Vec<(MapKind, Entry)>,
+}
+
+/// The difference of two tables; `None` where something has to go or to change.
+pub(super) fn additions(before: &Ruleset, after: &Ruleset) -> Option<Additions> {
+    let mut found = Additions { chains: Vec::new(), rules: Vec::new(), elements: Vec::new() };
+    if !before.chains.iter().all(|chain| after.chains.iter().any(|other| other.name == chain.name)) {
+        return None;
+    }
+    for chain in &after.chains {
+        let Some(known) = before.chains.iter().find(|known| known.name == chain.name) else {
+            found.chains.push(chain.clone());
+            continue;
+        };
+        let new: Vec<&Rule> = chain.rules.iter().filter(|rule| !known.rules.contains(rule)).collect();
+        // Whatever order matters in is made new as a whole.
+        let ordered = !matches!(chain.name.as_str(), "guard" | "leave") && !new.is_empty();
+        if ordered || known.rules.len() + new.len() != chain.rules.len() {
+            return None;
+        }
+        found.rules.extend(new.into_iter().map(|rule| (chain.name.clone(), rule.clone())));
+    }
+    for (old, new) in before.maps.iter().zip(&after.maps) {
+        let more: Vec<&Entry> = new.elements.iter().filter(|entry| !old.elements.contains(entry)).collect();
+        if old.elements.len() + more.len() != new.elements.len() {
+            return None;
+        }
+        found.elements.extend(more.into_iter().map(|entry| (new.kind, entry.clone())));
+    }
+    Some(found)
+}
+
 fn maps(state: &State) -> Vec<Map> {
     let to = state.networks.keys().map(|bridge| entry("to", bridge)).collect();
     let internal = state.networks.iter().filter(|(_, network)| network.internal);
@@ -211,16 +253,12 @@ fn entry(direction: &str, bridge: &str) -> Entry {
 fn guard(state: &State) -> Chain {
     let guarded = state.networks.iter().filter(|(_, network)| network.masquerade || network.internal);
     let rules = guarded.flat_map(|(bridge, network)| {
-        network.subnets.iter().map(|subnet| {
-            rule(
-                [
-                    Match::Destination(*subnet),
-                    Match::InputIsNot(bridge.clone()),
-                    // The bridge's own address may be asked from anywhere, the loopback included.
-                    Match::DestinationLocal(false),
-                ],
-                Action::Drop,
-            )
+        network.subnets.iter().filter(|subnet| !network.unprotected.contains(subnet)).map(|subnet| {
+            let mut matches = vec![Match::Destination(*subnet), Match::InputIsNot(bridge.clone())];
+            matches.extend(network.trusted.iter().cloned().map(Match::InputIsNot));
+            // The bridge's own address may be asked from anywhere, the loopback included.
+            matches.push(Match::DestinationLocal(false));
+            rule(matches, Action::Drop)
         })
     });
     Chain { name: "guard".into(), base: Some(BaseChain::Raw), rules: rules.collect() }
@@ -260,6 +298,10 @@ fn forward_to(bridge: &str, network: &NetworkRules) -> Chain {
     }
     if network.icc {
         rules.push(rule([Match::InputIs(bridge.to_owned())], Action::Accept));
+    }
+    if !network.internal {
+        rules.extend(network.trusted.iter().map(|link| rule([Match::InputIs(link.clone())], Action::Accept)));
+        rules.extend(network.unprotected.iter().map(|net| rule([Match::Destination(*net)], Action::Accept)));
     }
     rules.push(rule([], Action::Drop));
     Chain { name: format!("to-{bridge}"), base: None, rules }

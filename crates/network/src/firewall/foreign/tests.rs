@@ -8,7 +8,14 @@ use super::*;
 use crate::firewall::{NetworkRules, policy::text::policy};
 
 fn check(rules: &str, expected: &Expect) {
-    let rules_of = NetworkRules { subnets: Vec::new(), masquerade: true, internal: false, icc: true };
+    let rules_of = NetworkRules {
+        subnets: Vec::new(),
+        masquerade: true,
+        internal: false,
+        icc: true,
+        unprotected: Vec::new(),
+        trusted: Vec::new(),
+    };
     let state = State {
         table: "hako-x".into(),
         networks: BTreeMap::from([("br0".to_owned(), rules_of)]),

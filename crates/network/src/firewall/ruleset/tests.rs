@@ -13,6 +13,8 @@ fn state(networks: &str, ports: &str) -> State {
             masquerade: !words.contains(&"routed"),
             internal: words.contains(&"internal"),
             icc: !words.contains(&"apart"),
+            unprotected: words[1..].iter().filter_map(|word| word.strip_prefix('+')?.parse().ok()).collect(),
+            trusted: words[1..].iter().filter_map(|word| word.strip_prefix("from:")).map(str::to_owned).collect(),
         };
         state.networks.insert(words[0].into(), rules);
     }
@@ -213,4 +215,70 @@ fn what_every_table_has() {
         }
     "#]]
     .assert_eq(&text);
+}
+
+#[test]
+fn trusted_links_and_open_subnets() {
+    check(
+        "br-open 10.1.0.0/24 fd00:1::/64 +10.1.0.0/24
+         br-wan 10.2.0.0/24 from:vxlan1",
+        "",
+        expect![[r#"
+            	map forward_to {
+            		type ifname : verdict
+            		elements = { "br-open" : jump to-br-open,
+            			     "br-wan" : jump to-br-wan }
+            	}
+            	chain guard {
+            		type filter hook prerouting priority raw; policy accept;
+            		ip6 daddr fd00:1::/64 iifname != "br-open" fib daddr type != local counter drop
+            		ip daddr 10.2.0.0/24 iifname != "br-wan" iifname != "vxlan1" fib daddr type != local counter drop
+            	}
+            	chain to-br-open {
+            		ct state established,related accept
+            		ct status dnat accept
+            		iifname "br-open" accept
+            		ip daddr 10.1.0.0/24 accept
+            		counter drop
+            	}
+            	chain to-br-wan {
+            		ct state established,related accept
+            		ct status dnat accept
+            		iifname "br-wan" accept
+            		iifname "vxlan1" accept
+            		counter drop
+            	}
+            	chain leave {
+            		type nat hook postrouting priority srcnat; policy accept;
+            		ip saddr 10.1.0.0/24 oifname != "br-open" masquerade
+            		ip saddr 10.1.0.0/24 oifname "br-open" ct status dnat masquerade
+            		ip6 saddr fd00:1::/64 oifname != "br-open" masquerade
+            		ip6 saddr fd00:1::/64 oifname "br-open" ct status dnat masquerade
+            		ip saddr 10.2.0.0/24 oifname != "br-wan" masquerade
+            		ip saddr 10.2.0.0/24 oifname "br-wan" ct status dnat masquerade
+            	}
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_network_more_is_added_and_anything_else_is_a_new_table() {
+    let table = |networks: &str, ports: &str| ruleset(&state(networks, ports));
+    let one = table("br-a 10.1.0.0/24", "");
+    let two = table("br-a 10.1.0.0/24\nbr-b 10.2.0.0/24", "");
+    let more = additions(&one, &two).unwrap();
+    let chains: Vec<&str> = more.chains.iter().map(|chain| chain.name.as_str()).collect();
+    let rules: Vec<String> = more.rules.iter().map(|(chain, rule)| format!("{chain}: {rule}")).collect();
+    assert_eq!(chains, ["to-br-b"]);
+    expect![[r#"
+        guard: ip daddr 10.2.0.0/24 iifname != "br-b" fib daddr type != local counter drop
+        leave: ip saddr 10.2.0.0/24 oifname != "br-b" masquerade
+        leave: ip saddr 10.2.0.0/24 oifname "br-b" ct status dnat masquerade"#]]
+    .assert_eq(&rules.join("\n"));
+    let elements: Vec<String> = more.elements.iter().map(|(_, entry)| entry.to_string()).collect();
+    assert_eq!(elements, ["\"br-b\" : jump to-br-b"]);
+    assert_eq!(additions(&two, &one), None, "one less");
+    assert_eq!(additions(&one, &table("br-a 10.1.0.0/24 apart", "")), None, "another rule in a chain that is there");
+    assert_eq!(additions(&one, &table("br-a 10.9.0.0/24", "")), None, "another subnet");
 }
