@@ -36,6 +36,7 @@ mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container
 mod exposure; // the host's firewall, and who can reach a published port
+mod flag; // run's flags that no other file is about
 mod health; // health checks, and what follows from them
 mod image; // import, commit, save, load, tag, rmi, history
 mod inspect; // inspect: what a container and an image say about themselves

@@ -4,6 +4,7 @@
 //! and `start` carry them out; `exit` is what happens when a process ends, whoever ended it.
 
 pub(crate) mod attach; // a client joins input and output
+pub(crate) mod cdi; // devices by what they are
 pub(crate) mod check; // whether a wish makes sense
 pub(crate) mod create; // a container that could be started
 pub(crate) mod device; // nodes and rules

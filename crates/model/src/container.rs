@@ -83,9 +83,13 @@ pub struct HostSpec {
     pub userns_mode: String,
     /// `""`, `host` or `private`
     pub cgroupns_mode: String,
+    /// `""` or `default`: Linux knows one kind.
+    pub isolation: String,
     pub cgroup_parent: String,
     pub devices: Vec<DeviceMapping>,
     pub device_cgroup_rules: Vec<String>,
+    /// Devices by what they are: `--gpus`, names of CDI.
+    pub device_requests: Vec<DeviceRequest>,
     pub limits: Limits,
     pub shm_size_bytes: u64,
     pub sysctls: BTreeMap<String, String>,
@@ -111,6 +115,20 @@ pub struct DeviceMapping {
     pub container: String,
     /// Of `r`, `w`, `m`.
     pub permissions: String,
+}
+
+/// Devices that are asked for by what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceRequest {
+    /// `""`, `nvidia`, `cdi`, …
+    pub driver: String,
+    /// −1: all there are.
+    pub count: i64,
+    pub ids: Vec<String>,
+    /// Any of these sets, all of its members: `[["gpu"]]`.
+    pub capabilities: Vec<Vec<String>>,
+    pub options: BTreeMap<String, String>,
 }
 
 /// Where a container's network comes from.

@@ -193,6 +193,7 @@ pub struct CgroupFeatures {
     pub cpu: bool,
     pub cpuset: bool,
     pub pids: bool,
+    pub blkio_weight: bool,
 }
 
 /// Looks at the hierarchies of the host.
@@ -215,7 +216,19 @@ pub fn cgroup_features() -> CgroupFeatures {
         cpu: has("cpu"),
         cpuset: has("cpuset"),
         pids: has("pids"),
+        blkio_weight: blkio_weight(layout),
     }
+}
+
+// Shares of I/O time are what a scheduler offers (BFQ, or CFQ before Linux 5). The top has no share of its own, so that
+// the files are looked for one below.
+fn blkio_weight(layout: &Layout) -> bool {
+    let v1 = layout.hierarchies.iter().find(|hierarchy| hierarchy.has("blkio")).map(|hierarchy| &hierarchy.path);
+    let tops = v1.into_iter().chain(layout.unified.iter());
+    let below = tops.filter_map(|top| fs::read_dir(top).ok()?.flatten().find(|entry| entry.path().is_dir()));
+    below
+        .flat_map(|entry| ["blkio.bfq.weight", "blkio.weight", "io.bfq.weight", "io.weight"].map(|file| entry.path().join(file)))
+        .any(|file| file.exists())
 }
 
 /// What the host's processors and memory are, to hold a container's use against.

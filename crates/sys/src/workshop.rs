@@ -41,6 +41,21 @@ pub fn run<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T
     })
 }
 
+/// A detached copy of the mount at `path`, as the process of a pidfd sees it. The kernel clones mounts of its caller's
+/// own namespace only, so the workshop's thread goes there; symbolic links on the way are not followed, since the path
+/// is that process's to arrange.
+///
+/// # Errors
+/// Those of `setns(2)`, `openat2(2)` and `open_tree(2)`; `ELOOP` for a link.
+pub fn clone_of_process(process: std::os::fd::BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    run(|| {
+        process::join(process, Namespaces::MOUNT)?;
+        let (flags, mode) = (OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let place = rustix::fs::openat2(rustix::fs::CWD, path, flags, mode, rustix::fs::ResolveFlags::NO_SYMLINKS)?;
+        mount::clone_tree_of(place.as_fd(), false)
+    })
+}
+
 /// What `mount::overlay` does, for kernels that take layers as text.
 ///
 /// # Errors

@@ -39,6 +39,14 @@ pub fn open(path: &Path, options: &Options) -> io::Result<OwnedFd> {
     of(std::os::fd::AsFd::as_fd(&place), options)
 }
 
+/// A path as the process of a pidfd sees it, without what is mounted below.
+///
+/// # Errors
+/// The process has ended, or the path is none there.
+pub fn of_process(process: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    hako_sys::workshop::clone_of_process(process, path)
+}
+
 /// The same for what is open already.
 ///
 /// # Errors

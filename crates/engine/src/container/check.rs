@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hako_model::{ContainerSpec, NetworkMode, RestartPolicy};
+use hako_model::{ContainerSpec, NetworkMode, Platform, RestartPolicy};
 
 use crate::{Engine, EngineError};
 
@@ -14,7 +14,7 @@ const MEMORY_BYTES_MIN: u64 = 6 << 20;
 /// # Errors
 /// The first thing that makes no sense, or that is not built yet, by name.
 pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>, EngineError> {
-    let mut warnings = Vec::new();
+    let mut warnings = discarded(spec);
     restart(spec)?;
     memory(spec)?;
     cpus(spec)?;
@@ -26,6 +26,76 @@ pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>,
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     Ok(warnings)
+}
+
+/// Whether the image is for the machine that was asked for; a warning where it is for another than this one.
+///
+/// # Errors
+/// `NotFound` where it is not, in Docker's words: clients then try to pull the right one.
+pub(crate) fn platform(spec: &ContainerSpec, actual: &Platform) -> Result<Option<String>, EngineError> {
+    let text = |platform: &Platform| format!("{}/{}", platform.os, platform.architecture);
+    if let Some(wanted) = spec.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
+        let mut parts = wanted.split('/');
+        let (os, architecture, variant) = (parts.next(), parts.next(), parts.next());
+        // Docker takes either half alone.
+        let fits = match (os, architecture) {
+            (Some(word), None) => word == actual.os || word == actual.architecture,
+            (os, architecture) => os == Some(&actual.os) && architecture == Some(&actual.architecture),
+        };
+        let fits = fits && variant.is_none_or(|variant| actual.variant.as_deref().is_none_or(|own| own == variant));
+        if !fits {
+            return Err(EngineError::Mechanism {
+                kind: hako_base::ErrorKind::NotFound,
+                text: format!(
+                    "image with reference {} was found but does not match the specified platform: wanted {wanted}, actual: {}",
+                    spec.image,
+                    text(actual)
+                ),
+            });
+        }
+        return Ok(None);
+    }
+    let host = Platform::host();
+    let foreign = !actual.architecture.is_empty() && actual.architecture != host.architecture;
+    Ok(foreign.then(|| {
+        format!(
+            "The requested image's platform ({}) does not match the detected host platform ({}) and no specific platform was requested",
+            text(actual),
+            text(&host)
+        )
+    }))
+}
+
+/// What the kernel will not do, though it was asked for.
+fn discarded(spec: &ContainerSpec) -> Vec<String> {
+    let (limits, features) = (&spec.host.limits, hako_runtime::observe::cgroup_features());
+    let mut warnings = Vec::new();
+    let mut warn = |when: bool, text: &str| {
+        if when {
+            warnings.push(text.to_owned());
+        }
+    };
+    warn(
+        (limits.blkio_weight > 0 || !limits.blkio_weight_device.is_empty()) && !features.blkio_weight,
+        "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
+    );
+    warn(
+        limits.oom_kill_disable && !features.oom_kill_disable,
+        "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+    );
+    warn(
+        limits.oom_kill_disable && features.oom_kill_disable && limits.memory_bytes == 0,
+        "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
+    );
+    warn(
+        limits.memory_swappiness.is_some() && !features.oom_kill_disable,
+        "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.",
+    );
+    warn(
+        limits.memory_bytes > 0 && !features.swap,
+        "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
+    );
+    warnings
 }
 
 fn restart(spec: &ContainerSpec) -> Result<(), EngineError> {

@@ -42,6 +42,7 @@ impl Engine {
         let mut warnings = check::spec(&spec, self)?;
         self.pin_shared(&mut spec)?;
         let image = self.images.resolve(&spec.image).map_err(crate::image::error)?;
+        warnings.extend(check::platform(&spec, &image.platform)?);
         let merged = merge(&spec, &image.config)?;
         warnings.extend(crate::health::warning(&merged.config));
         let id = ContainerId::random();
@@ -113,6 +114,9 @@ impl Engine {
         if let NetworkMode::Network(name) = &mut spec.host.network_mode {
             // As typed it may be an id, or a part of one.
             self.network_record(name)?.spec.name.clone_into(name);
+        }
+        if let Some(other) = spec.host.ipc_mode.strip_prefix("container:") {
+            spec.host.ipc_mode = format!("container:{}", id_of(other)?);
         }
         if let Some(other) = spec.host.pid_mode.strip_prefix("container:") {
             spec.host.pid_mode = format!("container:{}", id_of(other)?);

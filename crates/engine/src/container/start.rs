@@ -117,7 +117,7 @@ impl Engine {
 
     /// The blocking half: everything up to a running process.
     fn start(&self, container: &Arc<Container>) -> Result<Begun, EngineError> {
-        let record = container.record();
+        let record = super::cdi::with_devices(&container.record())?;
         let id = record.id;
         let security = Security::parse(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
@@ -217,6 +217,11 @@ impl Engine {
                 hako_volume::bind::open(std::path::Path::new("/dev/shm"), &hako_volume::bind::Options::default())
                     .map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error))?;
             Some(descriptors.add(bound))
+        } else if let Some(other) = host.ipc_mode.strip_prefix("container:") {
+            let donor = self.ipc_donor(other)?;
+            let bound = hako_volume::bind::of_process(donor.as_fd(), std::path::Path::new("/dev/shm"))
+                .map_err(|error| EngineError::io("cannot bind the other container's /dev/shm", &error))?;
+            Some(descriptors.add(bound))
         } else {
             None
         };
@@ -263,9 +268,7 @@ impl Engine {
         let ipc = match host.ipc_mode.as_str() {
             "host" => Namespace::Host,
             mode => match mode.strip_prefix("container:") {
-                Some(_) => {
-                    return Err(EngineError::NotBuilt { text: "--ipc container: is not built yet".to_owned() });
-                }
+                Some(other) => Namespace::Join(descriptors.add(self.ipc_donor(other)?)),
                 None => Namespace::New,
             },
         };
@@ -284,6 +287,18 @@ impl Engine {
             time: Namespace::Host,
             user: hako_runtime::plan::UserNamespace::Host,
         })
+    }
+
+    /// The first process of a container that shares its IPC namespace.
+    fn ipc_donor(&self, name: &str) -> Result<OwnedFd, EngineError> {
+        let record = self.containers.find(name)?.record();
+        if record.spec.host.ipc_mode != "shareable" {
+            return Err(EngineError::conflict(format!(
+                "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                record.id
+            )));
+        }
+        self.pidfd_of(name, "IPC")
     }
 
     /// The first process of the container whose `what` is to be joined.

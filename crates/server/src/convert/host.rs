@@ -4,7 +4,10 @@ use hako_api::{
     StringList,
     container::{self, HostConfig, LogConfig},
 };
-use hako_model::{HostSpec, NetworkMode, RestartPolicy, container::DeviceMapping};
+use hako_model::{
+    HostSpec, NetworkMode, RestartPolicy,
+    container::{DeviceMapping, DeviceRequest},
+};
 
 use crate::{
     convert::{limits, mount, port, some_list, unsigned},
@@ -58,9 +61,11 @@ pub(crate) fn host_spec(from: HostConfig) -> Result<HostSpec, Failure> {
         uts_mode: from.uts_mode,
         userns_mode: from.userns_mode,
         cgroupns_mode: from.cgroupns_mode,
+        isolation: from.isolation,
         cgroup_parent: resources.cgroup_parent,
         devices: resources.devices.unwrap_or_default().into_iter().map(device).collect(),
         device_cgroup_rules: resources.device_cgroup_rules.unwrap_or_default(),
+        device_requests: resources.device_requests.unwrap_or_default().into_iter().map(device_request).collect(),
         limits,
         shm_size_bytes: unsigned("SHM size", from.shm_size)?,
         sysctls: from.sysctls,
@@ -81,14 +86,14 @@ pub(crate) fn host_spec(from: HostConfig) -> Result<HostSpec, Failure> {
 
 /// Fields that Docker acts on and the engine has no word for yet.
 fn refuse_what_is_not_built(from: &HostConfig) -> Result<(), Failure> {
-    if from.resources.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
-        return Err(Failure::not_built("HostConfig.DeviceRequests (--gpus, CDI devices) is not built yet"));
-    }
     if !from.cgroup.is_empty() {
         return Err(Failure::not_built("HostConfig.Cgroup is not built yet"));
     }
     if !matches!(from.isolation.as_str(), "" | "default") {
-        return Err(Failure::invalid(format!("invalid isolation ({}): linux only supports 'default'", from.isolation)));
+        return Err(Failure::invalid(format!(
+            "Invalid isolation: {:?} - linux only supports 'default'",
+            from.isolation
+        )));
     }
     Ok(())
 }
@@ -126,6 +131,26 @@ fn device(from: container::DeviceMapping) -> DeviceMapping {
         container: or(from.path_in_container, &from.path_on_host),
         permissions: or(from.cgroup_permissions, "rwm"),
         host: from.path_on_host,
+    }
+}
+
+fn device_request(from: container::DeviceRequest) -> DeviceRequest {
+    DeviceRequest {
+        driver: from.driver,
+        count: from.count,
+        ids: from.device_ids.unwrap_or_default(),
+        capabilities: from.capabilities.unwrap_or_default(),
+        options: from.options.unwrap_or_default(),
+    }
+}
+
+fn device_request_to_api(request: &DeviceRequest) -> container::DeviceRequest {
+    container::DeviceRequest {
+        driver: request.driver.clone(),
+        count: request.count,
+        device_ids: some_list(&request.ids),
+        capabilities: Some(request.capabilities.clone()),
+        options: Some(request.options.clone()),
     }
 }
 
@@ -181,7 +206,7 @@ pub(crate) fn host_config(spec: &HostSpec) -> HostConfig {
         shm_size: super::signed(spec.shm_size_bytes),
         sysctls: spec.sysctls.clone(),
         runtime: spec.runtime.clone(),
-        isolation: String::new(),
+        isolation: spec.isolation.clone(),
         mounts: spelled.mounts,
         masked_paths: paths(&spec.masked_paths, MASKED_PATHS),
         readonly_paths: paths(&spec.readonly_paths, READONLY_PATHS),
@@ -190,6 +215,8 @@ pub(crate) fn host_config(spec: &HostSpec) -> HostConfig {
             cgroup_parent: spec.cgroup_parent.clone(),
             devices: Some(spec.devices.iter().map(device_to_api).collect()),
             device_cgroup_rules: some_list(&spec.device_cgroup_rules),
+            device_requests: (!spec.device_requests.is_empty())
+                .then(|| spec.device_requests.iter().map(device_request_to_api).collect()),
             ..limits::limits_to_api(&spec.limits)
         },
     }
@@ -223,11 +250,7 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
         for (text, expected) in [
-            (
-                r#"{"DeviceRequests":[{"Count":-1}]}"#,
-                "501 HostConfig.DeviceRequests (--gpus, CDI devices) is not built yet",
-            ),
-            (r#"{"Isolation":"hyperv"}"#, "400 invalid isolation (hyperv): linux only supports 'default'"),
+            (r#"{"Isolation":"hyperv"}"#, "400 Invalid isolation: \"hyperv\" - linux only supports 'default'"),
             (r#"{"Cgroup":"container:x"}"#, "501 HostConfig.Cgroup is not built yet"),
             (r#"{"Dns":["one.one"]}"#, "400 invalid DNS server address: one.one"),
             (r#"{"ShmSize":-1}"#, "400 invalid SHM size: -1 must not be negative"),
