@@ -66,3 +66,33 @@ fn kill_stop_and_exec_have_words_of_their_own() {
         stop
     "#]]);
 }
+
+#[test]
+fn every_filter_chooses_by_its_own() {
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker volume create data && docker run --rm --name web --label tier=front -v data:/data busybox true && docker tag busybox other:1 && docker rmi other:1").success();
+    host.wait_until("the container to be gone", |host| host.run("docker ps -aq"), |shown| shown.text().is_empty());
+    host.run("docker volume rm data").success();
+    let until = host.run("date +%s.%N").text().to_owned();
+    let seen = |filters: &str| {
+        let line = format!(
+            "docker events --since {since} --until {until} {filters} --format '{{{{.Type}}}} {{{{.Action}}}}' | sort -u | xargs"
+        );
+        host.run(&line).text().to_owned()
+    };
+    for (filters, expected) in [
+        ("--filter type=volume", "volume create volume destroy volume mount volume unmount"),
+        ("--filter volume=data --filter event=destroy", "volume destroy"),
+        ("--filter type=image", "image tag image untag"),
+        ("--filter image=other:1 --filter event=tag", "image tag"),
+        ("--filter label=tier=front --filter event=die", "container die"),
+        ("--filter label=tier=back", ""),
+        ("--filter network=bridge", "network connect network disconnect"),
+        ("--filter container=web --filter event=start --filter event=die", "container die container start"),
+        ("--filter scope=swarm", ""),
+        ("--filter type=daemon", ""),
+    ] {
+        assert_eq!(seen(filters), expected, "{filters}");
+    }
+}

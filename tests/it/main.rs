@@ -32,6 +32,7 @@ mod bad; // bad input: what it says, and that it leaves nothing
 mod compose; // compose: up, down, plan and the rest
 mod confinement; // capabilities, seccomp, masked paths, devices
 mod context; // contexts: named daemons
+mod crowd; // many clients at once
 mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container

@@ -227,7 +227,9 @@ fn blkio_weight(layout: &Layout) -> bool {
     let tops = v1.into_iter().chain(layout.unified.iter());
     let below = tops.filter_map(|top| fs::read_dir(top).ok()?.flatten().find(|entry| entry.path().is_dir()));
     below
-        .flat_map(|entry| ["blkio.bfq.weight", "blkio.weight", "io.bfq.weight", "io.weight"].map(|file| entry.path().join(file)))
+        .flat_map(|entry| {
+            ["blkio.bfq.weight", "blkio.weight", "io.bfq.weight", "io.weight"].map(|file| entry.path().join(file))
+        })
         .any(|file| file.exists())
 }
 

@@ -41,6 +41,7 @@ impl Engine {
         let (record, pause) = self.note_exit(&container, &status);
         self.announce(&record, &status);
         self.publish_network("disconnect", &record);
+        self.publish_volumes("unmount", &record);
         self.images.snapshot_release(record.id);
         // Known before the removal: whoever waits wakes when the container is gone, and reads the code then.
         container.phase.send_modify(|phase| {

@@ -45,4 +45,22 @@ impl Engine {
         let own = [("image", record.spec.image.as_str()), ("name", record.name.as_str())];
         self.events.publish(EventKind::Container, action, &record.id.to_string(), labels.chain(own).chain(more));
     }
+
+    /// Publishes that a container's volumes are in use now (`mount`), or no longer (`unmount`).
+    pub(crate) fn publish_volumes(&self, action: &str, record: &crate::record::Record) {
+        let id = record.id.to_string();
+        for mount in record.mounts.iter().filter(|mount| mount.kind == hako_model::MountKind::Volume) {
+            let writable = mount.writable.to_string();
+            let all = [
+                ("container", id.as_str()),
+                ("driver", mount.driver.as_str()),
+                ("destination", mount.target.as_str()),
+                ("propagation", ""),
+                ("read/write", writable.as_str()),
+            ];
+            // The end of a use is told by whom and of what, no more.
+            let told = if action == "mount" { all.len() } else { 2 };
+            self.events.publish(EventKind::Volume, action, &mount.name, all.into_iter().take(told));
+        }
+    }
 }

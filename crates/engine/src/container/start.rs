@@ -79,6 +79,7 @@ impl Engine {
                 drop(birth);
                 self.links_follow(&container.record());
                 self.publish_network("connect", &container.record());
+                self.publish_volumes("mount", &container.record());
                 self.publish_container("start", &container.record(), []);
                 self.watch_health(container, false);
                 Ok(())
