@@ -54,6 +54,7 @@ mod network_reach; // who reaches whom; options, subnets and pools
 mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
+mod registry; // pull, push, login, search, and our own registry
 mod remote; // TCP with TLS, ssh
 mod restart; // restart policies, what ended a container, update
 mod run; // run: output, exit status, names, environment, users, working directory

@@ -27,6 +27,16 @@ pub struct AuthConfig {
     pub registrytoken: String,
 }
 
+/// The answer to `POST /auth`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AuthResponse {
+    /// Docker's sentence for success.
+    pub status: String,
+    /// A token that stands for the password from now on.
+    pub identity_token: String,
+}
+
 impl AuthConfig {
     /// The header's value.
     pub fn encode(&self) -> String {

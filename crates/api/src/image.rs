@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     ApiVersion,
     container::{DriverData, HealthConfig},
@@ -136,10 +138,53 @@ wire! {
         pub space_reclaimed: u64,
     }
 
+    /// What a push left at the registry; in the last line of its stream.
+    pub struct PushResult {
+        pub tag: String,
+        pub digest: String,
+        pub size: i64,
+    }
+
+    /// What a registry has under a name.
+    pub struct DistributionInspect {
+        pub descriptor: RemoteDescriptor,
+        pub platforms: Vec<RemotePlatform>,
+    }
+
     /// The answer to `commit`.
     pub struct IdResponse {
         pub id: String,
     }
+}
+
+/// A manifest at a registry; spelled as OCI spells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RemoteDescriptor {
+    pub media_type: String,
+    pub digest: String,
+    pub size: i64,
+}
+
+/// A platform that an image at a registry is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemotePlatform {
+    pub architecture: String,
+    pub os: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub variant: String,
+}
+
+/// One repository that a search found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SearchItem {
+    pub star_count: i64,
+    pub is_official: bool,
+    pub name: String,
+    pub is_automated: bool,
+    pub description: String,
 }
 
 impl ImageSummary {

@@ -13,7 +13,8 @@ pub use container::{
     ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
 };
 pub use image::{
-    ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery, ImageTagQuery,
+    ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery, ImageRemoveQuery,
+    ImageSaveQuery, ImageSearchQuery, ImageTagQuery,
 };
 pub use other::{
     NetworkInspectQuery, NetworkListQuery, PruneQuery, SystemDfQuery, SystemEventsQuery, VolumeListQuery,

@@ -123,10 +123,10 @@ routes! {
     ImageInspect = "image_inspect", Get "/images/{name}/json", since 0, Built;
     ImageAttestations = "image_attestations", Get "/images/{name}/attestations", since 55, NotBuilt;
     ImageHistory = "image_history", Get "/images/{name}/history", since 0, Built;
-    ImagePush = "image_push", Post "/images/{name}/push", since 0, NotBuilt;
+    ImagePush = "image_push", Post "/images/{name}/push", since 0, Built;
     ImageTag = "image_tag", Post "/images/{name}/tag", since 0, Built;
     ImageRemove = "image_remove", Delete "/images/{name}", since 0, Built;
-    ImageSearch = "image_search", Get "/images/search", since 0, NotBuilt;
+    ImageSearch = "image_search", Get "/images/search", since 0, Built;
     ImagePrune = "image_prune", Post "/images/prune", since 25, Built;
     ImageCommit = "image_commit", Post "/commit", since 0, Built;
     ImageSaveOne = "image_save_one", Get "/images/{name}/get", since 7, Built;
@@ -134,7 +134,7 @@ routes! {
     ImageLoad = "image_load", Post "/images/load", since 7, Built;
 
     // System
-    SystemAuth = "system_auth", Post "/auth", since 0, NotBuilt;
+    SystemAuth = "system_auth", Post "/auth", since 0, Built;
     SystemInfo = "system_info", Get "/info", since 0, Built;
     SystemVersion = "system_version", Get "/version", since 0, Built;
     SystemPing = "system_ping", Get "/_ping", since 11, Built;
@@ -221,7 +221,7 @@ routes! {
     ConfigUpdate = "config_update", Post "/configs/{id}/update", since 30, SwarmOnly;
 
     // Distribution
-    DistributionInspect = "distribution_inspect", Get "/distribution/{name}/json", since 30, NotBuilt;
+    DistributionInspect = "distribution_inspect", Get "/distribution/{name}/json", since 30, Built;
 
     // Session
     SessionStart = "session_start", Post "/session", since 31, NotBuilt;

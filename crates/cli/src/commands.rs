@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Entry, entry},
-    completion, compose, container, contexts, image, inspect, network, system, volume,
+    completion, compose, container, contexts, image, inspect, login, network, system, volume,
 };
 
 /// Every command; the order does not matter.
@@ -45,8 +45,10 @@ static TABLE: &[Entry] = &[
     entry::<image::load::Load>(),
     entry::<image::prune::Prune>(),
     entry::<image::pull::Pull>(),
+    entry::<image::push::Push>(),
     entry::<image::remove::Remove>(),
     entry::<image::save::Save>(),
+    entry::<image::search::Search>(),
     entry::<image::tag::Tag>(),
     entry::<inspect::Inspect>(),
     entry::<inspect::InspectContainer>(),
@@ -58,6 +60,8 @@ static TABLE: &[Entry] = &[
     entry::<network::change::Disconnect>(),
     entry::<network::change::Prune>(),
     entry::<network::change::Remove>(),
+    entry::<login::Login>(),
+    entry::<login::Logout>(),
     entry::<network::list::List>(),
     entry::<system::dial::DialStdio>(),
     entry::<system::disk::Disk>(),
@@ -128,14 +132,9 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("cp", "does not copy files in and out of containers so far"),
     ("container cp", "does not copy files in and out of containers so far"),
     ("image build", "does not build images so far"),
-    ("image push", "does not push images so far"),
-    ("login", "does not log in to registries so far"),
-    ("logout", "does not log in to registries so far"),
     ("manifest", "does not edit manifest lists"),
     ("node", "does not form swarms so far"),
     ("plugin", "does not run plugins"),
-    ("push", "does not push images so far"),
-    ("search", "does not search registries so far"),
     ("secret", "does not form swarms so far"),
     ("service", "does not form swarms so far"),
     ("stack", "does not form swarms so far"),

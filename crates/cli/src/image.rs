@@ -6,6 +6,8 @@ pub(crate) mod list; // images
 pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove; // rmi
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod tag;

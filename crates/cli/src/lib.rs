@@ -18,12 +18,14 @@ mod container; // one file per command, by subject
 mod contexts; // named daemons
 mod image;
 mod inspect; // what `inspect` does for every kind of object
+mod login; // login and logout
 mod network;
 mod system;
 mod volume;
 
 mod completion; // scripts for shells
 mod config; // config.json
+mod credentials; // what is known of us at registries
 mod detach; // the keys that leave a container
 mod filter; // --filter
 mod flag; // reading flags

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, Once, PoisonError},
 };
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 // The settings to return to; something only while raw mode is on.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -38,6 +38,32 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 pub(crate) fn columns_for_help() -> usize {
     let columns = tcgetwinsize(stdin()).map_or(0, |size| usize::from(size.ws_col));
     if columns == 0 { 79 } else { columns - 1 }
+}
+
+/// No echo, for as long as this lives: for passwords.
+#[derive(Debug)]
+pub(crate) struct Hidden(Option<Termios>);
+
+impl Hidden {
+    /// Switches the echo off, where there is a terminal.
+    pub(crate) fn enter() -> Self {
+        let Ok(before) = tcgetattr(stdin()) else { return Self(None) };
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        restore_on_panic();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before.clone());
+        let set = tcsetattr(stdin(), OptionalActions::Now, &hidden);
+        Self(set.is_ok().then_some(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(before) = self.0.take() {
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        }
+    }
 }
 
 /// Raw mode, for as long as this lives.

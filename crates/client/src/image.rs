@@ -2,13 +2,16 @@
 
 use hako_api::{
     Operation,
-    auth::{self, AuthConfig},
+    auth::{self, AuthConfig, AuthResponse},
     container::ContainerConfig,
-    image::{IdResponse, ImageDeleteItem, ImageHistoryItem, ImageInspect, ImagePruneResponse, ImageSummary},
+    image::{
+        DistributionInspect, IdResponse, ImageDeleteItem, ImageHistoryItem, ImageInspect, ImagePruneResponse,
+        ImageSummary, SearchItem,
+    },
     progress::ProgressMessage,
     query::{
-        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery,
-        ImageTagQuery, PruneQuery,
+        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery, ImageRemoveQuery,
+        ImageSaveQuery, ImageSearchQuery, ImageTagQuery, PruneQuery,
     },
 };
 use hyper::header::HeaderName;
@@ -33,6 +36,43 @@ impl Client {
         }
         let body = call.tar(body).stream().await?;
         Ok(JsonStream::new(Operation::ImageCreate.name(), body))
+    }
+
+    /// Sends an image to its registry; errors after the first line come in band.
+    pub async fn image_push(
+        &self,
+        name: &str,
+        query: &ImagePushQuery,
+        credentials: &AuthConfig,
+    ) -> Result<JsonStream<ProgressMessage>, ClientError> {
+        let call = self.call(Operation::ImagePush, &[name]).query(query);
+        let body = call.header(HeaderName::from_static(AUTH_HEADER), &credentials.encode()).stream().await?;
+        Ok(JsonStream::new(Operation::ImagePush.name(), body))
+    }
+
+    /// Repositories that a term matches, on Docker Hub or where the term says.
+    pub async fn image_search(
+        &self,
+        query: &ImageSearchQuery,
+        credentials: &AuthConfig,
+    ) -> Result<Vec<SearchItem>, ClientError> {
+        let call = self.call(Operation::ImageSearch, &[]).query(query);
+        call.header(HeaderName::from_static(AUTH_HEADER), &credentials.encode()).read().await
+    }
+
+    /// What a registry has under a name.
+    pub async fn distribution_inspect(
+        &self,
+        name: &str,
+        credentials: &AuthConfig,
+    ) -> Result<DistributionInspect, ClientError> {
+        let call = self.call(Operation::DistributionInspect, &[name]);
+        call.header(HeaderName::from_static(AUTH_HEADER), &credentials.encode()).read().await
+    }
+
+    /// Shows credentials to a registry.
+    pub async fn system_auth(&self, credentials: &AuthConfig) -> Result<AuthResponse, ClientError> {
+        self.call(Operation::SystemAuth, &[]).json(credentials)?.read().await
     }
 
     pub async fn image_inspect(&self, name: &str) -> Result<ImageInspect, ClientError> {

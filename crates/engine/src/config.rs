@@ -62,6 +62,8 @@ pub struct EngineConfig {
     pub debug: bool,
     /// Network namespaces prepared ahead; 0: none.
     pub sandboxes: usize,
+    /// How registries are spoken to.
+    pub registry: hako_registry::client::Settings,
 }
 
 /// The settings that a running daemon takes anew.
@@ -109,6 +111,7 @@ impl EngineConfig {
             labels: Vec::new(),
             debug: false,
             sandboxes: 8,
+            registry: hako_registry::client::Settings::default(),
         }
     }
 
@@ -144,6 +147,9 @@ impl EngineConfig {
                     ),
                 );
             }
+        }
+        if let Err(error) = self.registry.check() {
+            return wrong(error.setting, &error.why);
         }
         for label in &self.labels {
             if label.split_once('=').is_none_or(|(key, _)| key.is_empty()) {

@@ -13,6 +13,9 @@ pub enum EngineError {
     NoContainer { name: String },
     #[error("No such image: {name}")]
     NoImage { name: String },
+    /// A push of what is not here.
+    #[error("An image does not exist locally with the tag: {name}")]
+    NoSuchTag { name: String },
     #[error("network {name} not found")]
     NoNetwork { name: String },
     #[error("get {name}: no such volume")]
@@ -52,6 +55,7 @@ impl EngineError {
         match self {
             Self::NoContainer { .. }
             | Self::NoImage { .. }
+            | Self::NoSuchTag { .. }
             | Self::NoNetwork { .. }
             | Self::NoVolume { .. }
             | Self::NoExec { .. } => ErrorKind::NotFound,

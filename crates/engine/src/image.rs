@@ -339,7 +339,7 @@ fn commit_config(own: &ImageConfig, wished: Option<ImageConfig>) -> ImageConfig 
 fn load_progress(step: hako_image::Progress) -> Progress {
     match step {
         hako_image::Progress::Layer { layer, current, total } => {
-            Progress { id: layer, status: "Loading layer".to_owned(), current, total, stream: String::new() }
+            Progress { id: layer, status: "Loading layer".to_owned(), current, total, ..Progress::default() }
         }
         hako_image::Progress::Exists { layer } => {
             Progress { id: layer, status: "Layer already exists".to_owned(), ..Progress::default() }
@@ -369,7 +369,7 @@ fn reference(repository: &str, tag: &str) -> Result<Option<Reference>, EngineErr
 }
 
 /// `linux/amd64[/variant]`
-fn platform(text: &str) -> Result<Platform, EngineError> {
+pub(crate) fn platform(text: &str) -> Result<Platform, EngineError> {
     let bad = || EngineError::invalid(format!("{text:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT]"));
     let mut parts = text.split('/');
     let os = parts.next().filter(|part| !part.is_empty()).ok_or_else(bad)?.to_owned();

@@ -23,6 +23,7 @@ mod operation; // steps with undo; how an operation survives a crash
 mod prune; // which objects a prune is about
 mod record; // what is on disk, one document per container
 mod recover; // what the daemon does first
+mod registry; // images from and to registries
 pub mod stdio; // a process's input and output as the daemon holds them
 mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
@@ -56,6 +57,7 @@ pub struct Parts {
     pub(crate) networks: network::Networks,
     pub(crate) events: Arc<event::EventBus>,
     pub(crate) images: hako_image::Store,
+    pub(crate) registry: hako_registry::client::Client,
     pub(crate) volumes: hako_volume::Volumes,
     pub(crate) network: hako_network::Network,
     pub(crate) name_service: name_service::NameService,

@@ -54,3 +54,6 @@ pub(crate) const ARGUMENT_BYTES_MAX: usize = 2 << 20;
 
 /// A container's name. Docker has no limit; host names end at 63, file names at 255.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
+
+/// Steps of a pull or push that wait for a slow client; bars skip what does not fit.
+pub(crate) const STEPS_QUEUED: usize = 64;

@@ -355,6 +355,7 @@ fn open_blocking(
         networks,
         events: EventBus::new(),
         images,
+        registry: hako_registry::client::Client::new(config.registry.clone()),
         volumes,
         name_service: NameService::new(tokio::runtime::Handle::current(), network.names().clone()),
         network,

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use hako_model::{
     ContainerId, ContainerSpec, ContainerState, Digest, EndpointSpec, ExecId, Filters, ImageConfig, MountKind,
-    NetworkId, NetworkSpec, PortBinding, PortKey, Propagation, Signal,
+    NetworkId, NetworkSpec, Platform, PortBinding, PortKey, Propagation, Signal,
 };
 pub use hako_runtime::{
     cgroup::{IoEntry, Stats},
@@ -389,7 +389,29 @@ pub struct Progress {
     pub total: u64,
     /// Text to print as it is.
     pub stream: String,
+    /// What a push left at the registry.
+    pub pushed: Option<PushedView>,
 }
+
+/// What a push left at the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedView {
+    pub tag: String,
+    pub digest: String,
+    pub size: u64,
+}
+
+/// What a registry has under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DistributionView {
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
+    pub platforms: Vec<Platform>,
+}
+
+/// Who we are at a registry, and what was found there.
+pub use hako_registry::client::{Credentials, SearchResult};
 
 /// What `import` makes an image of, besides the tar.
 #[derive(Debug, Clone, Default)]

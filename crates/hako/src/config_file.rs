@@ -14,7 +14,7 @@ use crate::flags::DaemonFlags;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of dockerd that do nothing here.
-const IGNORED: [&str; 20] = [
+const IGNORED: [&str; 17] = [
     "allow-nondistributable-artifacts",
     "builder",
     "containerd",
@@ -27,9 +27,6 @@ const IGNORED: [&str; 20] = [
     "init-path",
     "ip6tables",
     "live-restore",
-    "max-concurrent-downloads",
-    "max-concurrent-uploads",
-    "max-download-attempts",
     "raw-logs",
     "runtimes",
     "shutdown-timeout",
@@ -86,6 +83,8 @@ fn flag_of(key: &str) -> String {
     match key {
         "hosts" => "--host".to_owned(),
         "labels" => "--label".to_owned(),
+        "insecure-registries" => "--insecure-registry".to_owned(),
+        "registry-mirrors" => "--registry-mirror".to_owned(),
         "log-opts" => "--log-opt".to_owned(),
         "dns-opts" => "--dns-opt".to_owned(),
         "default-ulimits" => "--default-ulimit".to_owned(),
@@ -131,6 +130,12 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "init" => flags.init = switch(value)?,
         "no-new-privileges" => flags.no_new_privileges = switch(value)?,
         "labels" => flags.labels = texts(value)?,
+        "insecure-registries" => flags.registry.insecure = texts(value)?,
+        "registry-mirrors" => flags.registry.mirrors = texts(value)?,
+        "max-concurrent-downloads" => flags.registry.max_concurrent_downloads = count(value)?,
+        "max-concurrent-uploads" => flags.registry.max_concurrent_uploads = count(value)?,
+        "max-download-attempts" => flags.registry.max_download_attempts = count(value)?,
+        "proxies" => proxies(flags, value)?,
         // What the flag of this name says about it is said of the file, too.
         "default-runtime" => flags.ignored.default_runtime = Some(text(value)?),
         "storage-driver" => flags.ignored.storage_driver = Some(text(value)?),
@@ -145,6 +150,24 @@ fn text(value: &Value) -> Result<String, String> {
 
 fn switch(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "expected true or false".to_owned())
+}
+
+fn count(value: &Value) -> Result<usize, String> {
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| "expected a number".to_owned())
+}
+
+fn proxies(flags: &mut DaemonFlags, value: &Value) -> Result<(), String> {
+    for (key, value) in value.as_object().ok_or("expected an object of texts")? {
+        let place = match key.as_str() {
+            "http-proxy" => &mut flags.registry.http_proxy,
+            "https-proxy" => &mut flags.registry.https_proxy,
+            "no-proxy" => &mut flags.registry.no_proxy,
+            other => return Err(format!("{other} is not known")),
+        };
+        *place = Some(text(value)?);
+    }
+    Ok(())
 }
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {

@@ -212,6 +212,7 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.labels.clone_from(&flags.labels);
     config.debug = flags.debug;
     config.sandboxes = flags.sandboxes;
+    config.registry = flags.registry.settings(|name| std::env::var(name).ok());
     Ok(config)
 }
 

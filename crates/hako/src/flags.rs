@@ -6,6 +6,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use hako_network::address::PoolRange;
+use hako_registry::client::{Proxies, Settings};
 use ipnet::IpNet;
 
 /// hako's engine: containers, images, networks, volumes and Docker's API
@@ -133,7 +134,60 @@ pub(crate) struct DaemonFlags {
     #[arg(long, default_value_t = 8, value_name = "COUNT")]
     pub(crate) sandboxes: usize,
     #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+    #[command(flatten)]
     pub(crate) ignored: IgnoredFlags,
+}
+
+/// How registries are spoken to.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RegistryFlags {
+    /// Registry that may be spoken to without TLS: HOST[:PORT] or ADDRESS/BITS (repeatable)
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    pub(crate) insecure: Vec<String>,
+    /// Mirror of Docker Hub that is asked first: http[s]://HOST[:PORT] (repeatable)
+    #[arg(long = "registry-mirror", value_name = "ADDRESS")]
+    pub(crate) mirrors: Vec<String>,
+    /// Layers that come at once
+    #[arg(long, default_value_t = 3, value_name = "COUNT")]
+    pub(crate) max_concurrent_downloads: usize,
+    /// Layers that go at once
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    pub(crate) max_concurrent_uploads: usize,
+    /// Times that a download is begun or resumed before it is given up
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    pub(crate) max_download_attempts: usize,
+    /// Proxy for what goes without TLS [default: HTTP_PROXY]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http_proxy: Option<String>,
+    /// Proxy for what goes by TLS [default: HTTPS_PROXY]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) https_proxy: Option<String>,
+    /// Hosts and networks to reach without a proxy [default: NO_PROXY]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) no_proxy: Option<String>,
+}
+
+impl RegistryFlags {
+    /// The client's settings; `get` reads the environment.
+    pub(crate) fn settings(&self, get: impl Fn(&str) -> Option<String>) -> Settings {
+        let environment = Proxies::from_environment(get);
+        let chosen = |flag: &Option<String>, variable: String| flag.clone().unwrap_or(variable);
+        Settings {
+            insecure: self.insecure.clone(),
+            mirrors: self.mirrors.iter().map(|mirror| mirror.trim_end_matches('/').to_owned()).collect(),
+            certificates: ["/etc/hako/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec(),
+            proxies: Proxies {
+                http: chosen(&self.http_proxy, environment.http),
+                https: chosen(&self.https_proxy, environment.https),
+                none: chosen(&self.no_proxy, environment.none),
+            },
+            downloads: self.max_concurrent_downloads,
+            uploads: self.max_concurrent_uploads,
+            attempts: self.max_download_attempts,
+            ..Settings::default()
+        }
+    }
 }
 
 /// Flags of dockerd that mean nothing here.
@@ -169,12 +223,6 @@ pub(crate) struct IgnoredFlags {
     pub(crate) default_runtime: Option<String>,
     #[arg(long, hide = true)]
     exec_opt: Vec<String>,
-    #[arg(long, hide = true)]
-    max_concurrent_downloads: Option<u32>,
-    #[arg(long, hide = true)]
-    max_concurrent_uploads: Option<u32>,
-    #[arg(long, hide = true)]
-    max_download_attempts: Option<u32>,
     #[arg(long, hide = true)]
     oom_score_adjust: Option<i32>,
     #[arg(long, hide = true, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
@@ -221,9 +269,6 @@ impl IgnoredFlags {
             (!self.add_runtime.is_empty(), "--add-runtime", "other runtimes are not built yet"),
             (self.default_runtime.is_some(), "--default-runtime", "hako has its own"),
             (!self.exec_opt.is_empty(), "--exec-opt", "cgroups are used directly"),
-            (self.max_concurrent_downloads.is_some(), "--max-concurrent-downloads", "pulling is not built yet"),
-            (self.max_concurrent_uploads.is_some(), "--max-concurrent-uploads", "pushing is not built yet"),
-            (self.max_download_attempts.is_some(), "--max-download-attempts", "pulling is not built yet"),
             (self.oom_score_adjust.is_some(), "--oom-score-adjust", "the service manager sets it"),
             (self.raw_logs, "--raw-logs", "the log is coloured on terminals only"),
         ];

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `hako daemon`, `dockerd` | the engine and its API |
 //! | `hako keeper` | the parent of every container |
+//! | `hako registry` | a registry server |
 //! | `hako init` | pid 1 of a container that asked for one |
 //! | anything else, `docker` | the command line |
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@
 mod config_file; // daemon.json
 mod daemon; // where the parts are put together
 mod flags; // dockerd's flags
+mod registry; // a registry server
 mod socket; // what the daemon listens on
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         (Some("docker-init"), _) => hako_runtime::init::main(arguments.into_iter().skip(1).collect()),
         (_, "daemon") => daemon::main(arguments.into_iter().skip(1).collect()),
         (_, "keeper") => hako_keeper::process::main(arguments.into_iter().skip(2)),
+        (_, "registry") => registry::main(arguments.into_iter().skip(1).collect()),
         (_, "init") => hako_runtime::init::main(arguments.into_iter().skip(2).collect()),
         _ => hako_cli::main(arguments),
     }

@@ -33,6 +33,16 @@ const LAYERS: TableDefinition<&str, &[u8]> = TableDefinition::new("image.layers"
 pub(crate) struct ImageRecord {
     pub(crate) parent: Option<Digest>,
     pub(crate) last_tagged: Option<Timestamp>,
+    /// The manifests that it came by, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) manifests: Vec<KeptManifest>,
+}
+
+/// A manifest in the content store, as a registry gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptManifest {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
 }
 
 /// An unpacked layer on top of a certain stack.
@@ -53,6 +63,9 @@ pub(crate) struct Layer {
     /// Nothing below it shows through.
     #[serde(default)]
     pub(crate) opaque_root: bool,
+    /// It was compressed here; so no manifest elsewhere names its blob.
+    #[serde(default)]
+    pub(crate) compressed_here: bool,
 }
 
 /// The name of a stack: OCI's chain id.
@@ -87,6 +100,8 @@ pub(crate) struct Change {
     pub(crate) layers: Vec<Layer>,
     /// With the configuration's bytes.
     pub(crate) images: Vec<(Digest, Arc<[u8]>, ImageRecord)>,
+    /// Manifests of images that are here or among these.
+    pub(crate) manifests: Vec<(Digest, KeptManifest)>,
     pub(crate) names: Vec<(Reference, Digest)>,
     pub(crate) names_gone: Vec<Reference>,
     pub(crate) images_gone: Vec<Digest>,
@@ -183,6 +198,12 @@ impl Catalog {
         let mut touched: HashSet<Digest> = change.images.iter().map(|(id, ..)| *id).collect();
         let mut records: HashMap<Digest, ImageRecord> =
             change.images.iter().map(|(id, _, r)| (*id, r.clone())).collect();
+        for (id, kept) in &change.manifests {
+            let known = || self.records.get(id).cloned().unwrap_or_default();
+            let record = records.entry(*id).or_insert_with(known);
+            record.manifests.retain(|other| other != kept);
+            record.manifests.push(kept.clone());
+        }
         for (reference, id) in &change.names {
             touched.insert(*id);
             touched.extend(self.names.get(reference));
@@ -217,6 +238,16 @@ impl Catalog {
             self.images.insert(id, Arc::new(image));
         }
         Ok(())
+    }
+
+    /// The manifests that an image came by, the latest last.
+    pub(crate) fn manifests_of(&self, id: Digest) -> Vec<KeptManifest> {
+        self.records.get(&id).map(|record| record.manifests.clone()).unwrap_or_default()
+    }
+
+    /// Whether some image came by this manifest.
+    pub(crate) fn has_manifest(&self, digest: Digest) -> bool {
+        self.records.values().any(|record| record.manifests.iter().any(|kept| kept.digest == digest))
     }
 
     /// The layers of a stack, top first.

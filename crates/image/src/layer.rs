@@ -53,6 +53,8 @@ pub(crate) struct Received {
     pub(crate) diff_id: Digest,
     pub(crate) blob: Blob,
     pub(crate) codec: Codec,
+    /// It came uncompressed, and was compressed here.
+    pub(crate) compressed_here: bool,
     pub(crate) tar_size: u64,
     pub(crate) unpacked: Unpacked,
 }
@@ -215,8 +217,9 @@ pub(crate) fn receive(
         (Err(source), Ok(_)) => return Err(failed(source)),
         (Ok(unpacked), Ok(blob)) => (unpacked, blob),
     };
-    let codec = if codec == Codec::Plain { Codec::Zstd } else { codec };
-    Ok(Received { directory, diff_id, blob, codec, tar_size, unpacked })
+    let compressed_here = codec == Codec::Plain;
+    let codec = if compressed_here { Codec::Zstd } else { codec };
+    Ok(Received { directory, diff_id, blob, codec, compressed_here, tar_size, unpacked })
 }
 
 fn read_error(source: io::Error) -> UnpackError {

@@ -30,4 +30,6 @@ pub use record::{
     Change, ChangeKind, CommitOptions, Image, ImportOptions, Loaded, Progress, Pruned, RemoveOptions, Removed,
     SnapshotSize, Use,
 };
-pub use store::{Store, View};
+pub use store::{
+    ArrivedImage, ArrivedManifest, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
+};

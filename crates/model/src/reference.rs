@@ -76,6 +76,12 @@ impl Reference {
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
+    /// The same repository with this digest and no tag: what a registry knows an image by.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// The repository as people write it: without `docker.io/` and `library/`.
     pub fn familiar_name(&self) -> String {
         if self.domain != HUB {

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use hako_api::{
     ApiVersion,
+    auth::{self, AuthConfig},
     query::{Query, QueryError},
 };
 use hako_engine::Engine;
@@ -55,6 +56,12 @@ impl Call {
     /// The object that the path names.
     pub(crate) fn name(&self) -> &str {
         self.values.first().map_or("", String::as_str)
+    }
+
+    /// The credentials for a registry that the client sent along; none are empty ones.
+    pub(crate) fn registry_auth(&self) -> AuthConfig {
+        let value = self.headers.get(auth::HEADER).and_then(|value| value.to_str().ok());
+        value.map(AuthConfig::decode).unwrap_or_default()
     }
 
     /// The parameters, as the type of this endpoint has them.

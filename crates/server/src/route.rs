@@ -4,6 +4,7 @@ mod container;
 mod exec;
 mod image;
 mod network;
+mod registry;
 mod stream; // attach, logs, wait: answers that go on
 mod system;
 mod volume;
@@ -72,6 +73,10 @@ pub(crate) fn handler(operation: Operation) -> Option<Handler> {
         ImageSave => image::save,
         ImageSaveOne => image::save_one,
         ImageLoad => image::load,
+        ImagePush => registry::push,
+        ImageSearch => registry::search,
+        SystemAuth => registry::auth,
+        DistributionInspect => registry::distribution,
         NetworkList => network::list,
         NetworkInspect => network::inspect,
         NetworkRemove => network::remove,

@@ -26,6 +26,20 @@ query! {
         pub platform: Option<String> = "platform",
     }
 
+    /// Of `POST /images/{name}/push`.
+    pub struct ImagePushQuery {
+        /// Empty: every tag of the repository.
+        pub tag: String = "tag",
+        pub platform: Option<String> = "platform",
+    }
+
+    /// Of `GET /images/search`.
+    pub struct ImageSearchQuery {
+        pub term: String = "term",
+        pub limit: Option<String> = "limit",
+        pub filters: Filters = "filters",
+    }
+
     /// Of `POST /images/{name}/tag`.
     pub struct ImageTagQuery {
         pub repo: String = "repo",

@@ -3,6 +3,7 @@
 use std::{io::Write, path::Path};
 
 use hako_api::{
+    auth::AuthConfig,
     container::ContainerCreateRequest,
     query::{ContainerCreateQuery, ImageCreateQuery},
 };
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
+    credentials::Credentials,
     error::{CommandError, client_message},
     flag::FlagSet,
     progress::{self, Place},
@@ -223,7 +225,28 @@ pub(crate) async fn pull(
         None => (image.to_owned(), String::new()),
     };
     let query = ImageCreateQuery { from_image, tag, platform, ..ImageCreateQuery::default() };
-    let stream = cx.client()?.image_create(&query, None, RequestBody::Empty).await?;
+    let credentials = match image_name(image)? {
+        Some(reference) => Credentials::read(&cx.directory)?.of_image(&reference),
+        None => AuthConfig::default(),
+    };
+    let stream = cx.client()?.image_create(&query, Some(&credentials), RequestBody::Empty).await?;
+    progress::show(stream, place).await
+}
+
+/// The same for every tag of a repository.
+///
+/// # Errors
+/// What the daemon or the registry says.
+pub(crate) async fn pull_all(
+    cx: &mut Context,
+    repository: &Reference,
+    platform: Option<String>,
+    place: Place,
+) -> Result<(), CommandError> {
+    let credentials = Credentials::read(&cx.directory)?.of_image(repository);
+    // No tag at all means all of them.
+    let query = ImageCreateQuery { from_image: repository.to_string(), platform, ..ImageCreateQuery::default() };
+    let stream = cx.client()?.image_create(&query, Some(&credentials), RequestBody::Empty).await?;
     progress::show(stream, place).await
 }
 

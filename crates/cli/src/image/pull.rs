@@ -37,17 +37,21 @@ impl Command for Pull {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let reference: Reference = words[0].parse().map_err(|error| CommandError::Said(format!("{error}")))?;
-        if self.all_tags {
-            return Err(CommandError::Said("pulling all tags of a repository is not built yet".to_owned()));
-        }
         let plain = reference.tag().is_none() && reference.digest().is_none();
-        let whole = reference.with_default_tag();
-        if plain && !self.quiet {
+        if self.all_tags && !plain {
+            return Err(CommandError::Said("tag can't be used with --all-tags/-a".to_owned()));
+        }
+        let whole = if self.all_tags { reference } else { reference.with_default_tag() };
+        if plain && !self.quiet && !self.all_tags {
             cx.print_line("Using default tag: latest")?;
         }
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
         let platform = self.platform.as_deref().map(create::platform).transpose()?;
-        create::pull(cx, &words[0], platform, place).await?;
+        if self.all_tags {
+            create::pull_all(cx, &whole, platform, place).await?;
+        } else {
+            create::pull(cx, &words[0], platform, place).await?;
+        }
         cx.print_line(&whole.to_string())
     }
 }

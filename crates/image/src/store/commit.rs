@@ -51,7 +51,7 @@ impl Store {
             config: raw.into(),
             id,
             diff_ids,
-            record: ImageRecord { parent: base.map(|image| image.id), last_tagged: None },
+            record: ImageRecord { parent: base.map(|image| image.id), ..ImageRecord::default() },
             references: options.reference.clone().map(|name| name.with_default_tag()).into_iter().collect(),
         };
         self.record(vec![candidate], arrivals)?;

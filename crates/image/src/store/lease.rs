@@ -36,6 +36,10 @@ impl Leases {
         Lease { state: self.state.clone(), number }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.state.lock().held.len()
+    }
+
     pub(super) fn holds(&self, diff_id: Digest) -> bool {
         self.state.lock().held.values().any(|held| held.contains(&diff_id))
     }

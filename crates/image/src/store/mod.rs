@@ -11,8 +11,10 @@ mod import;
 mod lease;
 mod load;
 mod member;
+mod reception;
 mod remove;
 mod save;
+mod shipment;
 mod skeleton;
 mod snapshot;
 mod wire;
@@ -31,12 +33,14 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     Image, ImageError,
     archive::walk,
-    catalog::{Catalog, Change, ImageRecord, Layer, chain_id},
+    catalog::{Catalog, Change, ImageRecord, KeptManifest, Layer, chain_id},
     content::Content,
     layer::{Layers, Received},
     limits,
 };
 
+pub use reception::{ArrivedImage, ArrivedManifest, Reception, WantedLayer};
+pub use shipment::{Recompression, Shipment, ShippedLayer};
 pub use snapshot::View;
 
 use lease::Leases;
@@ -89,7 +93,7 @@ impl Store {
         layers.sweep(|id| catalog.layers.contains_key(&id)).map_err(failed("sweep the layers in"))?;
         let blobs: HashSet<Digest> = catalog.layers.values().map(|layer| layer.blob).collect();
         content
-            .sweep(|id| blobs.contains(&id) || catalog.images.contains_key(&id))
+            .sweep(|id| blobs.contains(&id) || catalog.images.contains_key(&id) || catalog.has_manifest(id))
             .map_err(failed("sweep the content store in"))?;
         let inner = Inner {
             database,
@@ -175,11 +179,25 @@ impl Store {
     }
 
     // Gives layers their places and records images, all or nothing; one flush of the file system for all of them.
-    fn record(&self, candidates: Vec<Candidate>, mut arrived: Arrivals) -> Result<(), ImageError> {
+    fn record(&self, candidates: Vec<Candidate>, arrived: Arrivals) -> Result<(), ImageError> {
+        self.record_with(candidates, arrived, Vec::new())
+    }
+
+    // The same, with manifests (the image's id, what is kept of it, its bytes) to be kept byte for byte.
+    fn record_with(
+        &self,
+        candidates: Vec<Candidate>,
+        mut arrived: Arrivals,
+        manifests: Vec<(Digest, KeptManifest, Vec<u8>)>,
+    ) -> Result<(), ImageError> {
         let inner = &*self.inner;
         let _writing = inner.writing.lock();
         let mut placed = Placed { inner, chains: Vec::new(), blobs: Vec::new(), done: false };
         let mut change = Change::default();
+        for (id, kept, bytes) in manifests {
+            placed.document(&bytes, "cannot store the manifest of an image")?;
+            change.manifests.push((id, kept));
+        }
         for candidate in candidates {
             if candidate.diff_ids.len() > limits::LAYERS_MAX {
                 let image = candidate.id.to_string();
@@ -189,11 +207,7 @@ impl Store {
             for diff_id in &candidate.diff_ids {
                 parent = Some(placed.layer(parent, *diff_id, &mut arrived, &mut change)?);
             }
-            let put = inner.content.put(&candidate.config);
-            let (id, is_new) = put.map_err(ImageError::io("cannot store the configuration of an image"))?;
-            if is_new {
-                placed.blobs.push(id);
-            }
+            let id = placed.document(&candidate.config, "cannot store the configuration of an image")?;
             let known = inner.catalog.read().images.contains_key(&id);
             change.names.extend(candidate.references.into_iter().map(|name| (name, id)));
             if !known {
@@ -222,6 +236,15 @@ struct Placed<'i> {
 }
 
 impl Placed<'_> {
+    // A configuration or a manifest.
+    fn document(&mut self, bytes: &[u8], failed: &str) -> Result<Digest, ImageError> {
+        let (digest, is_new) = self.inner.content.put(bytes).map_err(ImageError::io(failed))?;
+        if is_new {
+            self.blobs.push(digest);
+        }
+        Ok(digest)
+    }
+
     // The layer `diff_id` on top of `parent`, from wherever it can be had; answers its chain id.
     fn layer(
         &mut self,
@@ -245,7 +268,7 @@ impl Placed<'_> {
         if place.map_err(ImageError::io(format!("cannot place layer {diff_id}")))? {
             self.chains.push(chain);
         }
-        let Received { blob, codec, tar_size, unpacked, .. } = received;
+        let Received { blob, codec, compressed_here, tar_size, unpacked, .. } = received;
         let layer = Layer {
             chain_id: chain,
             parent,
@@ -256,6 +279,7 @@ impl Placed<'_> {
             tar_size,
             size: unpacked.bytes,
             opaque_root: unpacked.opaque_root,
+            compressed_here,
         };
         let kept = inner.content.keep(blob).map_err(ImageError::io(format!("cannot store layer {diff_id}")))?;
         if kept {

@@ -253,7 +253,8 @@ pub(super) fn collect(
         .collect();
     // From the top down, as Docker reports them.
     dead.sort_by_cached_key(|layer| std::cmp::Reverse((catalog.stack(Some(layer.chain_id)).len(), layer.chain_id)));
-    let configs = change.images_gone.clone();
+    let manifests = change.images_gone.iter().flat_map(|id| catalog.manifests_of(*id)).map(|kept| kept.digest);
+    let documents: Vec<Digest> = change.images_gone.iter().copied().chain(manifests).collect();
     change.layers_gone = dead.iter().map(|layer| layer.chain_id).collect();
     catalog.commit(&inner.database, change)?;
     let blobs: HashSet<Digest> = catalog.layers.values().map(|layer| layer.blob).collect();
@@ -268,8 +269,8 @@ pub(super) fn collect(
             inner.content.remove(layer.blob).map_err(failed(format!("blob {}", layer.blob)))?;
         }
     }
-    for config in configs {
-        inner.content.remove(config).map_err(failed(format!("blob {config}")))?;
+    for document in documents {
+        inner.content.remove(document).map_err(failed(format!("blob {document}")))?;
     }
     Ok(dead.into_iter().map(|layer| Removed::Layer(layer.chain_id)).collect())
 }

@@ -1,6 +1,7 @@
 //! The host and the daemon: info, events, progress.
 
 use hako_api::{
+    image::PushResult,
     progress::{ProgressDetail, ProgressMessage},
     system::{
         EventActor, EventMessage, FirewallInfo, IndexInfo, PluginsInfo, RegistryServiceConfig, RuntimeInfo, SwarmInfo,
@@ -122,6 +123,10 @@ pub(crate) fn progress(from: Progress) -> ProgressMessage {
         // A step without numbers has an empty object, which clients take for "no bar".
         progress_detail: (!from.status.is_empty() && !from.id.is_empty())
             .then(|| if known { ProgressDetail::new(from.current, from.total) } else { ProgressDetail::default() }),
+        aux: from.pushed.and_then(|pushed| {
+            let size = signed(pushed.size);
+            serde_json::to_value(PushResult { tag: pushed.tag, digest: pushed.digest, size }).ok()
+        }),
         stream: from.stream,
         status: from.status,
         id: from.id,

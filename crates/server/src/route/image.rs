@@ -37,10 +37,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     let query: ImageCreateQuery = call.query()?;
     if !query.from_image.is_empty() {
-        return Err(Failure::not_built(format!(
-            "cannot pull {}: image_create with fromImage (registries) is not built yet",
-            query.from_image
-        )));
+        return super::registry::pull(call, query).await;
     }
     if query.from_src != "-" {
         return Err(Failure::not_built(

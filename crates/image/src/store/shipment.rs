@@ -1,0 +1,189 @@
+//! An image that goes out piece by piece, as `push` sends it: its layers' blobs, its configuration, the manifests it
+//! came by.
+//!
+//! A layer that was made here is stored with zstd, which old clients do not read: the first push makes gzip of it and
+//! keeps that instead, so that the manifest is the same at every push.
+
+use std::{fs::File, io, sync::Arc};
+
+use flate2::{Compression, write::GzEncoder};
+use hako_model::{Digest, Reference};
+
+use super::{Store, find, flush, lease::Lease};
+use crate::{
+    Image, ImageError,
+    catalog::{Change, Layer},
+    codec::Codec,
+    content::Hasher,
+    flow::Sink,
+    layer::open_tar,
+    limits,
+};
+
+/// Everything of one image, which stays until this ends.
+#[derive(Debug)]
+pub struct Shipment {
+    store: Store,
+    _lease: Lease,
+    pub image: Arc<Image>,
+    /// Base first.
+    pub layers: Vec<ShippedLayer>,
+}
+
+/// A layer's blob as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShippedLayer {
+    pub diff_id: Digest,
+    pub blob: Digest,
+    pub size: u64,
+    /// Compressed with gzip; else with zstd.
+    pub is_gzip: bool,
+    /// Compressed here: no manifest elsewhere names the blob.
+    pub is_made_here: bool,
+}
+
+impl ShippedLayer {
+    /// Whether it should become gzip before it goes where old clients may read it.
+    pub fn is_own_zstd(&self) -> bool {
+        self.is_made_here && !self.is_gzip
+    }
+}
+
+/// A layer that is to be compressed again.
+#[derive(Debug)]
+pub struct Recompression {
+    store: Store,
+    diff_id: Digest,
+}
+
+impl Store {
+    /// Takes an image, by name or id, to be sent.
+    ///
+    /// # Errors
+    /// [`ImageError::NoSuchImage`].
+    pub fn ship(&self, name: &str) -> Result<Shipment, ImageError> {
+        let lease = self.inner.leases.take();
+        let catalog = self.inner.catalog.read();
+        let image = find(&catalog, name)?;
+        image.diff_ids.iter().for_each(|diff_id| lease.hold(*diff_id));
+        let layers = catalog.stack(image.chain_id).into_iter().rev().map(shipped).collect();
+        drop(catalog);
+        Ok(Shipment { store: self.clone(), _lease: lease, image, layers })
+    }
+
+    /// Gives an image another name with a digest: what a registry knows it by.
+    ///
+    /// # Errors
+    /// When there is no such image, or the records fail.
+    pub fn name_digest(&self, id: Digest, name: &Reference) -> Result<(), ImageError> {
+        let _writing = self.inner.writing.lock();
+        let mut catalog = self.inner.catalog.write();
+        if !catalog.images.contains_key(&id) {
+            return Err(ImageError::NoSuchImage { reference: id.to_string() });
+        }
+        let change = Change { names: vec![(name.clone(), id)], ..Change::default() };
+        catalog.commit(&self.inner.database, change)
+    }
+}
+
+fn shipped(layer: &Layer) -> ShippedLayer {
+    let is_gzip = layer.codec == Codec::Gzip;
+    let is_made_here = layer.compressed_here;
+    ShippedLayer { diff_id: layer.diff_id, blob: layer.blob, size: layer.blob_size, is_gzip, is_made_here }
+}
+
+impl Shipment {
+    /// The manifests that the image came by: media type and bytes, the latest first.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn manifests(&self) -> Result<Vec<(String, Vec<u8>)>, ImageError> {
+        let inner = &self.store.inner;
+        let kept = inner.catalog.read().manifests_of(self.image.id);
+        kept.into_iter()
+            .rev()
+            .map(|kept| Ok((kept.media_type, inner.content.read(kept.digest, limits::DOCUMENT_BYTES_MAX)?)))
+            .collect()
+    }
+
+    /// A layer's blob, to be read.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn open(&self, layer: &ShippedLayer) -> Result<File, ImageError> {
+        self.store.inner.content.file(layer.blob)
+    }
+
+    /// Repositories of a registry that had this layer when an image with it came from there or went there.
+    pub fn known_at(&self, layer: &ShippedLayer, domain: &str) -> Vec<Reference> {
+        let catalog = self.store.inner.catalog.read();
+        let with_it = catalog.images.values().filter(|image| image.diff_ids.contains(&layer.diff_id));
+        with_it.flat_map(|image| &image.repo_digests).filter(|name| name.domain() == domain).cloned().collect()
+    }
+
+    /// The layer at this position, to be made gzip of; its blob changes with that.
+    pub fn recompression(&self, position: usize) -> Recompression {
+        Recompression { store: self.store.clone(), diff_id: self.layers[position].diff_id }
+    }
+}
+
+impl Recompression {
+    /// Makes gzip of the layer and keeps that instead; blocks for the time it takes.
+    ///
+    /// # Errors
+    /// When the layer is damaged or the disk fails; what was there stays then.
+    pub fn make_gzip(&self) -> Result<ShippedLayer, ImageError> {
+        let catalog = self.store.inner.catalog.read();
+        // Another push may have done it meanwhile.
+        let now = catalog.layers.values().find(|layer| layer.diff_id == self.diff_id).cloned();
+        drop(catalog);
+        let layer = now.ok_or_else(|| ImageError::Missing { what: format!("layer {}", self.diff_id) })?;
+        if layer.codec == Codec::Gzip { Ok(shipped(&layer)) } else { self.store.compress_again(&layer) }
+    }
+}
+
+impl Store {
+    fn compress_again(&self, layer: &Layer) -> Result<ShippedLayer, ImageError> {
+        let inner = &*self.inner;
+        let what = format!("layer {}", layer.diff_id);
+        let failed = || ImageError::io(format!("cannot compress {what}"));
+        let mut tar = open_tar(&inner.content, layer.blob, layer.codec)?;
+        let mut hasher = Hasher::new();
+        // Level 3: a third of the time of the usual 6 for a few per cent of size.
+        let mut encoder = GzEncoder::new(inner.content.stage().map_err(failed())?, Compression::new(3));
+        copy_hashed(&mut tar, &mut encoder, &mut hasher).map_err(failed())?;
+        let found = hasher.digest();
+        if found != layer.diff_id {
+            return Err(ImageError::DigestMismatch { what, expected: layer.diff_id, found });
+        }
+        let blob = encoder.finish().and_then(Sink::done).map_err(failed())?;
+        let (digest, size) = (blob.digest, blob.size);
+        let _writing = inner.writing.lock();
+        inner.content.keep(blob).map_err(failed())?;
+        flush(&inner.layers.containers())?;
+        let mut catalog = inner.catalog.write();
+        let same = catalog.layers.values().filter(|other| other.blob == layer.blob);
+        let layers = same.map(|other| Layer { blob: digest, blob_size: size, codec: Codec::Gzip, ..other.clone() });
+        let change = Change { layers: layers.collect(), ..Change::default() };
+        catalog.commit(&inner.database, change)?;
+        drop(catalog);
+        // Somebody else may be about to read the old one; then it goes at the next start.
+        if inner.leases.count() <= 1 {
+            inner.content.remove(layer.blob).map_err(failed())?;
+        }
+        Ok(ShippedLayer { diff_id: layer.diff_id, blob: digest, size, is_gzip: true, is_made_here: true })
+    }
+}
+
+fn copy_hashed(from: &mut impl io::BufRead, to: &mut impl io::Write, hasher: &mut Hasher) -> io::Result<()> {
+    loop {
+        let chunk = from.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        hasher.update(chunk);
+        to.write_all(chunk)?;
+        let count = chunk.len();
+        from.consume(count);
+    }
+}

@@ -1,0 +1,99 @@
+//! What requests and answers carry: bytes at hand, or a file as it is read, in bounded memory.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{mpsc, watch};
+
+use crate::limits;
+
+/// The body of a request or an answer.
+pub(crate) enum Body {
+    Whole(Bytes),
+    /// `left` bytes still to come; the sender fails by an error.
+    File {
+        chunks: mpsc::Receiver<io::Result<Bytes>>,
+        left: u64,
+    },
+}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
+    /// `count` bytes of a file from `start` on, read ahead by a few chunks in a thread that may wait.
+    pub(crate) fn of_file(file: Arc<File>, start: u64, count: u64) -> Self {
+        Self::read(file, start, count, |_| ())
+    }
+
+    /// A whole file; `sent` hears how far it is.
+    pub(crate) fn of_file_counted(file: Arc<File>, count: u64, sent: watch::Sender<u64>) -> Self {
+        Self::read(file, 0, count, move |done| {
+            sent.send_replace(done);
+        })
+    }
+
+    fn read(file: Arc<File>, start: u64, count: u64, tell: impl Fn(u64) + Send + 'static) -> Self {
+        let (sender, chunks) = mpsc::channel(limits::CHUNKS_QUEUED_MAX);
+        tokio::task::spawn_blocking(move || {
+            let mut at = start;
+            while at < start + count {
+                let size = (start + count - at).min(limits::CHUNK_BYTES as u64);
+                let mut chunk = vec![0; usize::try_from(size).unwrap_or(limits::CHUNK_BYTES)];
+                let read = file.read_exact_at(&mut chunk, at).map(|()| chunk.into());
+                let failed = read.is_err();
+                // Without a receiver the other side has gone.
+                if sender.blocking_send(read).is_err() || failed {
+                    return;
+                }
+                at += size;
+                tell(at - start);
+            }
+        });
+        Self::File { chunks, left: count }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File { chunks, left } => chunks.poll_recv(cx).map(|chunk| match chunk {
+                Some(Ok(bytes)) => {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Some(Ok(Frame::data(bytes)))
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None if *left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                None => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::File { left, .. } => *left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File { left, .. } => SizeHint::with_exact(*left),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The client of registries: requests with the right credentials, at the right place, with an end in sight.
+//!
+//! [`Client`] holds connections and tokens; a [`Remote`] is one repository at one place. What to do with an image is
+//! `pull`'s and `push`'s business.
+
+mod auth; // passwords and tokens
+mod connect; // connections
+mod error; // why it failed
+mod exchange; // one request and its answer
+mod login; // whether a registry takes our word
+mod origin; // where things are
+mod remote; // one repository: manifests, blobs, uploads, tags
+mod search; // Docker Hub's search, which others speak as well
+mod settings; // what the client is told
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use hako_model::Reference;
+use hyper::Method;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+pub use auth::Credentials;
+pub use error::RegistryError;
+pub(crate) use exchange::pause;
+pub use login::LoggedIn;
+pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};
+pub use search::SearchResult;
+pub use settings::{Proxies, SettingError, Settings};
+
+use crate::limits;
+use exchange::Ask;
+use origin::{Address, Origin, Scheme};
+
+/// Docker Hub's names: the one in images, and where its registry and its index are.
+pub(crate) const HUB: &str = "docker.io";
+const HUB_REGISTRY: &str = "registry-1.docker.io";
+const HUB_INDEX: &str = "index.docker.io";
+
+/// A client; clones share connections and tokens.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    pool: connect::Pool,
+    tokens: auth::Tokens,
+    downloads: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    /// By which scheme a registry answered, and when.
+    schemes: Mutex<HashMap<String, (Scheme, Instant)>>,
+}
+
+impl Client {
+    /// A client that has connected nowhere yet.
+    pub fn new(settings: Settings) -> Self {
+        let slots = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        let (downloads, uploads) = (slots(settings.downloads), slots(settings.uploads));
+        let (pool, tokens, schemes) = Default::default();
+        Self(Arc::new(Inner { settings, pool, tokens, downloads, uploads, schemes }))
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// How many layers may come at once, of all pulls together.
+    pub(crate) fn downloads(&self) -> Arc<Semaphore> {
+        self.0.downloads.clone()
+    }
+
+    /// How many layers may go at once, of all pushes together.
+    pub(crate) fn uploads(&self) -> Arc<Semaphore> {
+        self.0.uploads.clone()
+    }
+
+    /// The places a repository can be had from: mirrors first, if it is Docker Hub's and only to be read.
+    pub(crate) fn remotes(&self, reference: &Reference, credentials: &Credentials, pushes: bool) -> Vec<Remote> {
+        let is_hub = reference.domain() == HUB;
+        let mut remotes = Vec::new();
+        if is_hub && !pushes {
+            for mirror in &self.0.settings.mirrors {
+                // A mirror is another server: it is not told the password for Docker Hub.
+                remotes.push(Remote::new(
+                    self.clone(),
+                    mirror.clone(),
+                    reference.path(),
+                    Credentials::default(),
+                    false,
+                ));
+            }
+        }
+        let host = if is_hub { HUB_REGISTRY } else { reference.domain() };
+        remotes.push(Remote::new(self.clone(), host.to_owned(), reference.path(), credentials.clone(), pushes));
+        remotes
+    }
+
+    /// How a host is spoken to: by TLS, unless it is insecure and answers only without.
+    ///
+    /// `host` may be a whole address, which says the scheme itself.
+    pub(crate) async fn origin(&self, host: &str) -> Result<Origin, RegistryError> {
+        let (authority, schemes) = match host.split_once("://") {
+            Some((scheme, rest)) => {
+                let authority = rest.split('/').next().unwrap_or_default();
+                match (scheme, self.0.settings.is_insecure(authority)) {
+                    ("http", _) => (authority, vec![Scheme::Http]),
+                    (_, true) => (authority, vec![Scheme::Unverified]),
+                    (_, false) => (authority, vec![Scheme::Https]),
+                }
+            }
+            None if self.0.settings.is_insecure(host) => (host, vec![Scheme::Unverified, Scheme::Http]),
+            None => (host, vec![Scheme::Https]),
+        };
+        let known = self.0.schemes.lock().get(authority).copied();
+        if let Some((scheme, since)) = known
+            && since.elapsed() < limits::SCHEME_REMEMBERED
+            && schemes.contains(&scheme)
+        {
+            return made(scheme, authority);
+        }
+        let mut failure = None;
+        for scheme in schemes {
+            let origin = made(scheme, authority)?;
+            // Whatever it answers, it answers by this scheme.
+            match self.send(&Ask::new(Method::GET, origin.at("/v2/"))).await {
+                Ok(_) => {
+                    self.0.schemes.lock().insert(authority.to_owned(), (scheme, Instant::now()));
+                    return Ok(origin);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RegistryError::Invalid(format!("{host:?} is not the name of a registry"))))
+    }
+}
+
+fn made(scheme: Scheme, authority: &str) -> Result<Origin, RegistryError> {
+    let bad = || RegistryError::Invalid(format!("{authority:?} is not the name of a registry"));
+    Origin::new(scheme, authority).ok_or_else(bad)
+}
+
+/// An address that an answer gave, which must be one.
+fn parsed(text: &str, from: &Address) -> Result<Address, RegistryError> {
+    from.resolve(text).ok_or_else(|| RegistryError::Malformed {
+        what: "an address",
+        address: from.to_string(),
+        why: format!("{text:?}"),
+    })
+}

@@ -1,0 +1,29 @@
+//! Both ends of the distribution protocol: the client that pulls and pushes, and a registry server.
+//!
+//! The wire format ([`wire`], [`name`]) is shared. The server keeps its content in the directory layout of the
+//! reference registry, so that existing data opens unchanged. Neither end knows containers or Docker's own API.
+//!
+//! Start reading at `server/answer.rs`: one request from its path to its answer.
+#![forbid(unsafe_code)]
+
+pub mod limits; // every limit, with its reason
+
+mod name; // repositories, tags and targets as they stand in paths
+mod wire; // manifests, indexes, descriptors: the JSON both ends read
+
+mod body; // what requests and answers carry
+
+mod storage; // the server's directory
+
+mod tls; // certificates and keys in PEM, rustls configurations
+
+pub mod client; // requests to registries
+mod progress; // what both tell meanwhile
+mod pull; // an image from a registry into the store
+mod push; // an image from the store to a registry
+
+pub mod server; // the registry server
+
+pub use progress::{Step, Steps};
+pub use pull::{Found, PullOptions, Pulled};
+pub use push::{PushOptions, Pushed};

@@ -1,0 +1,222 @@
+//! Registries: pull, push, login, logout, search, against a `hako registry serve` on the test's own machine.
+
+use expect_test::expect;
+use hako_testkit::Host;
+
+/// Starts a registry on the machine and waits until it listens.
+fn serve(host: &Host, port: u16, flags: &str) {
+    host.run(&format!(
+        "hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null &"
+    ))
+    .success();
+    host.wait_until(
+        "the registry to listen",
+        |host| host.run(&format!("grep -c ' ready ' registry-{port}.log")),
+        |shown| shown.text() == "1",
+    );
+}
+
+#[test]
+fn an_image_goes_to_a_registry_and_comes_back() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run("docker tag busybox localhost:5000/me/box:1 && docker push localhost:5000/me/box:1 | sed -E 's/^[0-9a-f]{12}/LAYER/; s/sha256:[0-9a-f]{64} size: [0-9]+/DIGEST/'")
+        .shows(expect![[r#"
+            The push refers to repository [localhost:5000/me/box]
+            LAYER: Preparing
+            LAYER: Pushed
+            1: digest: DIGEST
+        "#]]);
+    // The second time everything is there, and the manifest is the same; a name beside it takes the layer from it.
+    host.run("docker push -q localhost:5000/me/box:1 && docker push localhost:5000/me/box:1 | grep -c 'Layer already exists'").shows(
+        expect![[r#"
+            localhost:5000/me/box:1
+            1
+        "#]],
+    );
+    host.run(
+        "docker tag busybox localhost:5000/you/box && docker push localhost:5000/you/box | grep -o 'Mounted from .*'",
+    )
+    .shows(expect![[r#"
+            Mounted from me/box
+        "#]]);
+    let digest =
+        host.run("docker image inspect --format '{{index .RepoDigests 0}}' localhost:5000/me/box:1").text().to_owned();
+    host.run("docker rmi -f $(docker images -q busybox)").success();
+    // `run` of a missing image brings it.
+    host.run("docker run --rm localhost:5000/me/box:1 echo ran 2>pulled; sed -E 's/^[0-9a-f]{12}/LAYER/; s/sha256:[0-9a-f]{64}/DIGEST/' pulled | grep -v -e Downloading -e Extracting -e Verifying -e Waiting")
+        .shows(expect![[r#"
+            ran
+            Unable to find image 'localhost:5000/me/box:1' locally
+            1: Pulling from me/box
+            LAYER: Pulling fs layer
+            LAYER: Download complete
+            LAYER: Pull complete
+            Digest: DIGEST
+            Status: Downloaded newer image for localhost:5000/me/box:1
+        "#]]);
+    host.run("docker pull localhost:5000/me/box:1 | tail -2; docker pull -q localhost:5000/me/box:1").shows(expect![[
+        r#"
+        Status: Image is up to date for localhost:5000/me/box:1
+        localhost:5000/me/box:1
+        localhost:5000/me/box:1
+    "#
+    ]]);
+    // By its digest, which is what it was before it went away.
+    host.run(&format!("docker rmi localhost:5000/me/box:1 && docker pull -q {digest} && docker run --rm --pull never {digest} echo by digest"))
+        .says("by digest");
+    host.run("docker run --rm --pull always localhost:5000/you/box echo fresh 2>/dev/null").shows(expect![[r#"
+        fresh
+    "#]]);
+}
+
+#[test]
+fn a_registry_says_no_in_dockers_words() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run("docker pull localhost:5000/nosuch").shows(expect![[r#"
+        Using default tag: latest
+        ! Error response from daemon: manifest for localhost:5000/nosuch:latest not found: manifest unknown: manifest unknown
+        exit 1
+    "#]]);
+    host.run("docker pull 127.0.0.1:1/nosuch:1").shows(expect![[r#"
+        ! Error response from daemon: Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused
+        exit 1
+    "#]]);
+    host.run("docker push localhost:5000/nosuch:1").shows(expect![[r#"
+        The push refers to repository [localhost:5000/nosuch]
+        ! An image does not exist locally with the tag: localhost:5000/nosuch
+        exit 1
+    "#]]);
+    host.run("docker run --rm --pull never localhost:5000/nosuch true")
+        .code(125)
+        .says("No such image: localhost:5000/nosuch:latest");
+    host.run("docker pull -a localhost:5000/nosuch:1").code(1).says("tag can't be used with --all-tags/-a");
+}
+
+#[test]
+fn all_tags_go_and_come() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run("for tag in 1 2; do docker tag busybox localhost:5000/box:$tag; done; docker push -a localhost:5000/box | grep -o '^[12]: digest'").shows(expect![[r#"
+        1: digest
+        2: digest
+    "#]]);
+    host.run("docker rmi localhost:5000/box:1 localhost:5000/box:2 >/dev/null; docker pull -a localhost:5000/box | grep Status; docker images --format '{{.Tag}}' localhost:5000/box | sort").shows(expect![[r#"
+        Status: Downloaded newer image for localhost:5000/box:1
+        Status: Downloaded newer image for localhost:5000/box:2
+        1
+        2
+    "#]]);
+}
+
+#[test]
+fn a_login_opens_a_registry_until_the_logout() {
+    let host = own_host!();
+    // The password is U*U: a test vector of bcrypt.
+    host.write("users", "me:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n");
+    serve(&host, 5000, "--htpasswd users");
+    host.run("docker tag busybox localhost:5000/box && docker push localhost:5000/box")
+        .code(1)
+        .says("no basic auth credentials");
+    host.run("echo wrong | docker login -u me --password-stdin localhost:5000").shows(expect![[r#"
+        ! Error response from daemon: Get "http://localhost:5000/v2/": unauthorized: authentication required
+        exit 1
+    "#]]);
+    host.run(
+        "echo 'U*U' | docker login -u me --password-stdin localhost:5000 2>/dev/null && cat $HOME/.docker/config.json",
+    )
+    .shows(expect![[r#"
+            Login Succeeded
+            {
+            	"auths": {
+            		"localhost:5000": {
+            			"auth": "bWU6VSpV"
+            		}
+            	}
+            }
+        "#]]);
+    host.run("docker push -q localhost:5000/box && docker rmi localhost:5000/box >/dev/null && docker pull -q localhost:5000/box").shows(expect![[r#"
+        localhost:5000/box:latest
+        localhost:5000/box:latest
+    "#]]);
+    host.run("docker logout localhost:5000; docker pull localhost:5000/box:latest").shows(expect![[r#"
+        Removing login credentials for localhost:5000
+        ! Error response from daemon: Get "http://localhost:5000/v2/box/manifests/latest": no basic auth credentials
+        exit 1
+    "#]]);
+}
+
+#[test]
+fn a_search_looks_at_names_and_descriptions() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run(
+        "docker create --name web busybox true >/dev/null && docker commit --change 'LABEL org.opencontainers.image.description=\"Serves pages, and tells nobody what it has seen of them\"' web localhost:5000/web/server >/dev/null && docker push -q localhost:5000/web/server && docker tag busybox localhost:5000/box && docker push -q localhost:5000/box",
+    )
+    .success();
+    host.run("docker search localhost:5000/pages; docker search --no-trunc --format '{{.Name}}: {{.Description}}' localhost:5000/server; docker search --filter stars=1 --format '{{.Name}}' localhost:5000/server; docker search localhost:5000/nothing")
+        .shows(expect![[r#"
+            NAME   DESCRIPTION   STARS   OFFICIAL
+            web/server   Serves pages, and tells nobody what it has s…   0
+            web/server: Serves pages, and tells nobody what it has seen of them
+            NAME   DESCRIPTION   STARS   OFFICIAL
+        "#]]);
+    host.run("docker search --limit 101 localhost:5000/x").code(1).says("limit 101 is outside the range of [1, 100]");
+}
+
+#[test]
+fn what_a_registry_has_is_told_without_bringing_it() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run("docker tag busybox localhost:5000/box:1 && docker push -q localhost:5000/box:1 && docker rmi localhost:5000/box:1").success();
+    let answer = host.api("GET", "/v1.50/distribution/localhost:5000/box:1/json", "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let found: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
+    assert_eq!(found["Descriptor"]["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    assert_eq!(
+        (&found["Platforms"][0]["os"], &found["Platforms"][0]["architecture"]),
+        (&"linux".into(), &"amd64".into())
+    );
+    host.run("docker image inspect localhost:5000/box:1").code(1);
+    assert_eq!(host.api("GET", "/v1.50/distribution/localhost:5000/box:2/json", "").status, 404);
+}
+
+/// Stands in for Docker Hub: its names lead to a registry here, whose certificate is of an authority of the test's.
+fn stand_in_for_the_hub(host: &Host) {
+    host.run(
+        "ec='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+         openssl req -x509 $ec -days 2 -subj /CN=authority -keyout ca.key -out ca.crt 2>/dev/null &&
+         openssl req $ec -subj /CN=hub -keyout hub.key -out hub.csr 2>/dev/null &&
+         echo subjectAltName=DNS:registry-1.docker.io,DNS:index.docker.io > names &&
+         openssl x509 -req -in hub.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -days 2 -out hub.crt 2>/dev/null &&
+         { cat /etc/hosts; echo 127.0.0.1 registry-1.docker.io index.docker.io; } > hosts && mount --bind hosts /etc/hosts &&
+         mount --bind ca.crt /etc/ssl/certs/ca-certificates.crt",
+    )
+    .success();
+    serve(host, 443, "--tls-cert hub.crt --tls-key hub.key");
+}
+
+#[test]
+fn names_without_a_registry_are_docker_hubs() {
+    hako_testkit::needs!(hako_testkit::require::program("openssl"));
+    let authorities = std::path::Path::new("/etc/ssl/certs/ca-certificates.crt");
+    hako_testkit::needs!(authorities.exists().then_some(()).ok_or("needs ca-certificates".to_owned()));
+    let host = own_host!("busybox", "hello-world");
+    stand_in_for_the_hub(&host);
+    host.run("docker push -q hello-world && docker create --name web busybox true >/dev/null && docker commit --change 'LABEL org.opencontainers.image.description=\"A language\"' web python:3 >/dev/null && docker push -q python:3")
+        .success();
+    host.run("docker rm web >/dev/null; docker rmi hello-world python:3 >/dev/null; docker pull python:3 | sed -n '1p;$p'; docker run --rm hello-world 2>&1 | sed -n 1,2p")
+        .shows(expect![[r#"
+            3: Pulling from library/python
+            docker.io/library/python:3
+            Unable to find image 'hello-world:latest' locally
+            latest: Pulling from library/hello-world
+        "#]]);
+    host.run("docker search python; docker pull -q nosuch").shows(expect![[r#"
+        NAME   DESCRIPTION   STARS   OFFICIAL
+        library/python   A language   0
+        ! Error response from daemon: manifest for nosuch:latest not found: manifest unknown: manifest unknown
+        exit 1
+    "#]]);
+}
