@@ -237,6 +237,13 @@ fn reasons(
     replaced: &BTreeSet<String>,
     new_image: bool,
 ) -> Vec<Reason> {
+    // What asks to be restarted after an update of its dependency is made anew with it, as docker compose does.
+    let follows = service.depends_on.iter().find(|(name, it)| it.restart && replaced.contains(*name));
+    if let Some((other, _)) = follows
+        && observed.containers.iter().any(|seen| seen.service == *other)
+    {
+        return vec![Reason::follows(other)];
+    }
     for mode in [&service.network_mode, &service.ipc, &service.pid] {
         if let Some(other) = mode.strip_prefix("service:").filter(|other| replaced.contains(*other)) {
             return vec![Reason::shares(other)];
@@ -364,6 +371,19 @@ mod tests {
         assert!(told.contains("~ container p-b-1: replace (stopped for up to 10s"), "{told}");
         assert!(told.contains("    image: sha256:0 -> sha256:1 (i)\n"), "{told}");
         assert!(told.contains("    configuration: old -> "), "{told}");
+    }
+
+    #[test]
+    fn who_asks_for_it_is_made_anew_with_its_dependency() {
+        let p = project(
+            "name: p\nservices:\n  a: {image: i, depends_on: {b: {condition: service_started, restart: true}}}\n  b: {image: i}\n  c: {image: i, depends_on: [b]}\n",
+        );
+        let mut b = seen(&p, "b", 1, "running");
+        b.image_id = "sha256:0".to_owned();
+        let there = observed(&p, vec![seen(&p, "a", 1, "running"), b, seen(&p, "c", 1, "running")]);
+        let told = text::text(&p, &plan(&p, &there, &Wishes::default()).unwrap());
+        assert!(told.contains("container p-a-1") && told.contains("depends_on.b.restart"), "{told}");
+        assert!(!told.contains("container p-c-1"), "{told}");
     }
 
     #[test]

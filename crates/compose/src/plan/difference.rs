@@ -23,6 +23,10 @@ impl Reason {
         Self::changed("--force-recreate", "", "")
     }
 
+    pub(super) fn follows(other: &str) -> Self {
+        Self::changed(&format!("depends_on.{other}.restart"), "", &format!("{other} is made anew"))
+    }
+
     pub(super) fn shares(other: &str) -> Self {
         Self::changed("namespaces", "", &format!("shared with {other}, which is made anew"))
     }
