@@ -186,3 +186,143 @@ fn what_was_removed_does_not_come_back() {
         assert_eq!(host.run("docker ps -aq").text(), "");
     }
 }
+
+#[test]
+fn containers_do_not_notice_the_death_of_their_keeper() {
+    let host = own_host!();
+    host.run(
+        "docker run -d --name talk busybox sh -c 'n=0; until test -e /go; do n=$((n + 1)); echo $n; usleep 2000; done'",
+    )
+    .success();
+    host.run("docker run -di --name echo busybox sh -c 'while read line; do echo got $line; done; echo over; exit 3'")
+        .success();
+    host.run("docker run -dit --name screen busybox sh -c 'read line; stty size; echo got $line; exit 4'").success();
+    host.run("docker run -d --name killed --memory 32m busybox sh -c 'exec sleep 1000'").success();
+    let exec = host.spawn("docker exec -i talk sh -c 'read line; echo read $line; exit 6'; echo code $?");
+    let follower = host.spawn("docker logs -f talk");
+    follower.wait_for("\n5\n");
+    let pids = "docker inspect --format '{{.State.Pid}} {{.State.StartedAt}}' talk echo screen killed";
+    let before = host.run(pids).text().to_owned();
+    for _ in 0..2 {
+        host.keeper_kill();
+        host.run("docker run --rm busybox echo new").shows(expect![[r#"
+            new
+        "#]]);
+    }
+    assert_eq!(host.run(pids).text(), before);
+    // Everything goes on: output, input, terminals, execs old and new, signals and how things end.
+    exec.type_line("it").wait_for("read it").wait_for("code 6");
+    let attached = host.spawn("docker attach echo");
+    attached.type_line("one").wait_for("got one");
+    host.run("docker exec talk touch /go && docker wait talk").shows(expect![[r#"
+        0
+    "#]]);
+    let lines: Vec<usize> = host.run("docker logs talk").text().lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(lines, (1..=lines.len()).collect::<Vec<_>>());
+    assert_eq!(follower.end().text(), host.run("docker logs talk").text());
+    let screen = host.terminal("docker attach screen");
+    screen.type_keys("hello\r");
+    screen.wait_for("24 80").wait_for("got hello");
+    host.run("docker wait screen; docker stop -t 0 killed; docker wait killed").shows(expect![[r#"
+        4
+        killed
+        137
+    "#]]);
+}
+
+#[test]
+fn the_next_daemon_takes_over_from_the_next_keeper() {
+    let mut host = own_host!();
+    host.run("docker run -di --name echo busybox sh -c 'while read line; do echo got $line; done'").success();
+    host.keeper_kill();
+    host.wait_until("another keeper", |host| host.processes_of("keeper"), |keepers| keepers.len() == 1);
+    host.run("docker run -d --name web busybox sleep 1000").success();
+    host.daemon_kill();
+    host.daemon_start();
+    let session = host.spawn("docker attach echo");
+    session.type_line("one").wait_for("got one");
+    host.run("docker exec web hostname -i; docker stop -t 0 web echo; docker ps -aq | wc -l").success().says("2");
+}
+
+#[test]
+fn what_was_published_stays_so_when_the_keeper_dies() {
+    let mut host = own_host!("probe");
+    host.run("docker run -d --name web -p 8080:80 probe tcp 0.0.0.0:80 web").success();
+    host.wait_until(
+        "the server to listen",
+        |host| host.run("docker logs web"),
+        |shown| shown.text().contains("listening"),
+    );
+    host.keeper_kill();
+    host.run_elsewhere("curl -s -m 5 198.51.100.1:8080").success().says("web from");
+    host.wait_until("another keeper", |host| host.processes_of("keeper"), |keepers| keepers.len() == 1);
+    host.run("docker ps -q").success();
+    host.daemon_kill();
+    host.run("probe tcp 0.0.0.0:8080 other").says("in use");
+    host.daemon_start();
+    host.run("curl -s -m 5 127.0.0.1:8080").success().says("web from");
+}
+
+#[test]
+fn what_nobody_could_follow_is_ended_and_says_so() {
+    let mut host = own_host!();
+    host.run("docker run -d --name web busybox sh -c 'echo before; exec sleep 1000'").success();
+    host.run("docker run -d --name again --restart always busybox sleep 1000").success();
+    host.wait_until("its output", |host| host.run("docker logs web"), |shown| shown.text() == "before");
+    let pid = host.run("docker inspect --format '{{.State.Pid}}' web").text().to_owned();
+    host.daemon_kill();
+    host.keeper_kill();
+    host.daemon_start();
+    host.run(&format!("test -e /proc/{pid}; echo $?; docker logs web")).shows(expect![[r#"
+        1
+        before
+    "#]]);
+    host.run("docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' web").shows(expect![[
+        r#"
+        exited 255 its daemon and its keeper were both killed: the next daemon has ended it
+    "#
+    ]]);
+    host.wait_for_state("again", "running");
+    host.run("docker start web && docker exec web true").success();
+}
+
+#[test]
+fn clients_wait_while_no_daemon_runs() {
+    let mut host = own_host!();
+    host.run("docker run -d --name web busybox sleep 1000").success();
+    host.daemon_kill();
+    let waiting = host.spawn("docker ps --format '{{.Names}} {{.State}}'");
+    let mut connection = host.connect();
+    connection.send_raw(b"GET /_ping HTTP/1.1\r\nHost: hako\r\n\r\n").expect("the socket takes it");
+    host.daemon_start();
+    assert_eq!(connection.read_head().expect("the next daemon answers").status, 200);
+    assert_eq!(waiting.end().text(), "web running");
+    // A daemon that ends in order takes its socket along.
+    host.daemon_stop();
+    host.run("docker ps").says("Cannot connect to the Docker daemon");
+    host.daemon_start();
+    host.run("docker ps --format '{{.Names}} {{.State}}'").shows(expect![[r#"
+        web running
+    "#]]);
+}
+
+#[test]
+fn a_daemon_listens_where_it_is_told_whatever_the_last_one_did() {
+    let host = own_host!();
+    let tcp = ["-H tcp://127.0.0.1:2399", "--tls=false"];
+    let ping = "curl -s -m 30 http://127.0.0.1:2399/_ping";
+    let mut daemon = host.second_daemon("second", &tcp);
+    host.daemon_end(&mut daemon, "KILL");
+    let waiting = host.spawn(ping);
+    let mut daemon = host.second_daemon("second", &tcp);
+    assert_eq!(waiting.end().text(), "OK");
+    host.daemon_end(&mut daemon, "KILL");
+    // This one is not told of TCP: nobody is kept waiting there.
+    let mut daemon = host.second_daemon("second", &[]);
+    host.run(ping).code(7);
+    // Somebody has put another file in the place of its socket.
+    host.daemon_end(&mut daemon, "KILL");
+    host.run("rm /run/test/second.sock").success();
+    let _daemon = host.second_daemon("second", &[]);
+    host.run("docker -H unix:///run/test/second.sock ps").success();
+}

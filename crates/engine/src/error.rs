@@ -45,6 +45,9 @@ pub enum EngineError {
     /// A mechanism's own words.
     #[error("{text}")]
     Mechanism { kind: ErrorKind, text: String },
+    /// The keeper has died before it could be asked; another one comes.
+    #[error("no keeper is there to start a process: look into the daemon's log")]
+    NoKeeper { reign: crate::keeper::Reign },
     #[error("{step} of {operation} failed: {text}")]
     Step { operation: &'static str, step: &'static str, text: String },
 }
@@ -65,6 +68,7 @@ impl EngineError {
             Self::NotBuilt { .. } => ErrorKind::NotImplemented,
             Self::NotModified { .. } => ErrorKind::NotModified,
             Self::Start { kind, .. } | Self::Mechanism { kind, .. } => *kind,
+            Self::NoKeeper { .. } => ErrorKind::Unavailable,
             Self::Step { .. } => ErrorKind::Internal,
         }
     }

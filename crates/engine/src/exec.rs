@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
 
-use hako_keeper::{ExitStatus, StdioSpec, Subject};
+use hako_keeper::{ExitStatus, KeeperError, RingEnds, StdioSpec, Subject};
 use hako_model::{ContainerState, ExecId};
 use hako_runtime::plan::{ExecPlan, Process};
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,7 @@ use crate::{
     container::output::pump_exec,
     limits,
     stdio::{Listeners, Stdin, StdinSlot, StdinWriter, open_stdin},
+    succession::Lifeline,
     table::Container,
     view::{Attachment, ExecSpec, ExecView},
 };
@@ -42,12 +43,32 @@ struct State {
     pid: u32,
     exit_code: Option<i32>,
     pty: Option<OwnedFd>,
-    process: Option<OwnedFd>,
+    /// What the next keeper needs if this one dies, for as long as it runs.
+    life: Option<(Arc<OwnedFd>, RingEnds)>,
 }
 
 impl Exec {
     pub(crate) fn is_running(&self) -> bool {
         self.state.lock().running
+    }
+
+    /// Its standard input always ends with the daemon.
+    pub(crate) fn lifeline(&self) -> Option<Lifeline> {
+        let cgroup = self.container.live.lock().as_ref()?.cgroup.join_plan();
+        let state = self.state.lock();
+        let (pidfd, ring) = state.life.clone()?;
+        Some(Lifeline {
+            subject: Subject::Exec(self.id),
+            pid: state.pid,
+            pidfd,
+            ring,
+            pty: state.pty.as_ref().and_then(|pty| pty.try_clone().ok()),
+            stdin: None,
+            wants_stdin: self.spec.attach_stdin,
+            non_blocking_output: false,
+            cgroup,
+            sandbox: None,
+        })
     }
 
     fn check_startable(&self) -> Result<(), EngineError> {
@@ -81,6 +102,11 @@ impl Execs {
         let missing = || EngineError::NoExec { name: id.to_owned() };
         let id: ExecId = id.parse().map_err(|_| missing())?;
         self.0.read().get(&id).cloned().ok_or_else(missing)
+    }
+
+    /// Those of all that run.
+    pub(crate) fn lifelines(&self) -> Vec<Lifeline> {
+        self.0.read().values().filter_map(|exec| exec.lifeline()).collect()
     }
 
     pub(crate) fn get(&self, id: ExecId) -> Option<Arc<Exec>> {
@@ -189,7 +215,6 @@ impl Engine {
         detach: bool,
     ) -> Result<hako_keeper::Ring, EngineError> {
         let container = &exec.container;
-        let (plan, descriptors) = self.plan_exec(exec)?;
         let stdio = StdioSpec {
             tty,
             stdin: exec.spec.attach_stdin,
@@ -197,15 +222,27 @@ impl Engine {
             discard_output: detach && tty.is_none(),
             ..StdioSpec::default()
         };
-        let launched = self
-            .keeper
-            .exec(exec.id, container.id, &plan, descriptors, stdio)
-            .map_err(|error| crate::container::start::launch_error(&error, "OCI runtime exec failed: exec failed"))?;
+        let ask = || {
+            let (plan, descriptors) = self.plan_exec(exec)?;
+            let (reign, keeper) = self.keepers.present();
+            match keeper.exec(exec.id, container.id, &plan, descriptors, stdio.clone()) {
+                Ok(launched) => Ok((reign, launched)),
+                Err(KeeperError::Lost) => Err(EngineError::NoKeeper { reign }),
+                Err(error) => {
+                    Err(crate::container::start::launch_error(&error, "OCI runtime exec failed: exec failed"))
+                }
+            }
+        };
+        let (reign, launched) = match ask() {
+            Err(EngineError::NoKeeper { reign }) if self.keepers.wait_for_next(reign) => ask(),
+            other => other,
+        }?;
         let mut state = exec.state.lock();
         state.pid = launched.pid;
         state.pty = launched.pty;
-        state.process = Some(launched.pidfd);
+        state.life = Some((Arc::new(launched.pidfd), launched.ring.ends()));
         drop(state);
+        self.entrust_exec(exec, reign);
         let stdin = match launched.stdin {
             Some(descriptor) => open_stdin(descriptor).map_err(|error| EngineError::io("cannot open stdin", &error))?,
             None => Stdin::Closed,
@@ -286,7 +323,7 @@ impl Engine {
             state.running = false;
             state.exit_code = Some(status.code);
             state.pty = None;
-            state.process = None;
+            state.life = None;
         }
         exec.listeners.end();
         let attributes = [("execID", exec.id.to_string()), ("exitCode", status.code.to_string())];
@@ -333,7 +370,7 @@ impl Engine {
     /// Ends an exec's process, if it runs.
     pub(crate) fn exec_kill(&self, id: &str) {
         let Ok(exec) = self.execs.find(id) else { return };
-        if let Some(process) = &exec.state.lock().process
+        if let Some((process, _)) = &exec.state.lock().life
             && let Err(error) = hako_runtime::observe::signal(process, hako_model::Signal::KILL)
         {
             tracing::debug!(exec = id, %error, "cannot be ended");

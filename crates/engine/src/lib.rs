@@ -15,6 +15,7 @@ mod event; // what happened, for those who watch
 mod exec; // further processes in running containers
 mod health; // whether a container does its work
 mod image; // images, and what containers make of them
+mod keeper; // the keeper, and the one after it
 mod limits; // every limit, with its reason
 mod log; // what containers wrote
 mod name_service; // containers ask it for each other's names
@@ -25,6 +26,7 @@ mod record; // what is on disk, one document per container
 mod recover; // what the daemon does first
 mod registry; // images from and to registries
 pub mod stdio; // a process's input and output as the daemon holds them
+mod succession; // what the daemon does when a keeper dies
 mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
 mod timer; // deadlines
@@ -62,7 +64,7 @@ pub struct Parts {
     pub(crate) network: hako_network::Network,
     pub(crate) name_service: name_service::NameService,
     pub(crate) visitor: hako_network::Visitor,
-    pub(crate) keeper: hako_keeper::Keeper,
+    pub(crate) keepers: keeper::Keepers,
     /// Held for as long as the engine is there.
     _claim: claim::Claim,
 }

@@ -57,3 +57,9 @@ pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// Steps of a pull or push that wait for a slow client; bars skip what does not fit.
 pub(crate) const STEPS_QUEUED: usize = 64;
+
+/// How long a request waits for the keeper after one that has died: starting it takes milliseconds.
+pub(crate) const NEXT_KEEPER_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How often the start of a keeper is tried before the daemon gives up; each try is ten seconds long.
+pub(crate) const KEEPER_ATTEMPTS: usize = 6;

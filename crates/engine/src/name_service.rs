@@ -49,7 +49,7 @@ impl Engine {
             Some(sockets) => sockets,
             None => {
                 let sockets = NameSockets::open(sandbox.netns()).map_err(failed)?;
-                let kept = self.keeper.keep(&key(record.id), sockets.copies().map_err(failed)?);
+                let kept = self.keepers.keep(&key(record.id), sockets.copies().map_err(failed)?);
                 kept.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
                 sockets
             }
@@ -63,7 +63,7 @@ impl Engine {
         if !self.name_service.server.stop(id) {
             return;
         }
-        if let Err(error) = self.keeper.discard(&key(id)) {
+        if let Err(error) = self.keepers.discard(&key(id)) {
             tracing::warn!(container = %id.short(), %error, "the keeper still holds its name service");
         }
     }
@@ -72,7 +72,7 @@ impl Engine {
     pub(crate) fn name_service_sweep(&self) {
         let gone = std::mem::take(&mut *self.name_service.adopted.lock());
         for id in gone.into_keys() {
-            if let Err(error) = self.keeper.discard(&key(id)) {
+            if let Err(error) = self.keepers.discard(&key(id)) {
                 tracing::warn!(container = %id.short(), %error, "the keeper still holds its name service");
             }
         }

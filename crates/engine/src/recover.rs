@@ -9,7 +9,7 @@
 use std::{collections::HashMap, fs, os::fd::OwnedFd, sync::Arc};
 
 use hako_base::{ErrorKind, clock, database::Database};
-use hako_keeper::{Adopted, ExitStatus, Keeper, KeeperCommand, Notice, Subject};
+use hako_keeper::{Adopted, ExitStatus, KeeperCommand, Notice, Subject};
 use hako_model::{ContainerId, ContainerState, RestartPolicy};
 use hako_network::Alive;
 use hako_runtime::cgroup::Cgroup;
@@ -25,6 +25,7 @@ use crate::{
     },
     event::EventBus,
     exec::Execs,
+    keeper::{Keepers, Reign},
     limits,
     log::LogPlan,
     name_service::{self, NameService},
@@ -36,6 +37,9 @@ use crate::{
 
 /// Exit code of a process of which only the end is known.
 const UNKNOWN_EXIT: i32 = 255;
+
+/// What `State.Error` says of a container that had to be ended because nobody could follow it any more.
+const ORPHANED: &str = "its daemon and its keeper were both killed: the next daemon has ended it";
 
 impl Engine {
     /// Opens the engine on its roots. Call it within a tokio runtime.
@@ -54,34 +58,37 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Acts on what the keeper says, for as long as it is there.
-    async fn heed(self, mut notices: mpsc::UnboundedReceiver<Notice>) {
-        while let Some(notice) = notices.recv().await {
+    /// Acts on what keepers say, for as long as the daemon lives.
+    async fn heed(self, mut notices: mpsc::UnboundedReceiver<(Reign, Notice)>) {
+        while let Some((reign, notice)) = notices.recv().await {
             match notice {
-                Notice::Exited { subject: Subject::Container(id, generation), status } => {
-                    match self.containers.find(&id.to_string()) {
-                        Ok(container) => {
-                            tokio::spawn(self.clone().container_exited(container, generation, status));
-                        }
-                        Err(_) => self.acknowledge(Subject::Container(id, generation)).await,
+                Notice::KeeperLost => self.keeper_lost(reign).await,
+                other => self.heed_one(other).await,
+            }
+        }
+    }
+
+    pub(crate) async fn heed_one(&self, notice: Notice) {
+        match notice {
+            Notice::Exited { subject: Subject::Container(id, generation), status } => {
+                match self.containers.find(&id.to_string()) {
+                    Ok(container) => {
+                        tokio::spawn(self.clone().container_exited(container, generation, status));
                     }
-                }
-                Notice::Exited { subject: Subject::Exec(id), status } => match self.execs.get(id) {
-                    Some(exec) => {
-                        tokio::spawn(self.clone().exec_exited(exec, status));
-                    }
-                    None => self.acknowledge(Subject::Exec(id)).await,
-                },
-                Notice::Replaced => {
-                    tracing::error!("another daemon has taken over this exec-root: this one ends");
-                    std::process::exit(1);
-                }
-                Notice::KeeperLost => {
-                    // Containers run on; a new daemon starts a new keeper and says what is not known.
-                    tracing::error!("the keeper has ended: the daemon starts again to make another");
-                    std::process::exit(1);
+                    Err(_) => self.acknowledge(Subject::Container(id, generation)).await,
                 }
             }
+            Notice::Exited { subject: Subject::Exec(id), status } => match self.execs.get(id) {
+                Some(exec) => {
+                    tokio::spawn(self.clone().exec_exited(exec, status));
+                }
+                None => self.acknowledge(Subject::Exec(id)).await,
+            },
+            Notice::Replaced => {
+                tracing::error!("another daemon has taken over this exec-root: this one ends");
+                std::process::exit(1);
+            }
+            Notice::KeeperLost => {}
         }
     }
 
@@ -89,17 +96,19 @@ impl Engine {
     async fn adopt(&self, adopted: Vec<Adopted>) -> Result<Found, EngineError> {
         let kept: Vec<(String, Vec<OwnedFd>)> = {
             let engine = self.clone();
-            crate::blocking(move || engine.keeper.kept())
+            crate::blocking(move || engine.keepers.ask(hako_keeper::Keeper::kept))
                 .await
                 .map_err(|error| EngineError::mechanism(error.kind(), &error))?
         };
         let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> = HashMap::new();
-        for (key, descriptors) in kept {
-            if let Some(id) = network::ports_owner(&key) {
-                listeners.insert(id, descriptors);
-            } else if let Some(id) = name_service::owner(&key) {
-                self.name_service.adopt(id, descriptors);
+        for (name, descriptors) in kept {
+            let copies = || descriptors.iter().map(OwnedFd::try_clone).collect::<std::io::Result<Vec<_>>>();
+            if let (Some(id), Ok(copies)) = (network::ports_owner(&name), copies()) {
+                listeners.insert(id, copies);
+            } else if let (Some(id), Ok(copies)) = (name_service::owner(&name), copies()) {
+                self.name_service.adopt(id, copies);
             }
+            self.keepers.remember(&name, descriptors);
         }
         let mut found = Found::default();
         let mut alive = Vec::new();
@@ -130,7 +139,7 @@ impl Engine {
         }
         for id in listeners.into_keys() {
             let engine = self.clone();
-            let _ = crate::blocking(move || engine.keeper.discard(&network::ports_key(id))).await;
+            let _ = crate::blocking(move || engine.keepers.discard(&network::ports_key(id))).await;
         }
         let engine = self.clone();
         crate::blocking(move || engine.name_service_sweep()).await;
@@ -185,6 +194,7 @@ impl Engine {
                 Err(error) => tracing::warn!(container = %record.id.short(), %error, "cannot open its root"),
             }
         }
+        let ring = process.ring.ends();
         let log = open_log(container, Some(process.ring.log_length()))?;
         let (done, drained) = watch::channel(false);
         tokio::spawn(pump_container(container.clone(), process.ring, log, done));
@@ -193,6 +203,7 @@ impl Engine {
         *container.live.lock() = Some(Live {
             pidfd: Arc::new(process.pidfd),
             pty: process.pty,
+            ring,
             cgroup,
             sandbox,
             confinement: Arc::new(confinement),
@@ -206,7 +217,7 @@ impl Engine {
     }
 
     /// Ends a process that nobody knows any more.
-    async fn end_stray(&self, process: &Adopted) {
+    pub(crate) async fn end_stray(&self, process: &Adopted) {
         tracing::warn!(subject = %process.subject, pid = process.pid, "is not known here: it is ended");
         if process.exited.is_none()
             && let Err(error) = hako_runtime::observe::signal(&process.pidfd, hako_model::Signal::KILL)
@@ -229,8 +240,10 @@ impl Engine {
             );
             let has_process = found.with_process.contains(&record.id);
             if was_up && !has_process {
+                let orphaned = self.end_orphans(&record).await;
                 let record = container.change(|record| {
                     record.state.status = ContainerState::Exited;
+                    record.state.error = if orphaned { ORPHANED.to_owned() } else { String::new() };
                     record.state.pid = 0;
                     record.state.exit_code = UNKNOWN_EXIT;
                     record.state.finished_at = Some(clock::now());
@@ -261,6 +274,21 @@ impl Engine {
                 found.to_start.push(container);
             }
         }
+    }
+
+    /// Ends what still runs of a container that nobody follows: when its keeper and its daemon were both killed, nobody
+    /// holds the other ends of its output any more, nor its terminal. Answers whether anything did.
+    async fn end_orphans(&self, record: &Record) -> bool {
+        let Some((parent, name)) = record.state.cgroup.clone() else { return false };
+        crate::blocking(move || {
+            let Ok(cgroup) = Cgroup::open(&parent, &name) else { return false };
+            let orphaned = cgroup.pids().is_ok_and(|pids| !pids.is_empty());
+            if let Err(error) = cgroup.remove() {
+                tracing::warn!(cgroup = name, %error, "cannot end what is left in it");
+            }
+            orphaned
+        })
+        .await
     }
 
     async fn start_by_policy(self, container: Arc<Container>) {
@@ -318,7 +346,7 @@ fn directories(root: &std::path::Path) -> Vec<ContainerId> {
 
 fn open_blocking(
     config: EngineConfig,
-    notices: mpsc::UnboundedSender<Notice>,
+    notices: mpsc::UnboundedSender<(Reign, Notice)>,
 ) -> Result<(Engine, Vec<Adopted>), EngineError> {
     for (root, mode) in [(&config.data_root, 0o710), (&config.exec_root, 0o711)] {
         hako_base::file::make_dir(root, mode)
@@ -343,8 +371,7 @@ fn open_blocking(
     network::prepare(&config, &networks, &network)?;
     let command =
         KeeperCommand { program: config.keeper.0.clone(), arguments: config.keeper.1.iter().map(Into::into).collect() };
-    let forward = move |notice| drop(notices.send(notice));
-    let (keeper, adopted) = Keeper::connect_or_start_with(&config.exec_root, &command, Box::new(forward))
+    let (keepers, adopted) = Keepers::open(config.exec_root.clone(), command, notices)
         .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
     let engine = Engine(Arc::new(Parts {
         id,
@@ -360,8 +387,8 @@ fn open_blocking(
         name_service: NameService::new(tokio::runtime::Handle::current(), network.names().clone()),
         network,
         visitor: hako_network::Visitor::default(),
-        keeper,
         reloadable: parking_lot::RwLock::new(config.reloadable()),
+        keepers,
         config,
         _claim: claim,
     }));

@@ -61,6 +61,8 @@ pub(crate) struct Container {
 pub(crate) struct Live {
     pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) pty: Option<OwnedFd>,
+    /// What the next keeper needs if this one dies.
+    pub(crate) ring: hako_keeper::RingEnds,
     pub(crate) cgroup: hako_runtime::cgroup::Cgroup,
     pub(crate) sandbox: Option<Arc<hako_network::Sandbox>>,
     /// The seccomp program and the rest of the confinement, for `exec`.

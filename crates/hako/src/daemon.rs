@@ -96,13 +96,13 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     let stop = stop_asked()?;
     let mut hang_up = listen(SignalKind::hangup())?;
     let engine = Engine::open(config).await.map_err(|error| error.to_string())?;
-    let Sockets { listeners, files } = socket::open(flags)?;
+    let Sockets { listeners, made, .. } = tokio::task::block_in_place(|| socket::open(flags, &engine))?;
     if let Some(path) = &flags.pidfile {
         fs::write(path, std::process::id().to_string())
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     notify("READY=1");
-    let sockets: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let sockets: Vec<&str> = made.iter().map(|made| made.address.as_str()).collect();
     tracing::info!(data_root = %flags.data_root.display(), sockets = sockets.join(" "), "ready");
     let settings = hako_server::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,10 +118,11 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
         };
         tokio::select! { () = stop => {}, () = reloads => {} }
     };
-    hako_server::serve(engine, settings, listeners, stop).await;
+    hako_server::serve(engine.clone(), settings, listeners, stop).await;
     notify("STOPPING=1");
-    for file in files.iter().chain(&flags.pidfile) {
-        let _ = fs::remove_file(file);
+    tokio::task::block_in_place(|| socket::close(&engine, &made));
+    if let Some(path) = &flags.pidfile {
+        let _ = fs::remove_file(path);
     }
     tracing::info!("ends; containers run on");
     Ok(())

@@ -1,18 +1,24 @@
 //! What the daemon listens on: unix sockets, TCP, sockets that the service manager hands over, Docker's own.
+//!
+//! The keeper holds a copy of every socket that is made here. While no daemon runs, because one was killed or is being
+//! replaced, clients connect and wait instead of being refused; the next daemon accepts from the same socket. A daemon
+//! that ends in order takes its sockets away, and the files of unix sockets with them.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
-            fs::{FileTypeExt, PermissionsExt},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
 };
 
+use hako_engine::Engine;
 use hako_server::{Listener, Tls, TlsFiles};
 
 use crate::flags::DaemonFlags;
@@ -23,26 +29,56 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// The group that dockerd gives its sockets, where there is one.
 const DEFAULT_GROUP: &str = "docker";
 
-/// The listening sockets, and the files to remove at the end.
+/// How the names begin under which the keeper holds sockets of the API.
+const KEPT: &str = "api ";
+
+/// The listening sockets, and what is to be taken away at the end.
+#[derive(Default)]
 pub(crate) struct Sockets {
     pub(crate) listeners: Vec<Listener>,
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) made: Vec<Made>,
+    /// What an earlier daemon has left, by address.
+    left: BTreeMap<String, Left>,
 }
 
-/// Opens everything that the flags name.
+/// A socket of ours that the keeper has too.
+pub(crate) struct Made {
+    /// `unix:///run/hako.sock`
+    pub(crate) address: String,
+    kept_as: String,
+    file: Option<SocketFile>,
+}
+
+/// A socket of a daemon that is dead.
+struct Left {
+    kept_as: String,
+    file: Option<SocketFile>,
+    socket: OwnedFd,
+}
+
+/// The file of a unix socket, known again by its number: the same path may be somebody else's by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Opens everything that the flags name. Blocks.
 ///
 /// # Errors
 /// An address that is none, one that another program has, or TCP without saying that it is open to all.
-pub(crate) fn open(flags: &DaemonFlags) -> Result<Sockets, String> {
-    let mut sockets = Sockets { listeners: Vec::new(), files: Vec::new() };
+pub(crate) fn open(flags: &DaemonFlags, engine: &Engine) -> Result<Sockets, String> {
+    let left = engine.kept(KEPT).into_iter().filter_map(|(name, sockets)| read_left(name, sockets));
+    let mut sockets = Sockets { left: left.collect(), ..Sockets::default() };
     let default = vec!["unix:///run/hako.sock".to_owned()];
     let hosts = if flags.hosts.is_empty() { &default } else { &flags.hosts };
     for host in hosts {
         match host.split_once("://") {
-            Some(("unix", path)) => unix(&mut sockets, Path::new(path), &flags.group, true)?,
-            Some(("tcp", address)) => tcp(&mut sockets, address, flags)?,
+            Some(("unix", path)) => unix(&mut sockets, engine, Path::new(path), &flags.group, true)?,
+            Some(("tcp", address)) => tcp(&mut sockets, engine, address, flags)?,
             Some(("fd", _)) => activated(&mut sockets)?,
-            None if host.starts_with('/') => unix(&mut sockets, Path::new(host), &flags.group, true)?,
+            None if host.starts_with('/') => unix(&mut sockets, engine, Path::new(host), &flags.group, true)?,
             _ => return Err(format!("-H {host}: expected unix://PATH, tcp://ADDRESS:PORT or fd://")),
         }
     }
@@ -50,10 +86,77 @@ pub(crate) fn open(flags: &DaemonFlags) -> Result<Sockets, String> {
         "off" | "" => {}
         "auto" if flags.data_root != Path::new("/var/lib/hako") => {}
         // Somebody else's socket, or no right to make one: Docker stays Docker.
-        "auto" => drop(unix(&mut sockets, Path::new(DOCKER_SOCKET), &flags.group, false)),
-        path => unix(&mut sockets, Path::new(path), &flags.group, true)?,
+        "auto" => drop(unix(&mut sockets, engine, Path::new(DOCKER_SOCKET), &flags.group, false)),
+        path => unix(&mut sockets, engine, Path::new(path), &flags.group, true)?,
+    }
+    // The last daemon listened where this one does not.
+    for left in std::mem::take(&mut sockets.left).into_values() {
+        take_away(engine, left.file.as_ref(), &left.kept_as);
     }
     Ok(sockets)
+}
+
+/// Takes the sockets away at an orderly end: whoever connects now is refused, and does not wait for a next daemon.
+pub(crate) fn close(engine: &Engine, made: &[Made]) {
+    for made in made {
+        take_away(engine, made.file.as_ref(), &made.kept_as);
+    }
+}
+
+fn take_away(engine: &Engine, file: Option<&SocketFile>, kept_as: &str) {
+    if let Some(file) = file.filter(|file| SocketFile::at(&file.path).as_ref() == Some(file)) {
+        let _ = fs::remove_file(&file.path);
+    }
+    engine.discard(kept_as);
+}
+
+/// `api unix 64768:1234 /run/hako.sock`, `api tcp 127.0.0.1:2375`
+fn read_left(name: String, sockets: Vec<OwnedFd>) -> Option<(String, Left)> {
+    let socket = sockets.into_iter().next()?;
+    let (kind, rest) = name.strip_prefix(KEPT)?.split_once(' ')?;
+    let (file, place) = match kind {
+        "unix" => {
+            let (number, path) = rest.split_once(' ')?;
+            let (device, inode) = number.split_once(':')?;
+            let file = SocketFile { path: path.into(), device: device.parse().ok()?, inode: inode.parse().ok()? };
+            (Some(file), path)
+        }
+        _ => (None, rest),
+    };
+    let address = format!("{kind}://{place}");
+    Some((address, Left { kept_as: name, file, socket }))
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let meta = fs::symlink_metadata(path).ok().filter(|meta| meta.file_type().is_socket())?;
+        Some(Self { path: path.to_owned(), device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+impl Sockets {
+    /// The socket of an earlier daemon at this address, if it can still be reached there.
+    fn inherited(&mut self, engine: &Engine, address: &str) -> Option<Left> {
+        let left = self.left.remove(address)?;
+        match &left.file {
+            Some(file) if SocketFile::at(&file.path).as_ref() != Some(file) => {
+                // Its file is gone or somebody else's: nobody can connect to it any more.
+                engine.discard(&left.kept_as);
+                None
+            }
+            _ => Some(left),
+        }
+    }
+
+    /// Notes a socket, which the keeper is given too. Without that only the wait for a next daemon is lost.
+    fn add(&mut self, engine: &Engine, address: String, kept_as: String, file: Option<SocketFile>, socket: &impl AsFd) {
+        let kept = socket.as_fd().try_clone_to_owned().map_err(|error| error.to_string());
+        let kept = kept.and_then(|copy| engine.keep(&kept_as, vec![copy]).map_err(|error| error.to_string()));
+        if let Err(error) = kept {
+            tracing::warn!(address, error, "clients are refused there while no daemon runs");
+        }
+        self.made.push(Made { address, kept_as, file });
+    }
 }
 
 /// Whether what is said about sockets makes sense, before any is made. Docker's own group may be missing: then only
@@ -71,14 +174,17 @@ pub(crate) fn check(flags: &DaemonFlags) -> Result<(), String> {
     Err(format!("--group {}: there is no such group in /etc/group", flags.group))
 }
 
-fn unix(sockets: &mut Sockets, path: &Path, group: &str, required: bool) -> Result<(), String> {
+fn unix(sockets: &mut Sockets, engine: &Engine, path: &Path, group: &str, required: bool) -> Result<(), String> {
     if !path.is_absolute() {
         return Err(format!("-H unix://{}: expected an absolute path", path.display()));
     }
-    if sockets.files.iter().any(|file| file == path) {
+    let address = format!("unix://{}", path.display());
+    if sockets.made.iter().any(|made| made.address == address) {
         return Ok(());
     }
-    let listener = bind_unix(path).map_err(|error| match error.kind() {
+    let inherited = sockets.inherited(engine, &address).map(|left| UnixListener::from(left.socket));
+    let is_inherited = inherited.is_some();
+    let listener = inherited.map_or_else(|| bind_unix(path), Ok).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!("{} is another daemon's: it answers there", path.display()),
         _ => format!("cannot listen on {}: {error}", path.display()),
     });
@@ -96,8 +202,11 @@ fn unix(sockets: &mut Sockets, path: &Path, group: &str, required: bool) -> Resu
     }
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
+    let file = SocketFile::at(path).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let kept_as = format!("{KEPT}unix {}:{} {}", file.device, file.inode, path.display());
+    tracing::debug!(address, is_inherited, "listens");
+    sockets.add(engine, address, kept_as, Some(file), &listener);
     sockets.listeners.push(Listener::Unix(listener));
-    sockets.files.push(path.to_owned());
     Ok(())
 }
 
@@ -119,13 +228,16 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-fn tcp(sockets: &mut Sockets, address: &str, flags: &DaemonFlags) -> Result<(), String> {
+fn tcp(sockets: &mut Sockets, engine: &Engine, address: &str, flags: &DaemonFlags) -> Result<(), String> {
     let (address, tls) = tcp_plan(address, flags)?;
-    let failed = |error: io::Error| format!("cannot listen on tcp://{address}: {error}");
+    let name = format!("tcp://{address}");
+    let failed = |error: io::Error| format!("cannot listen on {name}: {error}");
     let tls = tls.map(|files| Tls::new(&files)).transpose().map_err(|error| hako_base::error::chain(&error))?;
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let inherited = sockets.inherited(engine, &name).map(|left| std::net::TcpListener::from(left.socket));
+    let listener = inherited.map_or_else(|| std::net::TcpListener::bind(address), Ok).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    sockets.add(engine, name, format!("{KEPT}tcp {address}"), None, &listener);
     sockets.listeners.push(match tls {
         Some(tls) => Listener::Tls(listener, tls),
         None => Listener::Tcp(listener),
@@ -249,5 +361,22 @@ mod tests {
             "with --tls alone clients are not verified, and whoever reaches the port would be root here"
         );
         assert_eq!(plan("--tlsverify", "0.0.0.0:1"), "0.0.0.0:1 Some(true)");
+    }
+
+    #[test]
+    fn a_socket_that_was_left_is_known_by_its_name() {
+        let read = |name: &str| {
+            let null = fs::File::open("/dev/null").unwrap();
+            read_left(name.to_owned(), vec![null.into()]).map(|(address, left)| (address, left.file))
+        };
+        let file = SocketFile { path: "/run/with space.sock".into(), device: 7, inode: 42 };
+        assert_eq!(
+            read("api unix 7:42 /run/with space.sock"),
+            Some(("unix:///run/with space.sock".into(), Some(file)))
+        );
+        assert_eq!(read("api tcp 127.0.0.1:2375"), Some(("tcp://127.0.0.1:2375".into(), None)));
+        for other in ["api", "api unix /run/x", "api unix x:y /run/x", "ports 4711"] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     channel::{self, Message, Packet},
     limits::{ANSWER, LAUNCH, MESSAGE_DESCRIPTORS_MAX, REQUEST_DESCRIPTORS_MAX},
     protocol::{Answer, Ask, ExitStatus, Handles, Lost, StdioSpec, Subject},
-    ring::Ring,
+    ring::{Ring, RingEnds},
     start::{self, KeeperCommand},
 };
 
@@ -82,11 +82,11 @@ pub struct Survivor<'a> {
     /// `None` also if standard input is to end with the daemon.
     pub stdin: Option<BorrowedFd<'a>>,
     pub pty: Option<BorrowedFd<'a>>,
-    pub ring: &'a Ring,
+    pub ring: &'a RingEnds,
     pub non_blocking_output: bool,
     /// As in its plan.
     pub cgroup: &'a CgroupJoin,
-    pub kept: &'a [OwnedFd],
+    pub kept: &'a [BorrowedFd<'a>],
 }
 
 /// The connection to the keeper.
@@ -153,7 +153,11 @@ impl Keeper {
             .name("keeper".to_owned())
             .spawn(move || shared.read_until_the_end(&*notices))
             .map_err(|source| KeeperError::Send { what: "a greeting", source })?;
-        let adopted = keeper.hello()?;
+        // One that leaves just now may have taken the greeting with it.
+        let adopted = keeper.hello().map_err(|error| match error {
+            KeeperError::Interrupted => KeeperError::Lost,
+            other => other,
+        })?;
         Ok((keeper, adopted))
     }
 
@@ -243,7 +247,7 @@ impl Keeper {
         let descriptors = [survivor.pidfd].into_iter().chain(ring.descriptors());
         let descriptors = descriptors.chain(survivor.stdin).chain(survivor.pty);
         let descriptors = descriptors.chain(ring.held().iter().map(|(_, pipe)| pipe.as_fd()));
-        let descriptors = descriptors.chain(survivor.kept.iter().map(AsFd::as_fd));
+        let descriptors = descriptors.chain(survivor.kept.iter().copied());
         let copies: Result<Vec<_>, _> = descriptors.map(|fd| fd.try_clone_to_owned()).collect();
         let copies = copies.map_err(|source| KeeperError::Send { what: "a process", source })?;
         let lost = Lost {
@@ -368,7 +372,7 @@ impl Request<'_> {
     fn answer(&self, patience: Duration) -> Result<Message<Answer>, KeeperError> {
         let message = self.answers.recv_timeout(patience).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => KeeperError::Silent { waited: patience },
-            mpsc::RecvTimeoutError::Disconnected => KeeperError::Lost,
+            mpsc::RecvTimeoutError::Disconnected => KeeperError::Interrupted,
         })?;
         match message.body {
             Answer::Failed(failure) => Err(failure.into()),
@@ -476,11 +480,11 @@ fn unpack_handles(
     let mut next =
         || descriptors.next().ok_or_else(|| KeeperError::Nonsense { reason: "too few descriptors".to_owned() });
     let pidfd = next()?;
-    let mut ring = Ring::open(next()?, next()?, next()?)
-        .map_err(|error| KeeperError::Nonsense { reason: hako_base::error::chain(&error) })?;
+    let ring = [next()?, next()?, next()?];
     let stdin = handles.stdin.then(&mut next).transpose()?;
     let pty = handles.pty.then(&mut next).transpose()?;
     let pipes = handles.pipes.into_iter().map(|stream| next().map(|pipe| (stream, pipe)));
-    ring.hold(pipes.collect::<Result<_, _>>()?);
+    let ring = Ring::open(ring, pipes.collect::<Result<_, _>>()?)
+        .map_err(|error| KeeperError::Nonsense { reason: hako_base::error::chain(&error) })?;
     Ok(Launched { pid, pidfd, stdin, pty, ring })
 }

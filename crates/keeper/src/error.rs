@@ -19,8 +19,11 @@ pub enum KeeperError {
     NotReady { reason: String },
     #[error("cannot connect to the keeper at {path}")]
     Connect { path: PathBuf, source: io::Error },
+    /// Nothing of the request has reached it: another keeper may be asked the same.
     #[error("the connection to the keeper is lost")]
     Lost,
+    #[error("the keeper has ended while it was asked: whether it was done is not known")]
+    Interrupted,
     #[error("the keeper has not answered for {} s", waited.as_secs())]
     Silent { waited: Duration },
     #[error("cannot send {what} to the keeper")]
@@ -37,9 +40,12 @@ impl KeeperError {
         match self {
             Self::Launch(error) => error.kind(),
             Self::Refused { kind, .. } => *kind,
-            Self::Start { .. } | Self::NotReady { .. } | Self::Connect { .. } | Self::Lost | Self::Silent { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Start { .. }
+            | Self::NotReady { .. }
+            | Self::Connect { .. }
+            | Self::Lost
+            | Self::Interrupted
+            | Self::Silent { .. } => ErrorKind::Unavailable,
             Self::Send { .. } | Self::Nonsense { .. } => ErrorKind::Internal,
         }
     }

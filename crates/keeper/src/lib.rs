@@ -21,5 +21,5 @@ pub use client::{Adopted, Keeper, Launched, Notice, Survivor};
 pub use error::KeeperError;
 pub use limits::{RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN};
 pub use protocol::{ExitStatus, StdioSpec, Subject};
-pub use ring::{Chunk, Ring, RingError, Stream};
+pub use ring::{Chunk, Ring, RingEnds, RingError, Stream};
 pub use start::KeeperCommand;

@@ -108,6 +108,13 @@ pub struct HostSpec {
     pub container_id_file: String,
 }
 
+impl HostSpec {
+    /// `--log-opt mode=non-blocking`: output that nobody takes in time is dropped, and the process never waits.
+    pub fn output_is_non_blocking(&self) -> bool {
+        self.log_options.get("mode").is_some_and(|mode| mode == "non-blocking")
+    }
+}
+
 /// `--device HOST[:CONTAINER[:PERMISSIONS]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceMapping {

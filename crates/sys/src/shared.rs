@@ -15,11 +15,10 @@ use rustix::{
     mm::{MapFlags, ProtFlags},
 };
 
-/// A mapped memfd of fixed size. It can be sent to another process by its descriptor and mapped there with
-/// [`Shared::map`].
+/// A mapped memfd of fixed size. Its descriptor, which the mapping does not need, can be sent to another process and
+/// mapped there with [`Shared::map`].
 #[derive(Debug)]
 pub struct Shared {
-    descriptor: OwnedFd,
     start: NonNull<u8>,
     length: usize,
 }
@@ -34,18 +33,18 @@ impl Shared {
     ///
     /// # Errors
     /// When there is no memory or descriptor left.
-    pub fn create(name: &str, length: usize) -> io::Result<Self> {
+    pub fn create(name: &str, length: usize) -> io::Result<(Self, OwnedFd)> {
         let descriptor = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&descriptor, length as u64)?;
         rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Self::map(descriptor)
+        Ok((Self::map(&descriptor)?, descriptor))
     }
 
     /// Maps what another process has made.
     ///
     /// # Errors
     /// `InvalidInput` for a descriptor whose size is not sealed or is 0: truncating it would make any access fault.
-    pub fn map(descriptor: OwnedFd) -> io::Result<Self> {
+    pub fn map(descriptor: impl AsFd) -> io::Result<Self> {
         let seals = rustix::fs::fcntl_get_seals(&descriptor)?;
         let length = usize::try_from(rustix::fs::fstat(&descriptor)?.st_size).unwrap_or(0);
         if !seals.contains(SealFlags::SHRINK) || length == 0 {
@@ -57,7 +56,7 @@ impl Shared {
             rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &descriptor, 0)?
         };
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { descriptor, start, length })
+        Ok(Self { start, length })
     }
 
     /// The number of bytes.
@@ -135,12 +134,6 @@ impl Shared {
     }
 }
 
-impl AsFd for Shared {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
 impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `map` with this length, and no reference into it outlives `self`.
@@ -154,8 +147,8 @@ mod tests {
 
     #[test]
     fn two_mappings_of_one_descriptor_are_the_same_memory() {
-        let here = Shared::create("test", 8192).unwrap();
-        let there = Shared::map(here.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (here, descriptor) = Shared::create("test", 8192).unwrap();
+        let there = Shared::map(&descriptor).unwrap();
         here.write(100, b"hello");
         here.word(0).store(7, Ordering::Release);
         let mut bytes = [0; 5];

@@ -223,6 +223,18 @@ impl Host {
         }
     }
 
+    /// Kills the keeper, and waits until it is gone.
+    #[track_caller]
+    pub fn keeper_kill(&self) {
+        let keepers = self.processes_of("keeper");
+        assert!(!keepers.is_empty(), "there is no keeper to kill");
+        for pid in keepers.iter().filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let look = || self.processes_of("keeper");
+        wait::until("the keeper to be gone", look, |now| keepers.iter().all(|pid| !now.contains(pid)));
+    }
+
     /// Starts the daemon again and waits until it answers.
     pub fn daemon_start(&mut self) {
         if let Some(daemon) = &mut self.daemon {
@@ -235,6 +247,11 @@ impl Host {
         let mut daemon = Daemon::new(&self.machine, name, flags);
         daemon.start(&self.machine);
         daemon
+    }
+
+    /// Sends another daemon a signal and waits for its end.
+    pub fn daemon_end(&self, daemon: &mut Daemon, signal: &str) {
+        daemon.end(&self.machine, signal);
     }
 
     /// The processes of this machine that are hako in a role: `daemon` or `keeper`. Ids are those of the real machine.

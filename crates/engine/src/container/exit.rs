@@ -17,6 +17,9 @@ use crate::{
     table::{Container, Live},
 };
 
+/// What `State.Error` says of an end that the kernel does not tell (before Linux 6.15).
+const UNKNOWN_END: &str = "how it ended is not known: the keeper that was its parent had been killed";
+
 impl Engine {
     /// The container's process of this generation has ended.
     pub(crate) async fn container_exited(self, container: Arc<Container>, generation: u64, status: ExitStatus) {
@@ -79,6 +82,9 @@ impl Engine {
             record.state.pid = 0;
             record.state.exit_code = status.code;
             record.state.oom_killed = status.oom_killed;
+            if status.unknown {
+                record.state.error = UNKNOWN_END.to_owned();
+            }
             record.state.finished_at = Some(status.at);
             record.state.cgroup = None;
             if ran >= restart::LASTING {
@@ -120,7 +126,7 @@ impl Engine {
     pub(crate) async fn acknowledge(&self, subject: Subject) {
         let engine = self.clone();
         crate::blocking(move || {
-            if let Err(error) = engine.keeper.acknowledge(subject) {
+            if let Err(error) = engine.keepers.ask(|keeper| keeper.acknowledge(subject)) {
                 tracing::warn!(%error, "cannot acknowledge an exit");
             }
         })

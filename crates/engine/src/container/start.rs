@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Engine, EngineError,
+    keeper::Reign,
     log::write::LogWriter,
     network::join::Joined,
     operation::Operation,
@@ -72,10 +73,16 @@ impl Engine {
         let birth = container.teardown.clone().lock_owned().await;
         let engine = self.clone();
         let target = container.clone();
-        let started = crate::blocking(move || engine.start(&target)).await;
-        match started {
+        let started = crate::blocking(move || match engine.start(&target) {
+            // Nothing has begun, and all is undone.
+            Err(EngineError::NoKeeper { reign }) if engine.keepers.wait_for_next(reign) => engine.start(&target),
+            other => other,
+        });
+        match started.await {
             Ok(begun) => {
+                let reign = begun.reign;
                 self.follow(container, begun);
+                self.entrust_container(container, reign);
                 drop(birth);
                 self.links_follow(&container.record());
                 self.publish_network("connect", &container.record());
@@ -153,7 +160,7 @@ impl Engine {
         let cgroup = operation.step("cgroup", || self.make_cgroup(&record), || self.unmake_cgroup(id))?;
         let launch = self.prepare(&record, &security, &confinement, &joined, root, &cgroup, &mut descriptors)?;
         let log = operation.step("log", || open_log(container, None), || {})?;
-        let launched = operation.step(
+        let (reign, launched) = operation.step(
             "process",
             || self.launch(container, generation, &launch, descriptors.0, &joined, log.writer.length()),
             || self.unmake_process(id),
@@ -185,7 +192,7 @@ impl Engine {
             },
         )?;
         operation.finish();
-        Ok(Begun { launched, cgroup, joined, confinement: Arc::new(confinement), log })
+        Ok(Begun { reign, launched, cgroup, joined, confinement: Arc::new(confinement), log })
     }
 
     /// Everything that the plan needs, as descriptors in their places.
@@ -381,26 +388,36 @@ impl Engine {
         descriptors: Vec<OwnedFd>,
         joined: &Joined,
         log_length: u64,
-    ) -> Result<Launched, EngineError> {
+    ) -> Result<(Reign, Launched), EngineError> {
         let record = container.record();
         let spec = &record.spec;
         let stdio = StdioSpec {
             tty: spec.tty.then_some(spec.host.console_size),
             stdin: spec.open_stdin,
             stdin_once: spec.stdin_once,
-            non_blocking_output: spec.host.log_options.get("mode").is_some_and(|mode| mode == "non-blocking"),
+            non_blocking_output: spec.host.output_is_non_blocking(),
             log_length,
             ..StdioSpec::default()
         };
         let kept = joined.kept()?;
-        self.keeper
-            .launch(container.id, generation, plan, descriptors, stdio, kept)
-            .map_err(|error| launch_error(&error, LAUNCH_PREFIX))
+        let (reign, keeper) = self.keepers.present();
+        match keeper.launch(container.id, generation, plan, descriptors, stdio, kept) {
+            Ok(launched) => Ok((reign, launched)),
+            Err(KeeperError::Lost) => Err(EngineError::NoKeeper { reign }),
+            Err(error) => {
+                // Where nobody says that nothing has begun, something may have.
+                if !matches!(error, KeeperError::Launch(_)) {
+                    self.unmake_process(container.id);
+                }
+                Err(launch_error(&error, LAUNCH_PREFIX))
+            }
+        }
     }
 
     /// The asynchronous half: the daemon's ends of the streams, and the task that moves the output.
     fn follow(&self, container: &Arc<Container>, begun: Begun) {
-        let Begun { launched, cgroup, joined, confinement, log } = begun;
+        let Begun { launched, cgroup, joined, confinement, log, .. } = begun;
+        let ring = launched.ring.ends();
         let stdin = match launched.stdin.map(open_stdin) {
             Some(Ok(stdin)) => stdin,
             Some(Err(error)) => {
@@ -415,6 +432,7 @@ impl Engine {
         *container.live.lock() = Some(Live {
             pidfd: Arc::new(launched.pidfd),
             pty: launched.pty,
+            ring,
             cgroup,
             sandbox: joined.sandbox(),
             confinement,
@@ -436,6 +454,8 @@ pub(crate) fn forget_restarts(container: &Container) {
 
 /// A process has begun.
 struct Begun {
+    /// Whose child it is.
+    reign: Reign,
     launched: Launched,
     cgroup: Cgroup,
     joined: Arc<Joined>,

@@ -31,7 +31,7 @@ impl Engine {
                 self.owner_text(&error)
             ),
         })?;
-        match self.keeper.keep(&ports_key(record.id), publication.listeners) {
+        match self.keepers.keep(&ports_key(record.id), publication.listeners) {
             Ok(()) => Ok(publication.ports),
             Err(error) => {
                 if let Err(error) = self.network.unpublish(&publication.ports) {
@@ -110,7 +110,7 @@ impl Engine {
         if let Err(error) = self.network.unpublish(published) {
             tracing::warn!(container = %id.short(), %error, "cannot take published ports back");
         }
-        if let Err(error) = self.keeper.discard(&ports_key(id)) {
+        if let Err(error) = self.keepers.discard(&ports_key(id)) {
             tracing::warn!(container = %id.short(), %error, "the keeper still holds published ports");
         }
     }

@@ -52,7 +52,7 @@ pub(super) struct Header(Shared);
 
 impl Header {
     pub(super) fn map(memory: BorrowedFd<'_>) -> io::Result<Self> {
-        Shared::map(memory.try_clone_to_owned()?).map(Self)
+        Shared::map(memory).map(Self)
     }
 
     fn field(&self, field: Field) -> &AtomicU64 {
@@ -125,45 +125,40 @@ impl Header {
     }
 }
 
-/// A ring's memory: a descriptor, and from the first output on a mapping too.
-pub(super) enum Memory {
-    Bare(OwnedFd),
-    /// The mapping has the descriptor.
-    Mapped(Header),
+/// A ring's memory as its writer has it: a descriptor, and a mapping for as long as there is output.
+pub(super) struct Memory {
+    descriptor: OwnedFd,
+    header: Option<Header>,
 }
 
 impl Memory {
-    /// The header, if it is mapped.
-    pub(super) fn mapped(&self) -> Option<&Header> {
-        match self {
-            Self::Bare(_) => None,
-            Self::Mapped(header) => Some(header),
-        }
+    pub(super) fn bare(descriptor: OwnedFd) -> Self {
+        Self { descriptor, header: None }
     }
 
     /// The header, mapped if it was not.
     pub(super) fn map(&mut self) -> io::Result<&Header> {
-        if let Self::Bare(descriptor) = self {
-            *self = Self::Mapped(Header::map(descriptor.as_fd())?);
-        }
-        self.mapped().ok_or_else(|| io::ErrorKind::Other.into())
+        let header = match self.header.take() {
+            Some(header) => header,
+            None => Header::map(self.descriptor.as_fd())?,
+        };
+        Ok(self.header.insert(header))
     }
 
     /// Gives the mapping up.
-    pub(super) fn unmap(&mut self) -> io::Result<()> {
-        if let Self::Mapped(header) = self {
-            *self = Self::Bare(header.0.as_fd().try_clone_to_owned()?);
-        }
-        Ok(())
+    pub(super) fn unmap(&mut self) {
+        self.header = None;
+    }
+
+    /// The same with another descriptor of it.
+    pub(super) fn place(self, place: impl Fn(OwnedFd) -> OwnedFd) -> Self {
+        Self { descriptor: place(self.descriptor), ..self }
     }
 }
 
 impl AsFd for Memory {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Bare(descriptor) => descriptor.as_fd(),
-            Self::Mapped(header) => header.0.as_fd(),
-        }
+        self.descriptor.as_fd()
     }
 }
 

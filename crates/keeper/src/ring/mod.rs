@@ -19,7 +19,7 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use reader::{Chunk, Ring, RingError};
+pub use reader::{Chunk, Ring, RingEnds, RingError};
 pub(crate) use writer::{Moved, RingWriter};
 
 use serde::{Deserialize, Serialize};

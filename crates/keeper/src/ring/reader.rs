@@ -7,6 +7,7 @@
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use hako_base::ErrorKind;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     PAD, RECORD_BYTES, Record, STDERR, STDOUT, Stream,
-    header::{Commit, HEADER_BYTES, Header, Memory, data_bytes, is_untouched},
+    header::{Commit, HEADER_BYTES, Header, data_bytes, is_untouched},
     record_bytes_max,
     writer::ring_bell,
 };
@@ -49,32 +50,58 @@ pub struct Chunk {
 
 /// The reading end of a container's or exec's output. There must be only one at a time.
 pub struct Ring {
+    ends: RingEnds,
     /// Mapped once there is something to read.
-    memory: Memory,
-    data: OwnedFd,
-    space: OwnedFd,
+    header: Option<Header>,
     size: u64,
     cursor: u64,
     committed: Commit,
     buffer: Vec<u8>,
+}
+
+/// The descriptors of a ring, and the pipes that fill it: what another keeper needs to go on after the death of the
+/// one that made it. Cheap to clone; the pipes stay open for as long as one clone lives.
+#[derive(Clone)]
+pub struct RingEnds(Arc<Ends>);
+
+struct Ends {
+    memory: OwnedFd,
+    data: OwnedFd,
+    space: OwnedFd,
     /// The pipes that the keeper reads. Held so that they outlive it: without a reader at all the
     /// processes would die of `SIGPIPE`.
     pipes: Vec<(Stream, OwnedFd)>,
 }
 
+impl RingEnds {
+    pub(crate) fn held(&self) -> &[(Stream, OwnedFd)] {
+        &self.0.pipes
+    }
+
+    /// Memory, data event, space event.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.0.memory.as_fd(), self.0.data.as_fd(), self.0.space.as_fd()]
+    }
+}
+
+impl fmt::Debug for RingEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RingEnds").field(&self.0.memory).finish()
+    }
+}
+
 impl Ring {
     /// Takes up a ring where its last commit left it.
-    pub(crate) fn open(memory: OwnedFd, data: OwnedFd, space: OwnedFd) -> Result<Self, RingError> {
+    pub(crate) fn open(fds: [OwnedFd; 3], pipes: Vec<(Stream, OwnedFd)>) -> Result<Self, RingError> {
+        let [memory, data, space] = fds;
         let size = data_bytes(&memory).map_err(RingError::io("open"))?;
         let mut ring = Self {
-            memory: Memory::Bare(memory),
-            data,
-            space,
+            ends: RingEnds(Arc::new(Ends { memory, data, space, pipes })),
+            header: None,
             size,
             cursor: 0,
             committed: Commit::default(),
             buffer: Vec::new(),
-            pipes: Vec::new(),
         };
         if ring.map()? {
             ring.recover()?;
@@ -82,39 +109,46 @@ impl Ring {
         Ok(ring)
     }
 
-    pub(crate) fn hold(&mut self, pipes: Vec<(Stream, OwnedFd)>) {
-        self.pipes = pipes;
+    /// What a keeper after this one needs to fill the ring on.
+    pub fn ends(&self) -> RingEnds {
+        self.ends.clone()
     }
 
-    pub(crate) fn held(&self) -> &[(Stream, OwnedFd)] {
-        &self.pipes
+    fn memory(&self) -> &OwnedFd {
+        &self.ends.0.memory
     }
 
-    /// Memory, data event, space event.
-    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
-        [self.memory.as_fd(), self.data.as_fd(), self.space.as_fd()]
+    fn wake(&self, event: &OwnedFd) -> Result<(), RingError> {
+        ring_bell(event).map_err(RingError::io("wake"))
     }
 
     /// Whether the header is mapped now: it is not before the first output.
     fn map(&mut self) -> Result<bool, RingError> {
-        if self.memory.mapped().is_none() && is_untouched(&self.memory).map_err(RingError::io("look at"))? {
+        if self.header.is_none() && is_untouched(self.memory()).map_err(RingError::io("look at"))? {
             return Ok(false);
         }
-        self.memory.map().map_err(RingError::io("map"))?;
+        self.map_anyway()?;
         Ok(true)
+    }
+
+    fn map_anyway(&mut self) -> Result<(), RingError> {
+        if self.header.is_none() {
+            self.header = Some(Header::map(self.memory().as_fd()).map_err(RingError::io("map"))?);
+        }
+        Ok(())
     }
 
     /// The reader before us may have died between two steps of a wake-up: do them again.
     fn recover(&mut self) -> Result<(), RingError> {
-        let Some(header) = self.memory.mapped() else { return Ok(()) };
+        let Some(header) = &self.header else { return Ok(()) };
         self.committed = header.committed();
         self.cursor = self.committed.position;
         header.swap_signalled(false);
         if (header.head() != self.cursor || header.ended()) && !header.swap_signalled(true) {
-            ring_bell(&self.data).map_err(RingError::io("wake"))?;
+            self.wake(&self.ends.0.data)?;
         }
         if header.swap_waiting(false) {
-            ring_bell(&self.space).map_err(RingError::io("wake"))?;
+            self.wake(&self.ends.0.space)?;
         }
         Ok(())
     }
@@ -122,7 +156,7 @@ impl Ring {
     /// Readable while there is output to take or the end has come. Non-blocking; only to be polled.
     /// It is quiet again after a [`Ring::take`] that gave nothing.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.data.as_fd()
+        self.ends.0.data.as_fd()
     }
 
     /// The next records, about `bytes_max` bytes of them but at least one if there is any. Nothing of
@@ -152,7 +186,7 @@ impl Ring {
     }
 
     fn available(&self) -> Result<u64, RingError> {
-        let head = self.memory.mapped().map_or(self.cursor, Header::head);
+        let head = self.header.as_ref().map_or(self.cursor, Header::head);
         match head.checked_sub(self.cursor) {
             Some(available) if available <= self.size && available % RECORD_BYTES == 0 => Ok(available),
             _ => Err(RingError::Corrupt { what: "an impossible end of data", position: head }),
@@ -163,23 +197,23 @@ impl Ring {
     fn hush(&mut self) -> Result<bool, RingError> {
         // A reader at rest keeps no memory.
         self.buffer = Vec::new();
-        let header = match self.memory.mapped() {
+        let header = match &self.header {
             Some(header) if header.ended() => return Ok(false),
             Some(header) => header,
             None => {
                 // The wake-up precedes the page only in time, never in order: look once more.
-                let _ = rustix::io::read(&self.data, &mut [0; 8]);
+                let _ = rustix::io::read(&self.ends.0.data, &mut [0; 8]);
                 if self.map()? {
-                    ring_bell(&self.data).map_err(RingError::io("wake"))?;
+                    self.wake(&self.ends.0.data)?;
                 }
                 return Ok(false);
             }
         };
-        let _ = rustix::io::read(&self.data, &mut [0; 8]);
+        let _ = rustix::io::read(&self.ends.0.data, &mut [0; 8]);
         header.swap_signalled(false);
         let more = header.head() != self.cursor;
         if (more || header.ended()) && !header.swap_signalled(true) {
-            ring_bell(&self.data).map_err(RingError::io("wake"))?;
+            self.wake(&self.ends.0.data)?;
         }
         Ok(more)
     }
@@ -230,7 +264,7 @@ impl Ring {
 
     fn fill(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), RingError> {
         while !buffer.is_empty() {
-            let read = rustix::io::pread(&self.memory, &mut *buffer, offset)
+            let read = rustix::io::pread(self.memory(), &mut *buffer, offset)
                 .map_err(|errno| RingError::Io { what: "read", source: errno.into() })?;
             if read == 0 {
                 return Err(RingError::Corrupt { what: "the memory's end", position: self.cursor });
@@ -249,16 +283,16 @@ impl Ring {
     pub fn commit(&mut self, log_length: u64) -> Result<(), RingError> {
         // A container that is started again goes on in an old log: that length must stand before any output.
         if log_length != 0 {
-            self.memory.map().map_err(RingError::io("map"))?;
+            self.map_anyway()?;
         }
         if !self.map()? {
             return Ok(());
         }
-        let Some(header) = self.memory.mapped() else { return Ok(()) };
+        let Some(header) = &self.header else { return Ok(()) };
         self.committed = Commit { position: self.cursor, log_length };
         header.commit(self.committed);
         if header.swap_waiting(false) {
-            ring_bell(&self.space).map_err(RingError::io("wake"))?;
+            self.wake(&self.ends.0.space)?;
         }
         Ok(())
     }
@@ -276,7 +310,7 @@ impl Ring {
     /// Whether everything has been taken and no more can come.
     pub fn finished(&mut self) -> bool {
         match self.map() {
-            Ok(true) => self.memory.mapped().is_some_and(|header| header.ended() && header.head() == self.cursor),
+            Ok(true) => self.header.as_ref().is_some_and(|header| header.ended() && header.head() == self.cursor),
             _ => false,
         }
     }
@@ -291,14 +325,14 @@ impl Ring {
     /// padded to 16, so a byte printed by itself takes 32.
     pub fn unread_bytes(&mut self) -> u64 {
         match self.map() {
-            Ok(true) => self.memory.mapped().map_or(0, |header| header.head().saturating_sub(self.committed.position)),
+            Ok(true) => self.header.as_ref().map_or(0, |header| header.head().saturating_sub(self.committed.position)),
             _ => 0,
         }
     }
 
     /// Bytes thrown away because the ring was full (non-blocking mode only).
     pub fn dropped_bytes(&self) -> u64 {
-        self.memory.mapped().map_or(0, Header::dropped)
+        self.header.as_ref().map_or(0, Header::dropped)
     }
 }
 

@@ -26,8 +26,8 @@ impl Bench {
     }
 
     fn open(&self) -> Ring {
-        let [memory, data, space] = self.writer.descriptors().map(|fd| fd.try_clone_to_owned().unwrap());
-        Ring::open(memory, data, space).unwrap()
+        let fds = self.writer.descriptors().map(|fd| fd.try_clone_to_owned().unwrap());
+        Ring::open(fds, Vec::new()).unwrap()
     }
 
     fn relay(&mut self) -> Moved {
@@ -215,5 +215,5 @@ fn memory_that_is_not_sealed_is_refused() {
     let [_, data, space] = bench.writer.descriptors().map(|fd| fd.try_clone_to_owned().unwrap());
     let memory = rustix::fs::memfd_create("loose", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, HEADER_BYTES + 65_536).unwrap();
-    assert!(Ring::open(memory, data, space).is_err());
+    assert!(Ring::open([memory, data, space], Vec::new()).is_err());
 }

@@ -57,10 +57,10 @@ impl RingWriter {
         use crate::limits::{RING_BYTES_MAX, RING_BYTES_MIN};
         let size = u64::from(bytes.clamp(RING_BYTES_MIN, RING_BYTES_MAX)).next_multiple_of(4096);
         let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let mut memory = Memory::Bare(create_memory(size)?);
+        let mut memory = Memory::bare(create_memory(size)?);
         if log_length != 0 {
             memory.map()?.commit(Commit { position: 0, log_length });
-            memory.unmap()?;
+            memory.unmap();
         }
         Ok(Self { memory, data: event()?, space: event()?, size, head: 0, tail: 0, ended: false })
     }
@@ -70,7 +70,7 @@ impl RingWriter {
         let [memory, data, space] = fds;
         let size = data_bytes(&memory)?;
         let tail = head.saturating_sub(size);
-        Ok(Self { memory: Memory::Bare(memory), data, space, size, head, tail, ended })
+        Ok(Self { memory: Memory::bare(memory), data, space, size, head, tail, ended })
     }
 
     /// The ring of a keeper that died: its count is believed from the shared page, there is no other.
@@ -84,9 +84,7 @@ impl RingWriter {
 
     /// Replaces every descriptor by what `place` makes of it. Only before the first output.
     pub(crate) fn place(mut self, place: impl Fn(OwnedFd) -> OwnedFd) -> Self {
-        if let Memory::Bare(memory) = self.memory {
-            self.memory = Memory::Bare(place(memory));
-        }
+        self.memory = self.memory.place(&place);
         self.data = place(self.data);
         self.space = place(self.space);
         self
@@ -236,7 +234,8 @@ impl RingWriter {
         self.header()?.swap_signalled(true);
         ring_bell(&self.data)?;
         // Whoever has ended needs the page no more; the reader has its own mapping.
-        self.memory.unmap()
+        self.memory.unmap();
+        Ok(())
     }
 }
 

@@ -92,7 +92,7 @@ fn a_keeper_that_dies_is_followed_by_another() {
         pidfd: started.pidfd.as_fd(),
         stdin: Some(stdin.as_fd()),
         pty: None,
-        ring: &started.ring,
+        ring: &started.ring.ends(),
         non_blocking_output: false,
         cgroup: &CgroupJoin::default(),
         kept: &[],

@@ -62,7 +62,8 @@ fn joins() {
     let mut plan = place.plan("cat /proc/self/cgroup | grep -v ':/$' | wc -l; sleep 100");
     plan.cgroup = group.cgroup.join_plan();
     plan.namespaces.cgroup = Namespace::New;
-    let running = place.start(&plan).unwrap();
+    let mut running = place.start(&plan).unwrap();
+    running.hear();
     let process = process_of(&["sh", "-c", "cat /proc/self/cgroup | grep -v ':/$' | wc -l"]);
     let exec = ExecPlan { target: 0, cgroup: group.cgroup.join_plan(), process };
     says(running.exec(&exec, false), "0\n");

@@ -50,6 +50,8 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) output: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
+    /// What it has said and was heard.
+    heard: Vec<u8>,
 }
 
 impl Place {
@@ -161,7 +163,7 @@ fn follow(mut pending: Pending, output: Option<OwnedFd>) -> Result<Running, Laun
         wait_readable(pending.ending().unwrap_or(pending.channel()), end, "the launch to go on");
     }
     let terminal = pending.take_terminal();
-    Ok(Running { child: pending.into_child().expect("it runs"), output, terminal })
+    Ok(Running { child: pending.into_child().expect("it runs"), output, terminal, heard: Vec::new() })
 }
 
 fn wait_readable(descriptor: std::os::fd::BorrowedFd<'_>, end: Instant, what: &str) {
@@ -173,10 +175,19 @@ fn wait_readable(descriptor: std::os::fd::BorrowedFd<'_>, end: Instant, what: &s
 }
 
 impl Running {
+    /// Waits until it has said something.
+    pub(crate) fn hear(&mut self) {
+        let source = self.output.as_ref().or(self.terminal.as_ref()).expect("it can be heard");
+        let mut chunk = [0_u8; 4096];
+        wait_readable(source.as_fd(), Instant::now() + PATIENCE, "output");
+        let length = rustix::io::read(source, &mut chunk).unwrap();
+        self.heard.extend(&chunk[..length]);
+    }
+
     /// Reads all it says and waits for its end.
     pub(crate) fn finish(mut self) -> Ran {
         let end = Instant::now() + PATIENCE;
-        let mut text = Vec::new();
+        let mut text = std::mem::take(&mut self.heard);
         if let Some(source) = self.output.take().or_else(|| self.terminal.take()) {
             let mut chunk = [0_u8; 4096];
             loop {
