@@ -88,7 +88,8 @@ fn ended() {
     hako_sys::process::send_signal(std::os::fd::AsFd::as_fd(&running.child.pidfd), 9).unwrap();
     let pidfd = running.child.pidfd.try_clone().unwrap();
     assert_eq!(running.finish().code, 137);
-    let gone = Running { child: hako_sys::process::Child { pid: 0, pidfd }, output: None, terminal: None };
+    let gone =
+        Running { child: hako_sys::process::Child { pid: 0, pidfd }, output: None, terminal: None, heard: Vec::new() };
     let error = gone.exec(&plan("true"), false).unwrap_err();
     assert_eq!(error.to_string(), "cannot join namespace of the container: no such process");
 }

@@ -51,7 +51,7 @@ pub(crate) struct Running {
     pub(crate) output: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
     /// What it has said and was heard.
-    heard: Vec<u8>,
+    pub(crate) heard: Vec<u8>,
 }
 
 impl Place {

@@ -181,6 +181,12 @@ impl Transaction {
                 body.u32_be(7, value.length);
             }
             body.u32_be(10, id);
+            if set.key == Type::LINK_NAME {
+                // What only `nft` reads: names of links are in the host's byte order. Without it they are shown as "".
+                let mut note = vec![0, 4]; // NFTNL_UDATA_SET_KEYBYTEORDER, its length
+                note.extend(1_u32.to_ne_bytes()); // BYTEORDER_HOST_ENDIAN
+                body.attribute(13, &note); // NFTA_SET_USERDATA
+            }
         });
     }
 
