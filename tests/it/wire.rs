@@ -220,3 +220,15 @@ fn one_image_is_sent_as_a_tar() {
         manifest.json
     "#]]);
 }
+
+#[test]
+fn field_names_are_known_in_any_case() {
+    let host = host!();
+    let body = r#"{"image":"busybox","CMD":["true"],"labels":{"Kept":"x"},"hostconfig":{"memory":67108864,"Binds":["/tmp:/a"]}}"#;
+    let made = host.api("POST", "/v1.44/containers/create?name=any", body);
+    assert_eq!(made.status, 201, "{}", made.line());
+    let seen = host.api("GET", "/v1.44/containers/any/json", "").json();
+    assert_eq!(seen["HostConfig"]["Memory"], 67_108_864);
+    assert_eq!(seen["HostConfig"]["Binds"][0], "/tmp:/a");
+    assert_eq!((&seen["Path"], &seen["Config"]["Labels"]["Kept"]), (&"true".into(), &"x".into()));
+}

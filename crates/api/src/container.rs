@@ -61,12 +61,6 @@ wire! {
         pub translated: bool,
     }
 
-    /// The body of `update`; what is zero or missing stays as it is.
-    pub struct ContainerUpdateRequest {
-        pub restart_policy: RestartPolicy,
-        flatten pub resources: Resources,
-    }
-
     /// The answer to `update`.
     pub struct ContainerUpdateResponse {
         pub warnings: Option<Vec<String>>,
@@ -83,5 +77,13 @@ wire! {
         pub path: String,
         /// 0 changed, 1 added, 2 deleted.
         pub kind: u8,
+    }
+}
+
+wire_beside! {
+    /// The body of `update`; what is zero or missing stays as it is.
+    pub struct ContainerUpdateRequest {
+        pub restart_policy: RestartPolicy,
+        beside pub resources: Resources,
     }
 }

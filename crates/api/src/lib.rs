@@ -13,6 +13,7 @@ pub mod version; // API versions, what is supported, how they compare
 #[macro_use]
 mod wire; // how every type below reads and prints JSON
 pub mod container; // create, inspect, list, wait, exec and the rest of `/containers`
+mod fold; // field names in whatever case
 pub mod image; // `/images`, `/commit`
 pub mod network;
 pub mod stats; // what a container uses
@@ -28,6 +29,7 @@ pub mod query; // query strings, one type for each endpoint that has one
 pub mod text; // times, durations and base64 as the wire spells them
 
 pub use filter::Filters;
+pub use fold::Folded;
 pub use route::{Operation, Route};
 pub use version::ApiVersion;
 pub use wire::{Empty, Map, StringList};

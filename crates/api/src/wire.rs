@@ -33,6 +33,49 @@ macro_rules! wire {
     )* };
 }
 
+/// One struct with the members of another beside its own, as clients send it. serde's `flatten` knows no names and so
+/// cannot read them in any case (see `fold`): here each half reads the whole object for itself.
+macro_rules! wire_beside {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )*
+            beside pub $flat:ident: $flat_type:ty,
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        pub struct $name {
+            $( $(#[$field_meta])* pub $field: $type, )*
+            #[serde(flatten)]
+            pub $flat: $flat_type,
+        }
+
+        const _: () = {
+            #[derive(Default, serde::Deserialize)]
+            #[serde(rename_all = "PascalCase", default)]
+            struct Own {
+                $(
+                    $(#[$field_meta])*
+                    #[serde(deserialize_with = "crate::wire::null_is_default")]
+                    $field: $type,
+                )*
+            }
+
+            impl<'de> serde::Deserialize<'de> for $name {
+                fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                    let value = serde_json::Value::deserialize(from)?;
+                    let half = <D::Error as serde::de::Error>::custom::<serde_json::Error>;
+                    let own = Own::deserialize(crate::fold::Fold(&value)).map_err(half)?;
+                    let $flat = <$flat_type>::deserialize(crate::fold::Fold(&value)).map_err(half)?;
+                    Ok(Self { $( $field: own.$field, )* $flat })
+                }
+            }
+        };
+    };
+}
+
 /// Reads a value, taking `null` for its default.
 pub(crate) fn null_is_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where

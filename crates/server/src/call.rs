@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use hako_api::{
-    ApiVersion,
+    ApiVersion, Folded,
     auth::{self, AuthConfig},
     query::{Query, QueryError},
 };
@@ -188,11 +188,11 @@ fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<(), Failure> {
     Err(Failure::invalid(format!("unsupported Content-Type header ({content_type}): must be 'application/json'")))
 }
 
-/// One value and nothing after it; `null` is no value.
+/// One value and nothing after it; `null` is no value. Field names may come in any case, as Go's decoder has it.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, Failure> {
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Option<T>>();
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Option<Folded<T>>>();
     let value = match values.next() {
-        Some(Ok(value)) => value,
+        Some(Ok(value)) => value.map(|Folded(value)| value),
         Some(Err(error)) => return Err(Failure::invalid(format!("invalid JSON: {error}"))),
         None => return Err(Failure::invalid("invalid JSON: got EOF while reading request body")),
     };

@@ -63,11 +63,13 @@ wire! {
         #[serde(skip_serializing_if = "is_default")]
         pub retries: i64,
     }
+}
 
+wire_beside! {
     /// The body of `create`.
     pub struct ContainerCreateRequest {
         pub host_config: Option<HostConfig>,
         pub networking_config: Option<NetworkingConfig>,
-        flatten pub config: ContainerConfig,
+        beside pub config: ContainerConfig,
     }
 }

@@ -11,61 +11,6 @@ use crate::{
 pub type PortMap = BTreeMap<String, Option<Vec<PortBinding>>>;
 
 wire! {
-    /// The host's half of a container.
-    pub struct HostConfig {
-        pub binds: Option<Vec<String>>,
-        #[serde(rename = "ContainerIDFile")]
-        pub container_id_file: String,
-        pub log_config: LogConfig,
-        pub network_mode: String,
-        pub port_bindings: Option<PortMap>,
-        pub restart_policy: RestartPolicy,
-        pub auto_remove: bool,
-        pub volume_driver: String,
-        pub volumes_from: Option<Vec<String>>,
-        /// Rows, columns.
-        pub console_size: [u16; 2],
-        #[serde(skip_serializing_if = "is_default")]
-        pub annotations: Map,
-        pub cap_add: Option<StringList>,
-        pub cap_drop: Option<StringList>,
-        pub cgroupns_mode: String,
-        pub dns: Option<Vec<String>>,
-        pub dns_options: Option<Vec<String>>,
-        pub dns_search: Option<Vec<String>>,
-        pub extra_hosts: Option<Vec<String>>,
-        pub group_add: Option<Vec<String>>,
-        pub ipc_mode: String,
-        pub cgroup: String,
-        pub links: Option<Vec<String>>,
-        pub oom_score_adj: i64,
-        pub pid_mode: String,
-        pub privileged: bool,
-        pub publish_all_ports: bool,
-        pub readonly_rootfs: bool,
-        pub security_opt: Option<Vec<String>>,
-        #[serde(skip_serializing_if = "is_default")]
-        pub storage_opt: Map,
-        #[serde(skip_serializing_if = "is_default")]
-        pub tmpfs: Map,
-        #[serde(rename = "UTSMode")]
-        pub uts_mode: String,
-        pub userns_mode: String,
-        pub shm_size: i64,
-        #[serde(skip_serializing_if = "is_default")]
-        pub sysctls: Map,
-        #[serde(skip_serializing_if = "is_default")]
-        pub runtime: String,
-        pub isolation: String,
-        #[serde(skip_serializing_if = "is_default")]
-        pub mounts: Vec<Mount>,
-        pub masked_paths: Option<Vec<String>>,
-        pub readonly_paths: Option<Vec<String>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub init: Option<bool>,
-        flatten pub resources: Resources,
-    }
-
     /// What a container may use of the machine; also most of `update`.
     pub struct Resources {
         pub cpu_shares: i64,
@@ -159,5 +104,62 @@ wire! {
         pub name: String,
         pub hard: i64,
         pub soft: i64,
+    }
+}
+
+wire_beside! {
+    /// The host's half of a container.
+    pub struct HostConfig {
+        pub binds: Option<Vec<String>>,
+        #[serde(rename = "ContainerIDFile")]
+        pub container_id_file: String,
+        pub log_config: LogConfig,
+        pub network_mode: String,
+        pub port_bindings: Option<PortMap>,
+        pub restart_policy: RestartPolicy,
+        pub auto_remove: bool,
+        pub volume_driver: String,
+        pub volumes_from: Option<Vec<String>>,
+        /// Rows, columns.
+        pub console_size: [u16; 2],
+        #[serde(skip_serializing_if = "is_default")]
+        pub annotations: Map,
+        pub cap_add: Option<StringList>,
+        pub cap_drop: Option<StringList>,
+        pub cgroupns_mode: String,
+        pub dns: Option<Vec<String>>,
+        pub dns_options: Option<Vec<String>>,
+        pub dns_search: Option<Vec<String>>,
+        pub extra_hosts: Option<Vec<String>>,
+        pub group_add: Option<Vec<String>>,
+        pub ipc_mode: String,
+        pub cgroup: String,
+        pub links: Option<Vec<String>>,
+        pub oom_score_adj: i64,
+        pub pid_mode: String,
+        pub privileged: bool,
+        pub publish_all_ports: bool,
+        pub readonly_rootfs: bool,
+        pub security_opt: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "is_default")]
+        pub storage_opt: Map,
+        #[serde(skip_serializing_if = "is_default")]
+        pub tmpfs: Map,
+        #[serde(rename = "UTSMode")]
+        pub uts_mode: String,
+        pub userns_mode: String,
+        pub shm_size: i64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub sysctls: Map,
+        #[serde(skip_serializing_if = "is_default")]
+        pub runtime: String,
+        pub isolation: String,
+        #[serde(skip_serializing_if = "is_default")]
+        pub mounts: Vec<Mount>,
+        pub masked_paths: Option<Vec<String>>,
+        pub readonly_paths: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub init: Option<bool>,
+        beside pub resources: Resources,
     }
 }
