@@ -149,3 +149,25 @@ fn a_start_that_fails_can_be_tried_again() {
     "#]]);
     host.run("docker rm web").success();
 }
+
+#[test]
+fn a_start_that_fails_says_so_in_dockers_words() {
+    let host = host!();
+    let create = "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+                  runc create failed: unable to start container process: ";
+    for (command, why, code) in [
+        ("busybox nosuch", "exec: \"nosuch\": executable file not found in $PATH: unknown", 127),
+        ("busybox /etc", "exec: \"/etc\": is a directory: ", 126),
+        ("busybox /etc/passwd", "exec: \"/etc/passwd\": permission denied: unknown", 126),
+    ] {
+        host.run(&format!("docker run --rm {command}")).code(code).says(&format!("{create}{why}"));
+    }
+    host.run("docker run --name nobody -u nosuch busybox true")
+        .code(125)
+        .says("unable to find user nosuch: no matching entries in passwd file");
+    host.run("docker inspect --format '{{.State.ExitCode}}' nobody; docker rm nobody").shows(expect![[r#"
+        128
+        nobody
+    "#]]);
+    host.run("docker run --rm -w /etc/passwd busybox true").code(125).says("not a directory");
+}

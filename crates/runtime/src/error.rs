@@ -164,6 +164,7 @@ impl LaunchError {
     // What Docker adds: the usual reason, in the words that people search for and its command line looks for.
     fn hint(&self) -> &'static str {
         match self.errno {
+            libc::ENOTDIR if self.step == Step::WorkingDirectory => "",
             libc::ENOTDIR => {
                 ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
             }

@@ -40,7 +40,7 @@ use crate::{
 
 /// What Docker says before the runtime's own words; clients look at what follows.
 const LAUNCH_PREFIX: &str =
-    "failed to create task for container: failed to create shim task: OCI runtime create failed";
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed";
 
 impl Engine {
     /// Starts a container.
@@ -209,7 +209,7 @@ impl Engine {
     ) -> Result<LaunchPlan, EngineError> {
         let host = &record.spec.host;
         let user = hako_runtime::user::resolve(root.as_fd(), &record.config.user, &host.group_add)
-            .map_err(|error| user_error(&error))?;
+            .map_err(|error| user_error(&error, 128))?;
         let root = descriptors.add(root);
         let namespaces = self.namespaces(record, joined, descriptors)?;
         let mounts = self.open_mounts(record, descriptors)?;
@@ -520,16 +520,16 @@ fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
     format!("error while mounting {} on {}: {why}", mount.source, mount.target)
 }
 
-/// Docker's words for a user or group that the image does not know.
-pub(crate) fn user_error(error: &UserError) -> EngineError {
-    start_error(hako_base::error::chain(error), 126, error.kind())
+/// Docker's words for a user or group that the image does not know; its exit code is 128 for a start, 126 for an exec.
+pub(crate) fn user_error(error: &UserError, exit_code: i32) -> EngineError {
+    start_error(hako_base::error::chain(error), exit_code, error.kind())
 }
 
 /// A launch that failed, in Docker's words: the command line derives 126 and 127 from them.
 pub(crate) fn launch_error(error: &KeeperError, prefix: &str) -> EngineError {
     match error {
         KeeperError::Launch(error) => {
-            let text = format!("{prefix}: unable to start container process: {error}");
+            let text = format!("{prefix}: unable to start container process: {error}: unknown");
             start_error(text, error.exit_code(), error.kind())
         }
         other => EngineError::mechanism(other.kind(), other),
