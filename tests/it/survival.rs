@@ -311,17 +311,17 @@ fn a_daemon_listens_where_it_is_told_whatever_the_last_one_did() {
     let host = own_host!();
     let tcp = ["-H tcp://127.0.0.1:2399", "--tls=false"];
     let ping = "curl -s -m 30 http://127.0.0.1:2399/_ping";
-    let mut daemon = host.second_daemon("second", &tcp);
-    host.daemon_end(&mut daemon, "KILL");
+    let daemon = host.second_daemon("second", &tcp);
+    host.daemon_end(&daemon, "KILL");
     let waiting = host.spawn(ping);
-    let mut daemon = host.second_daemon("second", &tcp);
+    let daemon = host.second_daemon("second", &tcp);
     assert_eq!(waiting.end().text(), "OK");
-    host.daemon_end(&mut daemon, "KILL");
+    host.daemon_end(&daemon, "KILL");
     // This one is not told of TCP: nobody is kept waiting there.
-    let mut daemon = host.second_daemon("second", &[]);
+    let daemon = host.second_daemon("second", &[]);
     host.run(ping).code(7);
     // Somebody has put another file in the place of its socket.
-    host.daemon_end(&mut daemon, "KILL");
+    host.daemon_end(&daemon, "KILL");
     host.run("rm /run/test/second.sock").success();
     let _daemon = host.second_daemon("second", &[]);
     host.run("docker -H unix:///run/test/second.sock ps").success();

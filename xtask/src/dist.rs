@@ -7,6 +7,9 @@ use std::{fs, path::PathBuf};
 
 use crate::run;
 
+/// What makes a program static, and its addresses known when it is linked.
+const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
 /// Where the published binary ends up.
 pub(crate) fn path() -> PathBuf {
     run::target().join("dist/hako")
@@ -40,9 +43,19 @@ pub(crate) fn build_static(arguments: &[&str]) -> Result<PathBuf, String> {
     let directory = run::target().join("static");
     let mut cargo = run::cargo(&["build", "--target", &triple, "--target-dir"]);
     cargo.arg(&directory).args(arguments);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    cargo.env("RUSTFLAGS", STATIC);
     run::succeed(cargo)?;
     Ok(directory.join(triple))
+}
+
+/// Builds programs of tests statically, for a machine with another C library.
+pub(crate) fn build_static_tests(selection: &[&str]) -> Result<Vec<crate::test::Program>, String> {
+    let (triple, directory) = (host_triple()?, run::target().join("static").display().to_string());
+    let mut words = vec!["--target", &triple, "--target-dir", &directory];
+    words.extend(selection);
+    let mut cargo = run::cargo(&[]);
+    cargo.env("RUSTFLAGS", STATIC);
+    crate::test::build_with(cargo, &words)
 }
 
 /// The triple that rustc builds for by default, such as `x86_64-unknown-linux-gnu`.

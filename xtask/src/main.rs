@@ -13,10 +13,12 @@ mod dist; // the binary as it is published
 mod images; // the images that tests and the demo run, made from Debian's packages
 mod lodge; // a throw-away daemon on this machine's own network, for the demo and `dev`
 mod preflight; // what this machine lacks, one line each
+mod ring; // the rings that take minutes: chaos and scale
 mod run; // running programs, as oneself and as root
 mod sweep; // takes a throw-away daemon away, however the command that wanted it ended
 mod test; // the rings of tests and the closing line
 mod tidy; // the invariants of ARCHITECTURE.md
+mod vm; // the ring on another kernel, in an emulated machine
 mod wait; // waiting for a condition, by a deadline
 
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "tidy", about: "only the invariants of ARCHITECTURE.md", run: tidy::tidy },
     Command {
         name: "test",
-        about: "[unit|mechanism|box|clients|all|coverage] [FILTER]: alone: the first three",
+        about: "[unit|mechanism|box|clients|all|coverage|chaos|scale|vm] [FILTER]: alone: the first three",
         run: test::test,
     },
     Command { name: "demo", about: "shows on this machine what hako does, with a throw-away daemon", run: demo::demo },

@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{coverage, dist, images, preflight, run};
+use crate::{coverage, dist, images, preflight, ring, run, vm};
 
 /// One program of tests, as cargo built it.
 pub(crate) struct Program {
@@ -56,7 +56,9 @@ fn run_rings(arguments: &[String], environment: &[(&str, &str)], outside: &[&str
         Some(ring @ ("unit" | "mechanism" | "box" | "clients")) => {
             (&["unit", "mechanism", "box", "clients"][position(ring)..=position(ring)], &arguments[1..])
         }
-        Some(ring @ ("scale" | "chaos" | "vm")) => return Err(format!("the ring {ring:?} does not exist so far")),
+        Some("scale") => return ring::scale(&arguments[1..]),
+        Some("chaos") => return ring::chaos(&arguments[1..]),
+        Some("vm") => return vm::vm(&arguments[1..]),
         Some(_) => (&["unit", "mechanism", "box"], arguments),
     };
     let skips = run::target().join("test-skips");
@@ -142,10 +144,37 @@ fn black_box_clients() -> Vec<&'static str> {
 
 /// Builds tests and returns the programs, as cargo's messages name them.
 pub(crate) fn build(selection: &[&str]) -> Result<Vec<Program>, String> {
-    let mut cargo = run::cargo(&["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"]);
-    cargo.args(selection);
+    build_with(run::cargo(&[]), selection)
+}
+
+/// The same, by a cargo that was told more.
+pub(crate) fn build_with(mut cargo: Command, selection: &[&str]) -> Result<Vec<Program>, String> {
+    cargo.args(["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"]).args(selection);
     let messages = run::output(cargo)?;
     Ok(messages.lines().filter_map(program).collect())
+}
+
+/// Runs programs of tests elsewhere, by a command that passes on what they say, and sums that up.
+pub(crate) fn judge(command: &mut Command) -> Result<(), String> {
+    let mut sum = Sum::default();
+    let (status, _) = listen(command, &mut sum).map_err(|error| format!("cannot run it: {error}"))?;
+    for failure in &sum.failures {
+        println!("failed: {failure}");
+    }
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    if status.success() && sum.failed == 0 { Ok(()) } else { Err(format!("not all is well ({status})")) }
+}
+
+impl Program {
+    /// `runtime-launch`
+    pub(crate) fn label(&self) -> String {
+        format!("{}-{}", self.package, self.name)
+    }
+
+    /// Whether it is this one: the package's folder, and the name of the target.
+    pub(crate) fn is(&self, package: &str, name: &str) -> bool {
+        self.package == package && self.name == name
+    }
 }
 
 fn program(message: &str) -> Option<Program> {

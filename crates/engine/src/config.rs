@@ -110,7 +110,7 @@ impl EngineConfig {
             no_new_privileges: false,
             labels: Vec::new(),
             debug: false,
-            sandboxes: 8,
+            sandboxes: limits::SANDBOXES,
             registry: hako_registry::client::Settings::default(),
         }
     }

@@ -63,3 +63,7 @@ pub(crate) const NEXT_KEEPER_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How often the start of a keeper is tried before the daemon gives up; each try is ten seconds long.
 pub(crate) const KEEPER_ATTEMPTS: usize = 6;
+
+/// Network namespaces prepared ahead, unless `--sandboxes` says otherwise: fifty starts at once, and a few after them.
+/// Each holds three descriptors and about 150 KB of the kernel's memory.
+pub(crate) const SANDBOXES: usize = 56;

@@ -212,7 +212,7 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.no_new_privileges = flags.no_new_privileges;
     config.labels.clone_from(&flags.labels);
     config.debug = flags.debug;
-    config.sandboxes = flags.sandboxes;
+    config.sandboxes = flags.sandboxes.unwrap_or(config.sandboxes);
     config.registry = flags.registry.settings(|name| std::env::var(name).ok());
     Ok(config)
 }

@@ -130,9 +130,9 @@ pub(crate) struct DaemonFlags {
     /// Label of this daemon, KEY=VALUE (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
-    /// Network namespaces prepared ahead
-    #[arg(long, default_value_t = 8, value_name = "COUNT")]
-    pub(crate) sandboxes: usize,
+    /// Network namespaces prepared ahead: as many starts at once do not wait for one [default: 56]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) sandboxes: Option<usize>,
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
     #[command(flatten)]

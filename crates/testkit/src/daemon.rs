@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
@@ -20,7 +21,7 @@ pub struct Daemon {
     data_root: String,
     exec_root: String,
     socket: String,
-    child: Option<Child>,
+    child: Mutex<Option<Child>>,
     /// The machine's root directory as this process sees it.
     root: PathBuf,
 }
@@ -32,11 +33,21 @@ impl Daemon {
         let given = flags.iter().find_map(|flag| flag.strip_prefix("--data-root="));
         let data_root = given.map_or_else(|| format!("{home}/data"), str::to_owned);
         let (exec_root, socket) = (format!("{home}/run"), format!("{HOME}/{name}.sock"));
+        // A test needs few, and there are many hosts at once.
+        let pool = if flags.iter().any(|flag| flag.starts_with("--sandboxes")) { "" } else { "--sandboxes=4" };
         let own =
             format!("--data-root={data_root} --exec-root={exec_root} --pidfile={home}/hako.pid -H unix://{socket}");
         let others: Vec<&str> = flags.iter().copied().filter(|flag| !flag.starts_with("--data-root=")).collect();
-        let flags = format!("{own} {}", others.join(" "));
-        Self { name: name.to_owned(), flags, data_root, exec_root, socket, child: None, root: machine.root() }
+        let flags = format!("{own} {pool} {}", others.join(" "));
+        Self {
+            name: name.to_owned(),
+            flags,
+            data_root,
+            exec_root,
+            socket,
+            child: Mutex::new(None),
+            root: machine.root(),
+        }
     }
 
     /// The one of a machine that is told nothing about where things are.
@@ -47,7 +58,7 @@ impl Daemon {
             data_root: "/var/lib/hako".to_owned(),
             exec_root: "/run/hako".to_owned(),
             socket: "/run/hako.sock".to_owned(),
-            child: None,
+            child: Mutex::new(None),
             root: machine.root(),
         }
     }
@@ -76,26 +87,23 @@ impl Daemon {
     ///
     /// # Panics
     /// Where it ends or does not answer in time, with its log.
-    pub(crate) fn start(&mut self, machine: &Machine) {
+    pub(crate) fn start(&self, machine: &Machine) {
         self.launch(machine);
         let socket = self.socket();
-        let child = self.child.as_mut().expect("it was just started");
+        let ended = || self.child.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.try_wait().ok().flatten();
         let answers = || match Connection::open(&socket).and_then(|mut to| to.send("GET", "/_ping", "")) {
             Ok(answer) => Ok(answer.status),
-            Err(error) => Err((error.to_string(), child.try_wait().ok().flatten())),
+            Err(error) => Err((error.to_string(), ended())),
         };
-        let seen = hako_base::backoff::wait_for(wait::PATIENCE, {
-            let mut answers = answers;
-            move || match answers() {
-                Err((_, None)) => None,
-                other => Some(other),
-            }
+        let seen = hako_base::backoff::wait_for(wait::PATIENCE, || match answers() {
+            Err((_, None)) => None,
+            other => Some(other),
         });
         assert!(matches!(seen, Some(Ok(200))), "the daemon does not answer: {seen:?}\n{}", self.log());
     }
 
     /// Starts it and does not wait.
-    pub(crate) fn launch(&mut self, machine: &Machine) {
+    pub(crate) fn launch(&self, machine: &Machine) {
         let home = format!("{HOME}/{}", self.name);
         // Joining comes before exec: what the daemon starts must find itself in the daemon's unit.
         let script = format!(
@@ -106,19 +114,21 @@ impl Daemon {
         );
         let mut command: Command = machine.command(&script);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("cannot start the daemon: {error}")));
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start the daemon: {error}"));
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
     }
 
     /// Sends it a signal and waits for its end.
-    pub(crate) fn end(&mut self, machine: &Machine, signal: &str) {
+    pub(crate) fn end(&self, machine: &Machine, signal: &str) {
         let script = format!("kill -{signal} $(cat {HOME}/{}/pid)", self.name);
         let _ = machine.command(&script).stderr(Stdio::null()).status();
         self.wait_for_end();
     }
 
     /// Waits for its end, whatever brought it about.
-    pub(crate) fn wait_for_end(&mut self) {
-        if let Some(mut child) = self.child.take() {
+    pub(crate) fn wait_for_end(&self) {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut child) = child {
             wait::until("the daemon to end", || child.try_wait().ok().flatten(), Option::is_some);
         }
     }
@@ -150,7 +160,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.child.is_some() {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if std::thread::panicking() && child.is_some() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("the end of the log of the daemon {:?}:", self.name);
@@ -158,7 +169,7 @@ impl Drop for Daemon {
                 eprintln!("  {line}");
             }
         }
-        if let Some(child) = &mut self.child {
+        if let Some(mut child) = child {
             // This ends the program that entered the namespaces; the daemon itself goes with its host.
             let _ = child.kill();
             let _ = child.wait();

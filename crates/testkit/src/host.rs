@@ -89,7 +89,7 @@ impl Host {
             Target::Given { address, netns } => Machine::given(address, netns.as_deref()),
         };
         let daemon = matches!(target, Target::Own(_)).then(|| {
-            let mut daemon = match options.defaults {
+            let daemon = match options.defaults {
                 true => Daemon::with_defaults(&machine, &options.flags),
                 false => Daemon::new(&machine, "hako", &options.flags),
             };
@@ -199,14 +199,14 @@ impl Host {
 
     /// Kills the daemon, as the kernel would when memory runs out.
     pub fn daemon_kill(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
+        if let Some(daemon) = &self.daemon {
             daemon.end(&self.machine, "KILL");
         }
     }
 
     /// Asks the daemon to end.
     pub fn daemon_stop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
+        if let Some(daemon) = &self.daemon {
             daemon.end(&self.machine, "TERM");
         }
     }
@@ -218,7 +218,7 @@ impl Host {
             self.machine.units().join(" ")
         );
         let _ = self.machine.command(&script).status();
-        if let Some(daemon) = &mut self.daemon {
+        if let Some(daemon) = &self.daemon {
             daemon.wait_for_end();
         }
     }
@@ -237,20 +237,28 @@ impl Host {
 
     /// Starts the daemon again and waits until it answers.
     pub fn daemon_start(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
+        if let Some(daemon) = &self.daemon {
+            daemon.start(&self.machine);
+        }
+    }
+
+    /// Kills the daemon and starts it again, while others use the host.
+    pub fn daemon_replace(&self) {
+        if let Some(daemon) = &self.daemon {
+            daemon.end(&self.machine, "KILL");
             daemon.start(&self.machine);
         }
     }
 
     /// Another daemon on the same machine.
     pub fn second_daemon(&self, name: &str, flags: &[&str]) -> Daemon {
-        let mut daemon = Daemon::new(&self.machine, name, flags);
+        let daemon = Daemon::new(&self.machine, name, flags);
         daemon.start(&self.machine);
         daemon
     }
 
     /// Sends another daemon a signal and waits for its end.
-    pub fn daemon_end(&self, daemon: &mut Daemon, signal: &str) {
+    pub fn daemon_end(&self, daemon: &Daemon, signal: &str) {
         daemon.end(&self.machine, signal);
     }
 

@@ -230,9 +230,7 @@ impl Cgroup {
             let path = self.make_in(hierarchy)?;
             self.apply(&path, &limits::settings_v1(limits, &hierarchy.controllers)?)?;
             if hierarchy.has("devices") {
-                for (file, line) in devices.lines_v1() {
-                    write(&path.join(file), &line)?;
-                }
+                write_lines(&path, &devices.lines_v1())?;
             }
         }
         let Some(path) = self.make_unified()? else { return Ok(()) };
@@ -263,11 +261,7 @@ impl Cgroup {
         let Some(top) = &self.layout.unified else { return Ok(None) };
         let mut path = top.clone();
         for part in self.relative.iter() {
-            for controller in &self.layout.unified_controllers {
-                // One at a time: a controller that cannot be had (in use by v1, a process in the way) spoils no other,
-                // and a limit that needs it fails by its own name.
-                let _ = fs::write(path.join("cgroup.subtree_control"), format!("+{controller}"));
-            }
+            hand_down(&path, &self.layout.unified_controllers);
             path.push(part);
             make_directory(&path)?;
         }
@@ -342,6 +336,44 @@ fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
         value: value.to_owned(),
         source: errno.into(),
     })
+}
+
+/// Writes lines to files of a cgroup, in order. A file that is written several times in a row is opened once: the kernel
+/// takes one rule a write.
+fn write_lines(directory: &Path, lines: &[(&str, String)]) -> Result<(), CgroupError> {
+    use rustix::fs::{Mode, OFlags, open};
+    for run in lines.chunk_by(|one, next| one.0 == next.0) {
+        let Some((name, first)) = run.first() else { continue };
+        let file = directory.join(name);
+        let failed = |line: &String, errno: rustix::io::Errno| CgroupError::Setting {
+            file: file.clone(),
+            value: line.clone(),
+            source: errno.into(),
+        };
+        let open =
+            open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| failed(first, errno))?;
+        for (_, line) in run {
+            rustix::io::write(&open, line.as_bytes()).map_err(|errno| failed(line, errno))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a v2 directory hand controllers down: all in one write, which nearly always works.
+fn hand_down(directory: &Path, controllers: &[String]) {
+    if controllers.is_empty() {
+        return;
+    }
+    let file = directory.join("cgroup.subtree_control");
+    let all: Vec<String> = controllers.iter().map(|controller| format!("+{controller}")).collect();
+    if write(&file, &all.join(" ")).is_ok() {
+        return;
+    }
+    for one in all {
+        // One at a time: a controller that cannot be had (in use by v1, a process in the way) spoils no other,
+        // and a limit that needs it fails by its own name.
+        let _ = write(&file, &one);
+    }
 }
 
 // Whether it was made now.
