@@ -190,6 +190,9 @@ fn what_was_removed_does_not_come_back() {
 #[test]
 fn containers_do_not_notice_the_death_of_their_keeper() {
     let host = own_host!();
+    // How a process ended whose keeper had died the kernel tells since 6.15.
+    let told = hako_testkit::require::kernel(6, 15).is_ok();
+    let code = |code: &'static str| if told { code } else { "255" };
     host.run(
         "docker run -d --name talk busybox sh -c 'n=0; until test -e /go; do n=$((n + 1)); echo $n; usleep 2000; done'",
     )
@@ -211,23 +214,18 @@ fn containers_do_not_notice_the_death_of_their_keeper() {
     }
     assert_eq!(host.run(pids).text(), before);
     // Everything goes on: output, input, terminals, execs old and new, signals and how things end.
-    exec.type_line("it").wait_for("read it").wait_for("code 6");
+    exec.type_line("it").wait_for("read it").wait_for(&format!("code {}", code("6")));
     let attached = host.spawn("docker attach echo");
     attached.type_line("one").wait_for("got one");
-    host.run("docker exec talk touch /go && docker wait talk").shows(expect![[r#"
-        0
-    "#]]);
+    assert_eq!(host.run("docker exec talk touch /go && docker wait talk").text(), code("0"));
     let lines: Vec<usize> = host.run("docker logs talk").text().lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(lines, (1..=lines.len()).collect::<Vec<_>>());
     assert_eq!(follower.end().text(), host.run("docker logs talk").text());
     let screen = host.terminal("docker attach screen");
     screen.type_keys("hello\r");
     screen.wait_for("24 80").wait_for("got hello");
-    host.run("docker wait screen; docker stop -t 0 killed; docker wait killed").shows(expect![[r#"
-        4
-        killed
-        137
-    "#]]);
+    let ends = host.run("docker wait screen; docker stop -t 0 killed; docker wait killed");
+    assert_eq!(ends.text(), [code("4"), "killed", code("137")].join("\n"));
 }
 
 #[test]
