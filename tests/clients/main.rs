@@ -47,3 +47,28 @@ fn target_folder() -> PathBuf {
     std::env::var_os("HAKO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
 }
+
+/// Buildx, the command line's builder: a build with a secret, a cache mount and files that come back.
+#[test]
+fn buildx_builds_and_brings_files_back() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    let has_buildx = || match program("docker").args(["buildx", "version"]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err("needs docker with the Buildx plugin".to_owned()),
+    };
+    needs!(has_buildx());
+    let host = Host::with_images(&["busybox"]);
+    host.run("mkdir ctx && echo word > ctx/file && echo hidden > secret").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox AS made\nCOPY file /file\nRUN --mount=type=secret,id=s cat /run/secrets/s /file > /both\n\
+         FROM scratch\nCOPY --from=made /both /out/\nCMD [\"/none\"]\n",
+    );
+    host.run("docker buildx build --progress plain --secret id=s,src=secret -o type=local,dest=files ctx").success();
+    host.run("cat files/out/both").success().says("hidden\nword");
+    host.run("docker buildx build --progress plain --secret id=s,src=secret -t made ctx").success();
+    host.run("docker image inspect -f '{{json .Config.Cmd}}' made").success().says("[\"/none\"]");
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo words; exit 7\n");
+    host.run("docker buildx build --progress plain ctx 2>&1; echo $?").says("exit code: 7");
+}

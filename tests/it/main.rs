@@ -29,6 +29,7 @@ macro_rules! own_host {
 }
 
 mod bad; // bad input: what it says, and that it leaves nothing
+mod build; // builds through the classic API
 mod compose; // compose: up, down, plan and the rest
 mod confinement; // capabilities, seccomp, masked paths, devices
 mod context; // contexts: named daemons

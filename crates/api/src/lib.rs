@@ -12,6 +12,7 @@ pub mod route; // every endpoint: method, path, operation, state
 pub mod version; // API versions, what is supported, how they compare
 #[macro_use]
 mod wire; // how every type below reads and prints JSON
+pub mod build; // `/build`
 pub mod container; // create, inspect, list, wait, exec and the rest of `/containers`
 mod fold; // field names in whatever case
 pub mod image; // `/images`, `/commit`

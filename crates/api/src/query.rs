@@ -3,10 +3,12 @@
 //! Server and client share these types, so a parameter has one name and one meaning. Reading is
 //! Docker's: a flag is off when it says `0`, `no`, `false`, `none` or nothing, and on otherwise.
 
+mod build;
 mod container;
 mod image;
 mod other;
 
+pub use build::{BuildPruneQuery, BuildStartQuery};
 pub use container::{
     ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
     ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery,

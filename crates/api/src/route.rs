@@ -117,8 +117,8 @@ routes! {
 
     // Image
     ImageList = "image_list", Get "/images/json", since 0, Built;
-    BuildStart = "build_start", Post "/build", since 0, NotBuilt;
-    BuildPrune = "build_prune", Post "/build/prune", since 31, NotBuilt;
+    BuildStart = "build_start", Post "/build", since 0, Built;
+    BuildPrune = "build_prune", Post "/build/prune", since 31, Built;
     ImageCreate = "image_create", Post "/images/create", since 0, Built;
     ImageInspect = "image_inspect", Get "/images/{name}/json", since 0, Built;
     ImageAttestations = "image_attestations", Get "/images/{name}/attestations", since 55, NotBuilt;
@@ -224,10 +224,10 @@ routes! {
     DistributionInspect = "distribution_inspect", Get "/distribution/{name}/json", since 30, Built;
 
     // Session
-    SessionStart = "session_start", Post "/session", since 31, NotBuilt;
+    SessionStart = "session_start", Post "/session", since 31, Built;
 
     // Served but not in swagger
-    GrpcStart = "grpc_start", Post "/grpc", since 31, NotBuilt;
+    GrpcStart = "grpc_start", Post "/grpc", since 31, Built;
     SystemOptions = "system_options", Options "/{any}", since 0, Built;
     BuildCancel = "build_cancel", Post "/build/cancel", since 0, NotBuilt;
     CheckpointList = "checkpoint_list", Get "/containers/{name}/checkpoints", since 0, NotBuilt;

@@ -202,7 +202,7 @@ wire! {
         pub images: Option<Vec<ImageSummary>>,
         pub containers: Option<Vec<ContainerSummary>>,
         pub volumes: Option<Vec<Volume>>,
-        pub build_cache: Option<Vec<serde_json::Value>>,
+        pub build_cache: Option<Vec<crate::build::BuildCache>>,
         /// Until 1.41.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub builder_size: Option<i64>,

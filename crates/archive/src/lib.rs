@@ -5,6 +5,8 @@
 //! else: layers, root filesystems, volumes and copies into and out of containers share them, on both sides of the API.
 #![forbid(unsafe_code)]
 
+mod copy; // files from one root into another
+mod ignore; // which files of a tree are left out (.dockerignore)
 mod pack; // a tree becomes an archive
 mod unpack; // an archive becomes a tree
 
@@ -14,5 +16,47 @@ pub mod walk; // below a directory by descriptor
 pub mod codec; // compression, recognised by the first bytes
 pub mod limits; // every limit, with its reason
 
-pub use pack::{PackError, Packer};
+pub use copy::{Copier, CopyOptions, Keep, TreeDigest};
+pub use ignore::{Ignore, IgnoreError, path_matches};
+pub use pack::{PackError, Packer, pack_layer};
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};
+
+/// The plain bytes of an archive that may be compressed (gzip, zstd).
+///
+/// # Errors
+/// Those of the input.
+pub fn plain<'r>(input: impl std::io::Read + 'r) -> std::io::Result<impl std::io::BufRead + 'r> {
+    crate::codec::plain(input).map(|(_, plain)| plain)
+}
+
+/// Bytes of the files below a directory of our own.
+///
+/// # Errors
+/// Those of the disk.
+pub fn size_of(path: &std::path::Path) -> std::io::Result<u64> {
+    use std::os::fd::AsFd;
+    let root = walk::open_trusted(path)?;
+    let mut bytes = 0;
+    walk::tree(root.as_fd(), |visit| -> std::io::Result<bool> {
+        if walk::file_type(visit.stat) == rustix::fs::FileType::RegularFile {
+            bytes += u64::try_from(visit.stat.st_size).unwrap_or(0);
+        }
+        Ok(true)
+    })?;
+    Ok(bytes)
+}
+
+/// The directory `path` below `root`, made with those above it where they are missing.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_directory(root: &impl std::os::fd::AsFd, path: &[u8]) -> std::io::Result<std::os::fd::OwnedFd> {
+    let options = CopyOptions { owner: None, mode: None, keep: &|_, _| Keep::Yes };
+    Copier::new(root.as_fd(), &options).directory(path, None)
+}
+
+/// Whether a file is a tar, plain or compressed as [`plain`] reads it.
+pub fn is_tar(file: impl std::io::Read) -> bool {
+    let Ok(plain) = plain(file) else { return false };
+    matches!(crate::tar::Reader::new(plain).next_entry(), Ok(Some(_)))
+}

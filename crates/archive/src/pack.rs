@@ -172,6 +172,31 @@ impl<W: Write> Packer<W> {
     }
 }
 
+/// A directory that overlayfs wrote into, as a layer: its marks become OCI's whiteouts. `found` counts what is in it.
+///
+/// # Errors
+/// When a file cannot be read or the output fails.
+pub fn pack_layer<W: Write>(root: BorrowedFd<'_>, output: W, found: &mut crate::Unpacked) -> Result<W, PackError> {
+    let mut packer = Packer::new(output);
+    walk::tree(root, |visit| -> Result<bool, PackError> {
+        found.entries += 1;
+        let (above, leaf) = visit.path.split_at(visit.path.len() - visit.leaf.len());
+        if walk::is_whiteout(visit.stat) {
+            packer.entry(&Entry::new([above, b".wh.", leaf].concat(), Kind::File))?;
+            return Ok(false);
+        }
+        if walk::file_type(visit.stat) == FileType::RegularFile {
+            found.bytes += u64::try_from(visit.stat.st_size).unwrap_or(0);
+        }
+        packer.visit(&visit, visit.path)?;
+        if visit.directory.is_some_and(walk::is_opaque) {
+            packer.entry(&Entry::new([visit.path, b"/.wh..wh..opq"].concat(), Kind::File))?;
+        }
+        Ok(true)
+    })?;
+    packer.finish()
+}
+
 fn entry_path(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
@@ -203,7 +228,7 @@ pub(crate) fn describe(stat: &Stat, path: &[u8]) -> Option<Entry> {
 }
 
 // File capabilities and what users set; labels of the host's security modules and overlayfs's own stay here.
-fn xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut list = vec![0_u8; 4096];
     let length = loop {
         match rustix::fs::flistxattr(file, &mut list[..]) {

@@ -161,7 +161,12 @@ impl Call<'_> {
 
     /// The connection itself, after `101 UPGRADED`.
     pub(crate) async fn hijack(self) -> Result<Hijacked, ClientError> {
-        let call = self.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
+        self.hijack_as("tcp").await
+    }
+
+    /// The connection itself, for this protocol.
+    pub(crate) async fn hijack_as(self, protocol: &str) -> Result<Hijacked, ClientError> {
+        let call = self.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         let operation = call.route.operation.name();
         let response = call.start().await?;
         Hijacked::from_response(operation, response).await

@@ -26,6 +26,7 @@ mod record; // what is on disk, one document per container
 mod recover; // what the daemon does first
 mod registry; // images from and to registries
 pub mod stdio; // a process's input and output as the daemon holds them
+pub mod step; // a process of a build: no container, a layer in the end
 mod succession; // what the daemon does when a keeper dies
 mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
@@ -55,6 +56,7 @@ pub struct Parts {
     pub(crate) started: Timestamp,
     pub(crate) containers: table::Table,
     pub(crate) execs: exec::Execs,
+    pub(crate) steps: step::Steps,
     pub(crate) records: record::Records,
     pub(crate) networks: network::Networks,
     pub(crate) events: Arc<event::EventBus>,

@@ -70,6 +70,7 @@ impl Engine {
 
     pub(crate) async fn heed_one(&self, notice: Notice) {
         match notice {
+            Notice::Exited { subject: Subject::Container(id, _), status } if self.steps.ended(id, status.clone()) => {}
             Notice::Exited { subject: Subject::Container(id, generation), status } => {
                 match self.containers.find(&id.to_string()) {
                     Ok(container) => {
@@ -377,6 +378,7 @@ fn open_blocking(
         id,
         started: clock::now(),
         containers: Table::default(),
+        steps: crate::step::Steps::default(),
         execs: Execs::default(),
         records,
         networks,

@@ -96,6 +96,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     let stop = stop_asked()?;
     let mut hang_up = listen(SignalKind::hangup())?;
     let engine = Engine::open(config).await.map_err(|error| error.to_string())?;
+    let builder = hako_build::Builder::open(engine.clone()).map_err(|error| error.to_string())?;
     let Sockets { listeners, made, .. } = tokio::task::block_in_place(|| socket::open(flags, &engine))?;
     if let Some(path) = &flags.pidfile {
         fs::write(path, std::process::id().to_string())
@@ -109,7 +110,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
         git_commit: option_env!("HAKO_COMMIT").unwrap_or("unknown").to_owned(),
         build_time: option_env!("HAKO_BUILD_TIME").unwrap_or("unknown").to_owned(),
     };
-    let reloading = engine.clone();
+    let reloading = builder.engine().clone();
     let stop = async move {
         let reloads = async {
             while hang_up.recv().await.is_some() {
@@ -118,7 +119,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
         };
         tokio::select! { () = stop => {}, () = reloads => {} }
     };
-    hako_server::serve(engine.clone(), settings, listeners, stop).await;
+    hako_server::serve(builder, settings, listeners, stop).await;
     notify("STOPPING=1");
     tokio::task::block_in_place(|| socket::close(&engine, &made));
     if let Some(path) = &flags.pidfile {

@@ -26,6 +26,8 @@ use crate::{
 const IMAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("image.images");
 const NAMES: TableDefinition<&str, &str> = TableDefinition::new("image.names");
 const LAYERS: TableDefinition<&str, &[u8]> = TableDefinition::new("image.layers");
+/// Stacks that are kept without an image: results of build steps.
+const KEPT: TableDefinition<&str, ()> = TableDefinition::new("image.kept");
 
 /// What is known of an image besides its configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +94,10 @@ pub(crate) struct Catalog {
     records: HashMap<Digest, ImageRecord>,
     pub(crate) names: BTreeMap<Reference, Digest>,
     pub(crate) layers: HashMap<Digest, Layer>,
+    /// Layers of a build that is going on: in place, but not in the database yet.
+    pub(crate) pending: HashSet<Digest>,
+    /// Stacks that are kept although no image has them.
+    pub(crate) kept: HashSet<Digest>,
 }
 
 /// One transaction's worth of changes.
@@ -106,6 +112,8 @@ pub(crate) struct Change {
     pub(crate) names_gone: Vec<Reference>,
     pub(crate) images_gone: Vec<Digest>,
     pub(crate) layers_gone: Vec<Digest>,
+    pub(crate) kept: Vec<Digest>,
+    pub(crate) kept_gone: Vec<Digest>,
 }
 
 impl Catalog {
@@ -116,6 +124,7 @@ impl Catalog {
             write.open_table(IMAGES).map_err(database("open"))?;
             write.open_table(NAMES).map_err(database("open"))?;
             write.open_table(LAYERS).map_err(database("open"))?;
+            write.open_table(KEPT).map_err(database("open"))?;
         }
         write.commit().map_err(database("open"))?;
         let read = base.begin_read().map_err(database("read"))?;
@@ -125,6 +134,11 @@ impl Catalog {
             let (key, value) = row.map_err(database("read"))?;
             let layer: Layer = document(key.value(), value.value())?;
             catalog.layers.insert(layer.chain_id, layer);
+        }
+        let kept = read.open_table(KEPT).map_err(database("read"))?;
+        for row in kept.iter().map_err(database("read"))? {
+            let (key, ()) = row.map(|(key, value)| (key, value.value())).map_err(database("read"))?;
+            catalog.kept.extend(key.value().parse::<Digest>().ok());
         }
         let names = read.open_table(NAMES).map_err(database("read"))?;
         for row in names.iter().map_err(database("read"))? {
@@ -214,10 +228,16 @@ impl Catalog {
         write(base, &change, &records)?;
 
         for layer in change.layers {
+            self.pending.remove(&layer.chain_id);
             self.layers.insert(layer.chain_id, layer);
         }
         for chain_id in &change.layers_gone {
+            self.pending.remove(chain_id);
             self.layers.remove(chain_id);
+        }
+        self.kept.extend(change.kept);
+        for chain_id in &change.kept_gone {
+            self.kept.remove(chain_id);
         }
         for name in &change.names_gone {
             self.names.remove(name);
@@ -289,6 +309,13 @@ fn write(base: &Database, change: &Change, records: &HashMap<Digest, ImageRecord
         }
         for chain_id in &change.layers_gone {
             layers.remove(chain_id.to_string().as_str()).map_err(database("write"))?;
+        }
+        let mut kept = write.open_table(KEPT).map_err(database("write"))?;
+        for chain_id in &change.kept {
+            kept.insert(chain_id.to_string().as_str(), ()).map_err(database("write"))?;
+        }
+        for chain_id in &change.kept_gone {
+            kept.remove(chain_id.to_string().as_str()).map_err(database("write"))?;
         }
         let mut names = write.open_table(NAMES).map_err(database("write"))?;
         for name in &change.names_gone {

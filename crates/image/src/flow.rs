@@ -131,6 +131,44 @@ impl<R: Read> Read for Tap<R> {
     }
 }
 
+/// A writer whose bytes go to workers.
+pub(crate) struct Feeder {
+    pending: Vec<u8>,
+    feeds: Vec<SyncSender<Arc<Vec<u8>>>>,
+    /// Bytes written so far.
+    pub(crate) count: u64,
+}
+
+impl Feeder {
+    pub(crate) fn new(feeds: Vec<SyncSender<Arc<Vec<u8>>>>) -> Self {
+        Self { pending: Vec::with_capacity(limits::CHUNK_BYTES), feeds, count: 0 }
+    }
+}
+
+impl Write for Feeder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = limits::CHUNK_BYTES - self.pending.len();
+        let count = room.min(bytes.len());
+        self.pending.extend_from_slice(&bytes[..count]);
+        self.count += count as u64;
+        if self.pending.len() == limits::CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let chunk = Arc::new(std::mem::replace(&mut self.pending, Vec::with_capacity(limits::CHUNK_BYTES)));
+        for feed in &self.feeds {
+            feed.send(chunk.clone()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(())
+    }
+}
+
 /// Joins a writer in one thread with a reader in another.
 pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
     let (sender, chunks) = sync_channel(limits::CHUNKS_QUEUED_MAX);

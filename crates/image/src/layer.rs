@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, BufRead, Read},
+    io::{self, BufRead, Read, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
 };
@@ -20,7 +20,7 @@ use crate::{
     archive::{UnpackError, UnpackOptions, Unpacked, unpack, walk},
     codec::{Codec, Peeked},
     content::{Blob, Compressing, Content, Hasher},
-    flow::{Tap, Worker},
+    flow::{Feeder, Tap, Worker},
     limits,
     tar::TarError,
 };
@@ -35,7 +35,7 @@ pub(crate) struct Layers {
 
 /// A directory without a lasting name; dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Private(Option<PathBuf>);
+pub(crate) struct Private(pub(crate) Option<PathBuf>);
 
 impl Drop for Private {
     fn drop(&mut self) {
@@ -49,7 +49,7 @@ impl Drop for Private {
 /// A layer that is whole but has no place yet.
 #[derive(Debug)]
 pub(crate) struct Received {
-    directory: Private,
+    pub(crate) directory: Private,
     pub(crate) diff_id: Digest,
     pub(crate) blob: Blob,
     pub(crate) codec: Codec,
@@ -94,7 +94,7 @@ impl Layers {
         self.root.join("containers")
     }
 
-    fn private(&self) -> io::Result<(Private, PathBuf)> {
+    pub(crate) fn private(&self) -> io::Result<(Private, PathBuf)> {
         let path = self.staging.join(hako_base::random::hex(8));
         fs::create_dir(&path)?;
         let private = Private(Some(path.clone()));
@@ -235,6 +235,30 @@ fn unpack_all<R: Read>(tap: &mut Tap<R>, root: &impl AsFd, options: &UnpackOptio
     let (done, tap) = unpack(&mut *tap, root.as_fd(), options)?;
     tap.drain().map_err(read_error)?;
     Ok(done)
+}
+
+/// Makes the layer of a directory that overlayfs wrote into: it is packed, hashed and stored, and stays where it is.
+/// `None` when nothing is in it.
+pub(crate) fn take(content: &Content, label: &str, directory: Private) -> Result<Option<Received>, ImageError> {
+    let io = |source| ImageError::Io { what: format!("cannot store {label}"), source };
+    let Some(files) = directory.0.as_ref().map(|path| path.join("fs")) else { return Ok(None) };
+    let root = walk::open_trusted(&files).map_err(io)?;
+    if walk::names(root.as_fd()).map_err(io)?.is_empty() {
+        return Ok(None);
+    }
+    let mut hash = Worker::start("layer-hash", Hasher::new()).map_err(io)?;
+    let staging = content.stage().map_err(io)?;
+    let mut blob = Worker::start("layer-store", Compressing::new(staging).map_err(io)?).map_err(io)?;
+    let feeds = hash.feed().into_iter().chain(blob.feed()).collect();
+    let mut unpacked = Unpacked::default();
+    let packed = crate::archive::pack_layer(root.as_fd(), Feeder::new(feeds), &mut unpacked)
+        .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
+        .and_then(|mut feeder| feeder.flush().map(|()| feeder.count));
+    let diff_id = hash.finish().map_err(io)?;
+    let stored = blob.finish();
+    // A worker's failure is the reason for the packer's: it comes first.
+    let (blob, tar_size) = (stored.map_err(io)?, packed.map_err(io)?);
+    Ok(Some(Received { directory, diff_id, blob, codec: Codec::Zstd, compressed_here: true, tar_size, unpacked }))
 }
 
 /// Tells how much has been read.

@@ -33,3 +33,4 @@ pub use record::{
 pub use store::{
     ArrivedImage, ArrivedManifest, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
 };
+pub use store::{BuiltImage, BuiltLine, Draft, Hold, StackView};

@@ -64,6 +64,11 @@ impl Call {
         value.map(AuthConfig::decode).unwrap_or_default()
     }
 
+    /// A header's text; nothing when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// The parameters, as the type of this endpoint has them.
     pub(crate) fn query<Q>(&self) -> Result<Q, Failure>
     where
@@ -172,7 +177,7 @@ fn asks_for_upgrade(headers: &HeaderMap) -> bool {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
     };
-    says(header::CONNECTION, "upgrade") && says(header::UPGRADE, "tcp")
+    says(header::CONNECTION, "upgrade") && (says(header::UPGRADE, "tcp") || says(header::UPGRADE, "h2c"))
 }
 
 /// A JSON body must be called one; no type at all will do when there is no body.
@@ -244,7 +249,8 @@ mod tests {
             (&[("connection", "Upgrade"), ("upgrade", "tcp")][..], true),
             (&[("connection", "keep-alive, upgrade"), ("upgrade", "TCP")][..], true),
             (&[("upgrade", "tcp")][..], false),
-            (&[("connection", "Upgrade"), ("upgrade", "h2c")][..], false),
+            (&[("connection", "Upgrade"), ("upgrade", "h2c")][..], true),
+            (&[("connection", "Upgrade"), ("upgrade", "websocket")][..], false),
             (&[][..], false),
         ] {
             assert_eq!(asks_for_upgrade(&headers(pairs)), expected, "{pairs:?}");

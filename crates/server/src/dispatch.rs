@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn rows_to_come_say_so() {
-        check("POST /v1.41/build", "501 build_start (POST /build) is not built yet");
+        check("POST /v1.41/build/cancel", "501 build_cancel (POST /build/cancel) is not built yet");
         check("GET /services", &format!("503 {NOT_A_MANAGER}"));
         check("GET /swarm", &format!("503 {NOT_A_MANAGER}"));
         check("POST /swarm/leave", &format!("503 {NOT_IN_A_SWARM}"));

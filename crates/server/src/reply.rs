@@ -136,6 +136,14 @@ pub(crate) fn upgraded(content_type: &'static str) -> Reply {
     reply
 }
 
+/// `101`: the connection is HTTP/2 from here on, and one of two sides has its services there.
+pub(crate) fn upgraded_to_h2c() -> Reply {
+    let mut reply = empty(StatusCode::SWITCHING_PROTOCOLS);
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("h2c"));
+    reply
+}
+
 /// What a failure looks like.
 pub(crate) fn failure(failure: Failure) -> Reply {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

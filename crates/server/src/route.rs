@@ -1,5 +1,6 @@
 //! One handler for each built row of the route table, by family: parse, call the engine, render.
 
+mod build;
 mod container;
 mod exec;
 mod image;
@@ -62,6 +63,10 @@ pub(crate) fn handler(operation: Operation) -> Option<Handler> {
         ExecStart => exec::start,
         ExecResize => exec::resize,
         ExecInspect => exec::inspect,
+        BuildStart => build::start,
+        BuildPrune => build::prune,
+        GrpcStart => build::grpc,
+        SessionStart => build::session,
         ImageList => image::list,
         ImageCreate => image::create,
         ImageInspect => image::inspect,

@@ -8,6 +8,7 @@
 
 use std::{convert::Infallible, pin::pin, sync::Arc};
 
+use hako_build::{Builder, buildkit::BuildKit};
 use hako_engine::Engine;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +32,8 @@ pub struct Settings {
 /// What every request shares.
 pub(crate) struct Daemon {
     pub(crate) engine: Engine,
+    pub(crate) builder: Builder,
+    pub(crate) buildkit: BuildKit,
     pub(crate) settings: Settings,
     stopping: watch::Receiver<bool>,
 }
@@ -47,9 +50,10 @@ impl Daemon {
 }
 
 /// Serves the API on `listeners` until `shutdown` completes; then lets what is in flight end.
-pub async fn serve(engine: Engine, settings: Settings, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(builder: Builder, settings: Settings, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
     let (stop, stopping) = watch::channel(false);
-    let daemon = Arc::new(Daemon { engine, settings, stopping });
+    let buildkit = BuildKit::new(builder.clone(), settings.version.clone());
+    let daemon = Arc::new(Daemon { engine: builder.engine().clone(), builder, buildkit, settings, stopping });
     let mut accepting: JoinSet<()> = listeners.into_iter().map(|listener| accept(listener, daemon.clone())).collect();
     shutdown.await;
     stop.send_replace(true);

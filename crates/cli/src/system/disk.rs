@@ -1,6 +1,6 @@
 //! `system df`: what images, containers and volumes take up.
 
-use hako_api::{query::SystemDfQuery, system::DiskUsage};
+use hako_api::{build::BuildCache, query::SystemDfQuery, system::DiskUsage};
 use jiff::Timestamp;
 
 use crate::{
@@ -127,11 +127,17 @@ fn summary(usage: &DiskUsage) -> Vec<KindRow> {
             name: "Build Cache",
             total: usage.build_cache.as_ref().map_or(0, Vec::len),
             active: 0,
-            bytes: 0,
-            reclaimable: 0,
+            bytes: cache_bytes(usage, |_| true),
+            reclaimable: cache_bytes(usage, |record| !record.shared),
             with_percentage: false,
         },
     ]
+}
+
+// What an image has too is counted with the images.
+fn cache_bytes(usage: &DiskUsage, counts: impl Fn(&BuildCache) -> bool) -> i64 {
+    let records = usage.build_cache.iter().flatten().filter(|record| counts(record));
+    records.map(|record| i64::try_from(record.size).unwrap_or(i64::MAX)).sum()
 }
 
 const CONTAINER_TABLE: &str =

@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// What the daemon's configuration says where the person did not.
-    fn fill_defaults(&self, spec: &mut ContainerSpec) {
+    pub(crate) fn fill_defaults(&self, spec: &mut ContainerSpec) {
         if spec.host.log_driver.is_empty() {
             self.config.log_driver.clone_into(&mut spec.host.log_driver);
             for (key, value) in &self.config.log_options {

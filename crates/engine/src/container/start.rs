@@ -197,7 +197,7 @@ impl Engine {
 
     /// Everything that the plan needs, as descriptors in their places.
     #[expect(clippy::too_many_arguments, reason = "each is a separate thing that was made by a step of its own")]
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         record: &Record,
         security: &Security,
@@ -358,7 +358,7 @@ impl Engine {
         }
     }
 
-    fn make_cgroup(&self, record: &Record) -> Result<Cgroup, EngineError> {
+    pub(crate) fn make_cgroup(&self, record: &Record) -> Result<Cgroup, EngineError> {
         let rules = super::device::rules(&record.spec.host)?;
         Cgroup::create(&self.cgroup_parent_of(record), &record.id.to_string(), &record.spec.host.limits, &rules)
             .map_err(|error| EngineError::mechanism(error.kind(), &error))
@@ -465,12 +465,17 @@ struct Begun {
 
 /// The descriptors that travel with a plan.
 #[derive(Default)]
-struct Descriptors(Vec<OwnedFd>);
+pub(crate) struct Descriptors(Vec<OwnedFd>);
 
 impl Descriptors {
-    fn add(&mut self, descriptor: OwnedFd) -> usize {
+    pub(crate) fn add(&mut self, descriptor: OwnedFd) -> usize {
         self.0.push(descriptor);
         self.0.len() - 1
+    }
+
+    /// All of them, in their order.
+    pub(crate) fn take(self) -> Vec<OwnedFd> {
+        self.0
     }
 }
 

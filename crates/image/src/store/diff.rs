@@ -11,27 +11,13 @@ use rustix::fs::{FileType, OFlags, Stat};
 
 use crate::{
     Change, ChangeKind,
-    archive::{PackError, Packer, walk},
-    tar::{Entry, Kind},
+    archive::{PackError, Unpacked, pack_layer, walk},
 };
 
 /// The upper directory as a layer: overlayfs's marks become OCI's whiteouts.
 pub(super) fn pack<W: Write>(upper: &Path, output: W) -> Result<W, PackError> {
     let root = walk::open_trusted(upper)?;
-    let mut packer = Packer::new(output);
-    walk::tree(root.as_fd(), |visit| -> Result<bool, PackError> {
-        let (above, leaf) = visit.path.split_at(visit.path.len() - visit.leaf.len());
-        if walk::is_whiteout(visit.stat) {
-            packer.entry(&Entry::new([above, b".wh.", leaf].concat(), Kind::File))?;
-            return Ok(false);
-        }
-        packer.visit(&visit, visit.path)?;
-        if visit.directory.is_some_and(walk::is_opaque) {
-            packer.entry(&Entry::new([visit.path, b"/.wh..wh..opq"].concat(), Kind::File))?;
-        }
-        Ok(true)
-    })?;
-    packer.finish()
+    pack_layer(root.as_fd(), output, &mut Unpacked::default())
 }
 
 /// Docker's list, sorted by path: what is in `upper`, against `lowers` (top first).

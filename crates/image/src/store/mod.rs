@@ -4,6 +4,7 @@
 //! their names and the record is committed; unpacking, which takes the time, happens before that and outside of it. A
 //! [`Lease`] keeps layers that an operation counts on while it is still unpacking others.
 
+mod build;
 mod commit;
 mod diff;
 mod history;
@@ -39,6 +40,7 @@ use crate::{
     limits,
 };
 
+pub use build::{BuiltImage, BuiltLine, Draft, Hold, StackView};
 pub use reception::{ArrivedImage, ArrivedManifest, Reception, WantedLayer};
 pub use shipment::{Recompression, Shipment, ShippedLayer};
 pub use snapshot::View;
@@ -255,6 +257,11 @@ impl Placed<'_> {
     ) -> Result<Digest, ImageError> {
         let inner = self.inner;
         let chain = chain_id(parent, diff_id);
+        if inner.catalog.read().pending.contains(&chain) && !change.layers.iter().any(|new| new.chain_id == chain) {
+            // A build has put it in its place; it is written down with the first that needs it for good.
+            change.layers.extend(inner.catalog.read().layers.get(&chain).cloned());
+            return Ok(chain);
+        }
         if inner.catalog.read().layers.contains_key(&chain) || change.layers.iter().any(|new| new.chain_id == chain) {
             return Ok(chain);
         }

@@ -243,8 +243,10 @@ pub(super) fn collect(
     let bases = inner.bases()?;
     let gone: HashSet<_> = change.images_gone.iter().copied().collect();
     let tops = catalog.images.values().filter(|image| !gone.contains(&image.id)).map(|image| image.chain_id);
+    let dropped: HashSet<_> = change.kept_gone.iter().copied().collect();
+    let kept = catalog.kept.iter().filter(|stack| !dropped.contains(*stack)).map(|stack| Some(*stack));
     let needed: HashSet<Digest> =
-        tops.chain(bases).flat_map(|top| catalog.stack(top)).map(|layer| layer.chain_id).collect();
+        tops.chain(bases).chain(kept).flat_map(|top| catalog.stack(top)).map(|layer| layer.chain_id).collect();
     let mut dead: Vec<_> = catalog
         .layers
         .values()

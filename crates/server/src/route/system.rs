@@ -144,7 +144,7 @@ pub(super) async fn df(call: Call) -> Result<Reply, Failure> {
             usage.containers.iter().map(|from| convert::summary::summary(from).for_version(version)).collect()
         }),
         volumes: wanted("volume").then(|| usage.volumes.iter().map(convert::volume::volume).collect()),
-        build_cache: wanted("build-cache").then(Vec::new),
+        build_cache: if wanted("build-cache") { Some(super::build::usage(&call).await) } else { None },
         builder_size: None,
     };
     reply::json(&answer.for_version(version))

@@ -1,0 +1,230 @@
+//! Front end attributes become a request; the files that it speaks of come over the session.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use hako_model::{HostSpec, Limits, NetworkMode, Ulimit};
+use tonic::Status;
+
+use super::{
+    BuildKit,
+    bridge::failed,
+    files::{self, Wanted},
+    news,
+    session::{Session, SessionSecrets},
+    solves::Solve,
+};
+use crate::{
+    context::Context, error::BuildError, event::Progress, language::Ignore, plan::parse_platform, request::BuildRequest,
+};
+
+type Attributes = HashMap<String, String>;
+
+/// Refuses what would be built differently from what was asked for.
+pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Status> {
+    let not_built = |what: String| Err(Status::unimplemented(format!("{what} is not built yet")));
+    let source = attributes.get("source").map_or("", String::as_str);
+    match frontend {
+        "dockerfile.v0" => {}
+        // Its language is the one that is built in.
+        "gateway.v0" if source.trim_start_matches("docker.io/").starts_with("docker/dockerfile") => {}
+        "gateway.v0" => return not_built(format!("the front end image {source}")),
+        other => return not_built(format!("the front end {other}")),
+    }
+    if let Some(request) = attributes.get("requestid") {
+        return not_built(format!("the request {request} (--call)"));
+    }
+    if attributes.get("platform").is_some_and(|platform| platform.contains(',')) {
+        return not_built("a build for several platforms".to_owned());
+    }
+    Ok(())
+}
+
+fn with_prefix(attributes: &Attributes, prefix: &str) -> BTreeMap<String, String> {
+    let found = attributes.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
+    found.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+}
+
+fn host(attributes: &Attributes) -> Result<HostSpec, Status> {
+    let text = |key: &str| attributes.get(key).map_or("", String::as_str);
+    let mut host = HostSpec {
+        network_mode: match text("force-network-mode") {
+            "" | "sandbox" | "default" => NetworkMode::Default,
+            "host" => NetworkMode::Host,
+            "none" => NetworkMode::None,
+            other => NetworkMode::parse(other),
+        },
+        cgroup_parent: text("cgroup-parent").to_owned(),
+        ..HostSpec::default()
+    };
+    for pair in text("add-hosts").split(',').filter(|pair| !pair.is_empty()) {
+        let (name, address) = pair.split_once('=').unwrap_or((pair, ""));
+        host.extra_hosts.push(format!("{name}:{address}"));
+    }
+    if let Some(size) = attributes.get("shm-size") {
+        host.shm_size_bytes = size.parse().map_err(|_| Status::invalid_argument(format!("invalid shm-size {size}")))?;
+    }
+    let mut limits = Limits::default();
+    for limit in text("ulimit").split(',').filter(|limit| !limit.is_empty()) {
+        let invalid = || Status::invalid_argument(format!("invalid ulimit {limit}"));
+        let (name, values) = limit.split_once('=').ok_or_else(invalid)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let number = |text: &str| text.parse().map_err(|_| invalid());
+        limits.ulimits.push(Ulimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? });
+    }
+    host.limits = limits;
+    Ok(host)
+}
+
+impl BuildKit {
+    /// The whole request: the Dockerfile and the context are fetched on the way.
+    pub(super) async fn request(
+        &self,
+        solve: &Solve,
+        attributes: &Attributes,
+        progress: &Progress,
+    ) -> Result<BuildRequest, Status> {
+        let text = |key: &str| attributes.get(key).map_or("", String::as_str);
+        let session = self.0.sessions.get(&solve.session).await?;
+        let named = |key: &str, default: &str| match text(key) {
+            "" => default.to_owned(),
+            name => name.to_owned(),
+        };
+        if !text("context").is_empty() && !text("context").starts_with("local:") {
+            let text = format!("a build context from {} (git and URLs) is not built yet", text("context"));
+            return Err(Status::unimplemented(text));
+        }
+        let context_name = named("contextkey", "context");
+        let definition_name = named("dockerfilekey", "dockerfile");
+        let file = named("filename", "Dockerfile");
+        let (dockerfile, own_ignore) = self.definition(&session, &definition_name, &file, progress).await?;
+        let ignore = match own_ignore {
+            Some(text) => text,
+            None => self.ignore_of(&session, &context_name, progress).await?,
+        };
+        let ignore = Ignore::parse(&ignore)
+            .map_err(|error| Status::invalid_argument(format!("failed to parse .dockerignore: {error}")))?;
+        let context = self.context(&session, &context_name, &ignore, progress, news::CONTEXT).await?;
+        let contexts = self.contexts(&session, attributes, progress).await?;
+        let arguments = with_prefix(attributes, "build-arg:");
+        let epoch = arguments.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()).map(|text| {
+            let seconds = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+            seconds.ok_or_else(|| Status::invalid_argument(format!("SOURCE_DATE_EPOCH is no time: {text:?}")))
+        });
+        let platform = match text("platform") {
+            "" => None,
+            text => Some(parse_platform(text).map_err(Status::invalid_argument)?),
+        };
+        let fresh = attributes.get("no-cache");
+        Ok(BuildRequest {
+            dockerfile,
+            dockerfile_name: file,
+            context: Arc::new(context.with_ignore(ignore)),
+            contexts,
+            arguments: arguments.into_iter().map(|(name, value)| (name, Some(value))).collect(),
+            labels: with_prefix(attributes, "label:"),
+            target: attributes.get("target").cloned(),
+            names: Vec::new(),
+            no_cache: fresh.is_some_and(String::is_empty),
+            no_cache_stages: fresh.map_or("", String::as_str).split(',').map(str::to_owned).collect(),
+            platform,
+            host: host(attributes)?,
+            secrets: Arc::new(SessionSecrets(Some(session))),
+            allow_host_network: solve.entitlements.iter().any(|entitlement| entitlement == "network.host"),
+            allow_insecure: solve.entitlements.iter().any(|entitlement| entitlement == "security.insecure"),
+            classic: false,
+            epoch: epoch.transpose()?,
+            rewrite_times: false,
+        })
+    }
+
+    // The Dockerfile, and its own ignore file if it has one.
+    async fn definition(
+        &self,
+        session: &Session,
+        name: &str,
+        file: &str,
+        progress: &Progress,
+    ) -> Result<(String, Option<String>), Status> {
+        let ignore = format!("{file}.dockerignore");
+        let title = format!("[internal] load build definition from {file}");
+        let work = async {
+            let wanted = Wanted { include: vec![file.to_owned(), ignore.clone()], ..Wanted::default() };
+            let context = Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?;
+            let bytes = files::receive(session, name, &wanted, &context).await?;
+            news::status(progress, news::DEFINITION, "transferring dockerfile:", bytes, true).await;
+            let text = context.text(file).map_err(|error| failed(&error))?;
+            let text = text.ok_or_else(|| {
+                Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
+            })?;
+            Ok((text, context.text(&ignore).map_err(|error| failed(&error))?))
+        };
+        news::around(progress, news::DEFINITION, &title, work).await
+    }
+
+    async fn ignore_of(&self, session: &Session, name: &str, progress: &Progress) -> Result<String, Status> {
+        let work = async {
+            let wanted = Wanted { include: vec![".dockerignore".to_owned()], ..Wanted::default() };
+            let context = Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?;
+            let bytes = files::receive(session, name, &wanted, &context).await?;
+            news::status(progress, news::IGNORE, "transferring context:", bytes, true).await;
+            Ok(context.text(".dockerignore").map_err(|error| failed(&error))?.unwrap_or_default())
+        };
+        news::around(progress, news::IGNORE, "[internal] load .dockerignore", work).await
+    }
+
+    async fn context(
+        &self,
+        session: &Session,
+        name: &str,
+        ignore: &Ignore,
+        progress: &Progress,
+        vertex: u64,
+    ) -> Result<Context, Status> {
+        let work = async {
+            let wanted = Wanted { exclude: ignore.patterns(), ..Wanted::default() };
+            let key = format!("{} {name}", session.shared_key);
+            let context = self.0.builder.context(&key).map_err(|error| failed(&error))?;
+            let bytes = files::receive(session, name, &wanted, &context).await?;
+            news::status(progress, vertex, "transferring context:", bytes, true).await;
+            Ok(context)
+        };
+        let title = if vertex == news::CONTEXT {
+            "[internal] load build context".to_owned()
+        } else {
+            format!("[context {name}] load from client")
+        };
+        news::around(progress, vertex, &title, work).await
+    }
+
+    // `--build-context name=…`
+    async fn contexts(
+        &self,
+        session: &Session,
+        attributes: &Attributes,
+        progress: &Progress,
+    ) -> Result<BTreeMap<String, Arc<Context>>, Status> {
+        let mut contexts = BTreeMap::new();
+        for (number, (name, place)) in with_prefix(attributes, "context:").into_iter().enumerate() {
+            let Some(local) = place.strip_prefix("local:") else {
+                let text = format!("the build context {name}={place} (images, git and URLs) is not built yet");
+                return Err(Status::unimplemented(text));
+            };
+            let vertex = news::EXPORT - 1 - number as u64;
+            let context = self.context(session, local, &Ignore::default(), progress, vertex).await?;
+            contexts.insert(name.to_lowercase(), Arc::new(context));
+        }
+        Ok(contexts)
+    }
+}
+
+impl crate::Builder {
+    /// The directory that the files of a client's directory are kept in from build to build; another one while a build
+    /// uses it.
+    pub(super) fn context(&self, key: &str) -> Result<Context, BuildError> {
+        let name = crate::cache::digest(key.as_bytes()).hex();
+        Context::lasting(self.root(), &name)
+    }
+}

@@ -1,0 +1,227 @@
+//! `LLBBridge`: the client drives a build that `Control.Solve` has begun.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc};
+
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    apicaps::ApiCap,
+    frontend::{
+        EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
+        NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
+        ReadFileResponse, Ref, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+        ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as WireResult,
+        ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+        WarnResponse, llb_bridge_server::LlbBridge, result,
+    },
+};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    BuildKit, attributes,
+    news::{self, Teller},
+    solves::Solve,
+};
+use crate::{error::BuildError, event::Progress, solve::Built};
+
+/// Which build a call speaks of.
+const BUILD_ID: &str = "buildkit-controlapi-buildid";
+
+/// What the bridge can do, by the names that clients look for.
+const CAPABILITIES: [&str; 13] = [
+    "solve.base",
+    "solve.inlinereturn",
+    "resolveimage",
+    "return",
+    "returnmap",
+    "proto.refarray",
+    "reference.output",
+    "frontend.caps",
+    "frontend.inputs",
+    "gateway.evaluate",
+    "gateway.evaluate.solve",
+    "gateway.solve.metadata",
+    "gateway.warnings",
+];
+
+fn not_built(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not built yet"))
+}
+
+/// An error in the words that BuildKit's users search for.
+pub(super) fn failed(error: &BuildError) -> Status {
+    match error {
+        BuildError::Step { source, .. } => failed(source),
+        BuildError::NotBuilt { text } => Status::unimplemented(text),
+        BuildError::Cancelled => Status::cancelled("the build was cancelled"),
+        other => Status::unknown(other.modern()),
+    }
+}
+
+impl BuildKit {
+    async fn solve_of<T>(&self, request: &Request<T>) -> Result<Arc<Solve>, Status> {
+        let name = request.metadata().get(BUILD_ID).and_then(|value| value.to_str().ok());
+        let name = name.ok_or_else(|| Status::invalid_argument(format!("the call has no {BUILD_ID}")))?;
+        self.0.solves.get(name).await
+    }
+
+    /// Builds a Dockerfile, telling the solve's listeners.
+    pub(super) async fn build(
+        &self,
+        solve: &Solve,
+        frontend: &str,
+        attributes: &HashMap<String, String>,
+    ) -> Result<Built, Status> {
+        attributes::check(frontend, attributes)?;
+        let (progress, mut events) = Progress::channel();
+        let telling = async {
+            let mut teller = Teller::default();
+            while let Some(event) = events.recv().await {
+                teller.tell(solve, &event);
+            }
+        };
+        let building = async {
+            let request = self.request(solve, attributes, &progress).await?;
+            self.0.builder.build(request, progress).await.map_err(|error| failed(&error))
+        };
+        let (built, ()) = tokio::join!(building, telling);
+        built
+    }
+}
+
+#[tonic::async_trait]
+impl LlbBridge for BuildKit {
+    async fn resolve_image_config(
+        &self,
+        request: Request<ResolveImageConfigRequest>,
+    ) -> Result<Response<ResolveImageConfigResponse>, Status> {
+        let name = request.into_inner().r#ref;
+        let image = self.0.builder.engine().image_for_build(&name).await;
+        let image = image.map_err(|error| Status::not_found(error.to_string()))?;
+        Ok(Response::new(ResolveImageConfigResponse {
+            digest: image.id.to_string(),
+            config: image.raw_config.to_vec(),
+            r#ref: name,
+        }))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        _: Request<ResolveSourceMetaRequest>,
+    ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
+        Err(not_built("ResolveSourceMeta"))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let request = request.into_inner();
+        let result = match request.frontend.as_str() {
+            "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => WireResult::default(),
+            "" => return Err(not_built("Solve of a graph (LLB)")),
+            frontend => {
+                let built = self.build(&solve, frontend, &request.frontend_opt).await?;
+                let id = solve.keep(built);
+                WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
+            }
+        };
+        Ok(Response::new(SolveResponse { r#ref: String::new(), result: Some(result) }))
+    }
+
+    async fn read_file(&self, _: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
+        Err(not_built("ReadFile"))
+    }
+
+    async fn read_dir(&self, _: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        Err(not_built("ReadDir"))
+    }
+
+    async fn stat_file(&self, _: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
+        Err(not_built("StatFile"))
+    }
+
+    // Results are built when they are solved.
+    async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<EvaluateResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        solve.result(&request.into_inner().r#ref)?;
+        Ok(Response::new(EvaluateResponse {}))
+    }
+
+    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PongResponse>, Status> {
+        let capability = |name: &&str| ApiCap { id: (*name).to_owned(), enabled: true, ..ApiCap::default() };
+        Ok(Response::new(PongResponse {
+            frontend_api_caps: CAPABILITIES.iter().map(capability).collect(),
+            llb_caps: Vec::new(),
+            workers: vec![self.worker()],
+        }))
+    }
+
+    async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let request = request.into_inner();
+        let result = match request.error {
+            Some(error) => Err(Status::new(error.code.into(), error.message)),
+            None => name_of(request.result.and_then(|result| result.result)),
+        };
+        solve.give_back(result);
+        Ok(Response::new(ReturnResponse {}))
+    }
+
+    async fn inputs(&self, _: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
+        Ok(Response::new(InputsResponse::default()))
+    }
+
+    async fn new_container(&self, _: Request<NewContainerRequest>) -> Result<Response<NewContainerResponse>, Status> {
+        Err(not_built("NewContainer"))
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<ReleaseContainerRequest>,
+    ) -> Result<Response<ReleaseContainerResponse>, Status> {
+        Err(not_built("ReleaseContainer"))
+    }
+
+    type ExecProcessStream = Pin<Box<dyn Stream<Item = Result<ExecMessage, Status>> + Send>>;
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        Err(not_built("ExecProcess"))
+    }
+
+    async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
+        Err(not_built("ReadFileContainer"))
+    }
+
+    async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        Err(not_built("ReadDirContainer"))
+    }
+
+    async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
+        Err(not_built("StatFileContainer"))
+    }
+
+    async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let text = String::from_utf8_lossy(&request.into_inner().short).into_owned();
+        news::Teller::default().tell(&solve, &crate::event::Event::Warning { line: 0, text });
+        Ok(Response::new(WarnResponse {}))
+    }
+}
+
+// Which result is to be exported.
+fn name_of(result: Option<result::Result>) -> Result<Option<String>, Status> {
+    match result {
+        None => Ok(None),
+        Some(result::Result::RefDeprecated(id)) => Ok(Some(id).filter(|id| !id.is_empty())),
+        Some(result::Result::Ref(one)) => Ok(Some(one.id).filter(|id| !id.is_empty())),
+        Some(result::Result::Refs(several)) => {
+            let mut ids = several.refs.into_values().map(|one| one.id);
+            match (ids.next(), ids.next()) {
+                (first, None) => Ok(first),
+                _ => Err(not_built("an image for several platforms")),
+            }
+        }
+        Some(result::Result::RefsDeprecated(_)) => Err(not_built("an image for several platforms")),
+    }
+}

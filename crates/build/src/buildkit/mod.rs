@@ -1,0 +1,76 @@
+//! BuildKit's protocols, as Buildx and Compose speak them.
+//!
+//! ```text
+//!   client ── POST /grpc (h2c) ────► Control, LLBBridge     the client asks
+//!   client ◄─ POST /session (h2c) ── FileSync, Secrets, …   the daemon asks: files, secrets, where to put results
+//! ```
+//! A build begins with `Control.Solve`, which lasts as long as it does. The client then drives it through the
+//! `LLBBridge`: `Solve` with the front end `dockerfile.v0` builds, `Return` says what is to be exported. What happens
+//! is read from `Control.Status`.
+
+mod attributes; // front end attributes become a request
+mod bridge; // LLBBridge
+mod control; // Control
+mod export; // results to where the client wants them
+mod files; // fsutil: trees of files over a session
+mod news; // news in BuildKit's words
+mod session; // what clients offer
+mod solves; // builds that go on
+
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    control_server::ControlServer, frontend::llb_bridge_server::LlbBridgeServer,
+};
+use hyper::upgrade::Upgraded;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    service::TowerToHyperService,
+};
+use tonic::service::Routes;
+
+pub use session::SessionHead;
+
+use crate::Builder;
+use session::Sessions;
+use solves::Solves;
+
+/// The largest message of a client: definitions of graphs can be large.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// BuildKit's services on our builder; cheap to clone.
+#[derive(Clone)]
+pub struct BuildKit(Arc<Parts>);
+
+struct Parts {
+    builder: Builder,
+    sessions: Sessions,
+    solves: Solves,
+    version: String,
+}
+
+impl BuildKit {
+    /// The services of this builder; `version` is what clients are told.
+    pub fn new(builder: Builder, version: String) -> Self {
+        Self(Arc::new(Parts { builder, sessions: Sessions::default(), solves: Solves::default(), version }))
+    }
+
+    /// Serves a connection that was upgraded to h2c on `/grpc`, to its end.
+    pub async fn serve(self, connection: Upgraded) {
+        let control = ControlServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let routes = Routes::new(control).add_service(bridge).prepare();
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(connection, TowerToHyperService::new(routes))
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(error = %hako_base::error::chain(&error), "a BuildKit connection ended early");
+        }
+    }
+
+    /// Takes a connection that was upgraded on `/session` as the client's session, for as long as it lasts.
+    pub async fn session(self, head: SessionHead, connection: Upgraded) {
+        self.0.sessions.hold(head, connection).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! News in BuildKit's words: vertices by digest, logs, statuses.
+
+use bollard_buildkit_proto::{
+    google::protobuf::Timestamp as WireTime,
+    moby::buildkit::v1::{StatusResponse, Vertex as WireVertex, VertexLog, VertexStatus, VertexWarning},
+};
+use hako_base::clock;
+use jiff::Timestamp;
+
+use super::solves::Solve;
+use crate::{
+    cache::digest,
+    event::{Event, Progress, Vertex},
+};
+
+/// Vertices that are no instruction: transfers and exports. Instructions are numbered by their line.
+pub(super) const DEFINITION: u64 = u64::MAX;
+pub(super) const IGNORE: u64 = u64::MAX - 1;
+pub(super) const CONTEXT: u64 = u64::MAX - 2;
+pub(super) const EXPORT: u64 = u64::MAX - 3;
+
+pub(super) fn time(at: Timestamp) -> WireTime {
+    WireTime { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// Remembers what a vertex was, since every word about it repeats that.
+#[derive(Default)]
+pub(super) struct Teller {
+    known: Vec<(Vertex, Option<WireTime>)>,
+}
+
+fn name(solve: &Solve, id: u64) -> String {
+    digest(format!("{} {id}", solve.reference).as_bytes()).to_string()
+}
+
+impl Teller {
+    /// One piece of news as BuildKit's clients read it.
+    pub(super) fn tell(&mut self, solve: &Solve, event: &Event) {
+        let mut news = StatusResponse::default();
+        match event {
+            Event::Vertex(vertex) => {
+                news.vertexes.push(wire(solve, vertex));
+                self.known.push((vertex.clone(), None));
+            }
+            Event::Started { id, at } => {
+                let Some((vertex, started)) = self.known.iter_mut().find(|(vertex, _)| vertex.id == *id) else {
+                    return;
+                };
+                *started = Some(time(*at));
+                news.vertexes.push(WireVertex { started: *started, ..wire(solve, vertex) });
+            }
+            Event::Completed(done) => {
+                let Some((vertex, started)) = self.known.iter().find(|(vertex, _)| vertex.id == done.id) else {
+                    return;
+                };
+                news.vertexes.push(WireVertex {
+                    started: started.or(Some(time(done.at))),
+                    completed: Some(time(done.at)),
+                    cached: done.cached,
+                    error: done.error.clone().unwrap_or_default(),
+                    ..wire(solve, vertex)
+                });
+            }
+            Event::Log { id, stderr, bytes, at } => news.logs.push(VertexLog {
+                vertex: name(solve, *id),
+                timestamp: Some(time(*at)),
+                stream: if *stderr { 2 } else { 1 },
+                msg: bytes.to_vec(),
+            }),
+            Event::Status { id, name: part, current, total, at, done } => news.statuses.push(VertexStatus {
+                id: part.clone(),
+                vertex: name(solve, *id),
+                name: part.clone(),
+                current: i64::try_from(*current).unwrap_or(i64::MAX),
+                total: i64::try_from(*total).unwrap_or(i64::MAX),
+                timestamp: Some(time(*at)),
+                started: Some(time(*at)),
+                completed: done.then(|| time(*at)),
+            }),
+            Event::Warning { line, text } => news.warnings.push(VertexWarning {
+                vertex: name(solve, DEFINITION),
+                level: 1,
+                short: if *line == 0 { text.clone() } else { format!("{text} (line {line})") }.into_bytes(),
+                ..VertexWarning::default()
+            }),
+        }
+        solve.tell(news);
+    }
+}
+
+fn wire(solve: &Solve, vertex: &Vertex) -> WireVertex {
+    WireVertex {
+        digest: name(solve, vertex.id),
+        inputs: vertex.inputs.iter().map(|id| name(solve, *id)).collect(),
+        name: vertex.name.clone(),
+        ..WireVertex::default()
+    }
+}
+
+/// Tells about one thing that is no instruction, from its beginning to its end.
+pub(super) async fn around<T, E: std::fmt::Display>(
+    progress: &Progress,
+    id: u64,
+    title: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let vertex = Vertex {
+        id,
+        name: title.to_owned(),
+        original: String::new(),
+        step: 0,
+        steps: 0,
+        inputs: Vec::new(),
+        lines: (0, 0),
+    };
+    progress.tell(Event::Vertex(vertex)).await;
+    progress.started(id).await;
+    let done = work.await;
+    let error = done.as_ref().err().map(ToString::to_string);
+    let completed = crate::event::Completed { id, at: clock::now(), cached: false, error, why: None, image: None };
+    progress.tell(Event::Completed(completed)).await;
+    done
+}
+
+/// Tells how far a part is.
+pub(super) async fn status(progress: &Progress, id: u64, name: &str, current: u64, done: bool) {
+    let at = clock::now();
+    progress.tell(Event::Status { id, name: name.to_owned(), current, total: 0, at, done }).await;
+}

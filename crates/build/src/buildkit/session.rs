@@ -1,0 +1,113 @@
+//! Sessions: connections on which the client is the server, and what it offers there.
+
+use std::{collections::HashMap, sync::Mutex as StdMutex, time::Duration};
+
+use bollard_buildkit_proto::{
+    health::{HealthCheckRequest, health_client::HealthClient},
+    moby::buildkit::secrets::v1::{GetSecretRequest, secrets_client::SecretsClient},
+};
+use hyper::upgrade::Upgraded;
+use tokio::sync::watch;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tower::service_fn;
+
+use crate::request::{SecretFuture, Secrets};
+
+/// How long a build waits for the session that it names: the client opens both at once.
+const SESSION_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a session is asked whether it is still there.
+const HEALTH_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a client says about its session.
+#[derive(Debug, Clone)]
+pub struct SessionHead {
+    pub id: String,
+    pub shared_key: String,
+}
+
+/// A session that lasts.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) channel: Channel,
+    /// The same for builds of the same directory.
+    pub(super) shared_key: String,
+}
+
+/// All sessions by their id.
+pub(super) struct Sessions(watch::Sender<HashMap<String, Session>>);
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self(watch::Sender::new(HashMap::new()))
+    }
+}
+
+impl Sessions {
+    /// Keeps a session until its connection ends.
+    pub(super) async fn hold(&self, head: SessionHead, connection: Upgraded) {
+        let once = StdMutex::new(Some(connection));
+        let connector = service_fn(move |_| {
+            let connection = once.lock().ok().and_then(|mut slot| slot.take());
+            async move { connection.ok_or_else(|| std::io::Error::other("the session has ended")) }
+        });
+        let channel = match Endpoint::from_static("http://session").connect_with_connector(connector).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                tracing::debug!(error = %hako_base::error::chain(&error), "a session could not be opened");
+                return;
+            }
+        };
+        let session = Session { channel: channel.clone(), shared_key: head.shared_key };
+        self.0.send_modify(|all| drop(all.insert(head.id.clone(), session)));
+        let mut health = HealthClient::new(channel);
+        // A client that has gone answers with an error at once, since nothing connects anew.
+        let mut pause = tokio::time::interval(HEALTH_PAUSE);
+        loop {
+            pause.tick().await;
+            match health.check(HealthCheckRequest::default()).await {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::Unimplemented => {}
+                Err(_) => break,
+            }
+        }
+        self.0.send_modify(|all| drop(all.remove(&head.id)));
+    }
+
+    /// The session with this id, as soon as it is there.
+    pub(super) async fn get(&self, id: &str) -> Result<Session, Status> {
+        let mut watch = self.0.subscribe();
+        let found = watch.wait_for(|all| all.contains_key(id));
+        let found = tokio::time::timeout(SESSION_DEADLINE, found).await;
+        let session = match found {
+            Ok(Ok(all)) => all.get(id).cloned(),
+            _ => None,
+        };
+        session.ok_or_else(|| Status::not_found(format!("no active session for {id}")))
+    }
+}
+
+/// Secrets as a session has them.
+pub(super) struct SessionSecrets(pub(super) Option<Session>);
+
+impl Secrets for SessionSecrets {
+    fn secret(&self, id: &str) -> SecretFuture {
+        let (session, id) = (self.0.clone(), id.to_owned());
+        Box::pin(async move {
+            let Some(session) = session else { return Ok(None) };
+            let mut client = SecretsClient::new(session.channel);
+            let asked = client.get_secret(GetSecretRequest { id, annotations: HashMap::new() }).await;
+            match asked {
+                Ok(answer) => Ok(Some(answer.into_inner().data)),
+                Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
+                Err(status) => Err(status.message().to_owned()),
+            }
+        })
+    }
+
+    fn agent(&self, _id: &str) -> Option<std::path::PathBuf> {
+        None
+    }
+}

@@ -1,0 +1,359 @@
+//! What was built before: results by the digest of everything that went into them.
+//!
+//! A key is made of what a step stands on, its words after replacement, and the bytes of the files it reads; times are
+//! never part of it. A record that speaks of layers which are gone counts as none.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use hako_base::{clock, database::Database};
+use hako_image::Store;
+use hako_model::Digest;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use redb::{ReadableTable, TableDefinition};
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use crate::error::BuildError;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+
+/// The result of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The layers after it.
+    pub(crate) stack: Option<Digest>,
+    /// Whether it made a layer of its own.
+    pub(crate) has_layer: bool,
+    pub(crate) created: Timestamp,
+    pub(crate) used: Timestamp,
+    pub(crate) uses: u64,
+    pub(crate) description: String,
+    /// What it was made of, by name, to say later which input changed.
+    #[serde(default)]
+    pub(crate) inputs: BTreeMap<String, String>,
+}
+
+/// One record, for `builder du`.
+#[derive(Debug, Clone)]
+pub struct CacheEntry {
+    pub id: String,
+    pub kind: &'static str,
+    pub description: String,
+    pub size: u64,
+    pub created: Timestamp,
+    pub last_used: Timestamp,
+    pub uses: u64,
+    pub shared: bool,
+    pub in_use: bool,
+}
+
+/// The records, in memory and on disk.
+pub(crate) struct Cache {
+    database: Database,
+    state: Mutex<State>,
+    pub(crate) mounts: PathBuf,
+}
+
+#[derive(Default)]
+struct State {
+    records: HashMap<String, Record>,
+    changed: Vec<String>,
+    gone: Vec<String>,
+}
+
+/// A key in the making: every word with its length, so that no two lists of words are the same bytes.
+pub(crate) struct Key {
+    context: Context,
+    inputs: BTreeMap<String, String>,
+}
+
+impl Key {
+    pub(crate) fn new(kind: &str, below: &Digest) -> Self {
+        let mut key = Self { context: Context::new(&SHA256), inputs: BTreeMap::new() };
+        key.raw(kind.as_bytes());
+        key.input("what is below", &below.to_string());
+        key
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.context.update(&(bytes.len() as u64).to_le_bytes());
+        self.context.update(bytes);
+    }
+
+    /// Something that the result depends on, with a name for people.
+    pub(crate) fn input(&mut self, name: &str, value: &str) {
+        self.raw(name.as_bytes());
+        self.raw(value.as_bytes());
+        // Values may be secret or long: what is remembered of them only tells whether they are the same.
+        self.inputs.insert(name.to_owned(), digest(value.as_bytes()).short());
+    }
+
+    pub(crate) fn finish(self) -> (Digest, BTreeMap<String, String>) {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.context.finish().as_ref());
+        (Digest::from_sha256(bytes), self.inputs)
+    }
+}
+
+/// A digest as it goes.
+pub(crate) struct Hasher(Context);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Digest::from_sha256(bytes)
+    }
+}
+
+/// The digest of bytes at hand.
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(ring::digest::digest(&SHA256, bytes).as_ref());
+    Digest::from_sha256(hash)
+}
+
+impl Cache {
+    /// Opens the cache below `root`; records without their layers, and layers without a record, go.
+    pub(crate) fn open(root: &Path, store: &Store) -> Result<Self, BuildError> {
+        let failed = |error: redb::Error| BuildError::invalid(format!("cannot open the build cache: {error}"));
+        std::fs::create_dir_all(root).map_err(BuildError::io(format!("cannot make {}", root.display())))?;
+        let database = Database::create(root.join("cache.redb")).map_err(|error| failed(error.into()))?;
+        let mut state = State::default();
+        let write = database.begin_write().map_err(failed)?;
+        {
+            let table = write.open_table(RECORDS).map_err(|error| failed(error.into()))?;
+            for row in table.iter().map_err(|error| failed(error.into()))? {
+                let (key, value) = row.map_err(|error| failed(error.into()))?;
+                match serde_json::from_slice::<Record>(value.value()) {
+                    Ok(record) if store.has_stack(record.stack) => {
+                        state.records.insert(key.value().to_owned(), record);
+                    }
+                    _ => state.gone.push(key.value().to_owned()),
+                }
+            }
+        }
+        write.commit().map_err(|error| failed(error.into()))?;
+        let cache = Self { database, state: Mutex::new(state), mounts: root.join("mounts") };
+        let wanted: Vec<Digest> = cache.state.lock().records.values().filter_map(|record| record.stack).collect();
+        let strays: Vec<Digest> = store.kept_stacks().into_iter().filter(|kept| !wanted.contains(kept)).collect();
+        if !strays.is_empty() {
+            store.keep_stacks(&[], &strays)?;
+        }
+        Ok(cache)
+    }
+
+    /// What was made of this key before, if its layers are still here.
+    pub(crate) fn find(&self, key: &Digest, store: &Store) -> Option<Record> {
+        let key = key.to_string();
+        let mut state = self.state.lock();
+        let record = state.records.get_mut(&key)?;
+        if !store.has_stack(record.stack) {
+            state.records.remove(&key);
+            state.gone.push(key);
+            return None;
+        }
+        record.used = clock::now();
+        record.uses += 1;
+        Some(record.clone())
+    }
+
+    /// Why there is no record of this key: which input is another than when the step was done last.
+    pub(crate) fn why(&self, description: &str, inputs: &BTreeMap<String, String>) -> String {
+        let state = self.state.lock();
+        let same = state.records.values().filter(|record| record.description == description);
+        let Some(last) = same.max_by_key(|record| record.created) else {
+            return "this step was never done here".to_owned();
+        };
+        let changed: Vec<&str> = inputs
+            .iter()
+            .filter(|(name, value)| last.inputs.get(*name) != Some(value))
+            .map(|(name, _)| name.as_str())
+            .chain(last.inputs.keys().filter(|name| !inputs.contains_key(*name)).map(String::as_str))
+            .collect();
+        if changed.is_empty() { "its result is gone".to_owned() } else { format!("changed: {}", changed.join(", ")) }
+    }
+
+    /// Gives an image and those of its lines that made no layer a time: that of the first time it was made, so that
+    /// the same build makes the same image. Answers whether it was made before.
+    pub(crate) fn stamp(&self, image: &mut hako_image::BuiltImage, fresh: bool) -> bool {
+        let mut key = Key::new("image", &image.stack.unwrap_or_else(|| digest(b"")));
+        key.input("configuration", &serde_json::to_string(&image.config).unwrap_or_default());
+        key.input("base", &format!("{:?} {:?}", image.base, image.platform));
+        for line in &image.lines {
+            key.input("line", &line.created_by);
+        }
+        let (key, inputs) = key.finish();
+        let known = if fresh { None } else { self.state.lock().records.get(&key.to_string()).cloned() };
+        let at = known.as_ref().map_or_else(clock::now, |record| record.created);
+        image.created = at;
+        image.lines.iter_mut().filter(|line| line.empty_layer).for_each(|line| line.created = at);
+        let is_known = known.is_some();
+        if !is_known {
+            let description = image.lines.last().map(|line| line.created_by.clone()).unwrap_or_default();
+            let stack = image.stack;
+            self.put(&key, Record { stack, has_layer: false, created: at, used: at, uses: 0, description, inputs });
+        }
+        is_known
+    }
+
+    pub(crate) fn put(&self, key: &Digest, record: Record) {
+        let key = key.to_string();
+        let mut state = self.state.lock();
+        state.records.insert(key.clone(), record);
+        state.changed.push(key);
+    }
+
+    /// Writes down what is new; the layers it speaks of are kept from now on.
+    pub(crate) fn settle(&self, store: &Store) -> Result<(), BuildError> {
+        let (changed, gone) = {
+            let mut state = self.state.lock();
+            let changed = std::mem::take(&mut state.changed);
+            let changed: Vec<(String, Record)> =
+                changed.into_iter().filter_map(|key| Some((key.clone(), state.records.get(&key)?.clone()))).collect();
+            (changed, std::mem::take(&mut state.gone))
+        };
+        if changed.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        let stacks: Vec<Digest> = changed.iter().filter_map(|(_, record)| record.stack).collect();
+        store.keep_stacks(&stacks, &[])?;
+        self.write(&changed, &gone)
+    }
+
+    fn write(&self, changed: &[(String, Record)], gone: &[String]) -> Result<(), BuildError> {
+        let failed = |error: redb::Error| BuildError::invalid(format!("cannot write the build cache: {error}"));
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut table = write.open_table(RECORDS).map_err(|error| failed(error.into()))?;
+            for (key, record) in changed {
+                let bytes = serde_json::to_vec(record).unwrap_or_default();
+                table.insert(key.as_str(), &bytes[..]).map_err(|error| failed(error.into()))?;
+            }
+            for key in gone {
+                table.remove(key.as_str()).map_err(|error| failed(error.into()))?;
+            }
+        }
+        write.commit().map_err(|error| failed(error.into()))
+    }
+
+    /// Everything that the cache keeps.
+    pub(crate) fn entries(&self, store: &Store) -> Vec<CacheEntry> {
+        let images: Vec<Option<Digest>> = store.list().iter().map(|image| image.chain_id).collect();
+        let state = self.state.lock();
+        let mut entries: Vec<CacheEntry> = state
+            .records
+            .iter()
+            .filter(|(_, record)| record.has_layer)
+            .map(|(key, record)| CacheEntry {
+                id: key.trim_start_matches("sha256:").chars().take(25).collect(),
+                kind: "regular",
+                description: record.description.clone(),
+                size: record.stack.map_or(0, |stack| store.layer_size(stack)),
+                created: record.created,
+                last_used: record.used,
+                uses: record.uses,
+                shared: images.contains(&record.stack),
+                in_use: false,
+            })
+            .collect();
+        for (name, size, created) in mounts(&self.mounts) {
+            entries.push(CacheEntry {
+                id: name.chars().take(25).collect(),
+                kind: "exec.cachemount",
+                description: format!("cache mount {name}"),
+                size,
+                created,
+                last_used: created,
+                uses: 0,
+                shared: false,
+                in_use: false,
+            });
+        }
+        entries.sort_by(|a, b| b.last_used.cmp(&a.last_used).then_with(|| a.id.cmp(&b.id)));
+        entries
+    }
+
+    /// Forgets what `chosen` wants gone; answers what that was.
+    pub(crate) fn prune(
+        &self,
+        store: &Store,
+        chosen: &dyn Fn(&CacheEntry) -> bool,
+    ) -> Result<Vec<CacheEntry>, BuildError> {
+        let gone: Vec<CacheEntry> = self.entries(store).into_iter().filter(|entry| chosen(entry)).collect();
+        let mut keys = Vec::new();
+        let mut stacks = Vec::new();
+        {
+            let mut state = self.state.lock();
+            for entry in gone.iter().filter(|entry| entry.kind == "regular") {
+                let key = state.records.keys().find(|key| key.trim_start_matches("sha256:").starts_with(&entry.id));
+                if let Some(key) = key.cloned() {
+                    stacks.extend(state.records.remove(&key).and_then(|record| record.stack));
+                    keys.push(key);
+                }
+            }
+            // Records without a layer of their own go with the layers that they stand on.
+            let empty: Vec<String> = state
+                .records
+                .iter()
+                .filter(|(_, record)| !record.has_layer && record.stack.is_none_or(|stack| stacks.contains(&stack)))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in empty {
+                state.records.remove(&key);
+                keys.push(key);
+            }
+            let still: Vec<Digest> = state.records.values().filter_map(|record| record.stack).collect();
+            stacks.retain(|stack| !still.contains(stack));
+        }
+        store.keep_stacks(&[], &stacks)?;
+        self.write(&[], &keys)?;
+        for entry in gone.iter().filter(|entry| entry.kind != "regular") {
+            let name = entry.description.trim_start_matches("cache mount ");
+            let _ = std::fs::remove_dir_all(self.mounts.join(name));
+        }
+        Ok(gone)
+    }
+}
+
+// Name, bytes and age of every cache mount.
+fn mounts(root: &Path) -> Vec<(String, u64, Timestamp)> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let described = entries.filter_map(Result::ok).filter_map(|entry| {
+        let modified = entry.metadata().ok()?.modified().ok()?;
+        let size = hako_archive::size_of(&entry.path()).unwrap_or(0);
+        Some((entry.file_name().into_string().ok()?, size, Timestamp::try_from(modified).ok()?))
+    });
+    described.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_lists_of_words_have_one_key() {
+        let key = |words: &[(&str, &str)]| {
+            let mut key = Key::new("run", &digest(b""));
+            words.iter().for_each(|(name, value)| key.input(name, value));
+            key.finish().0
+        };
+        assert_ne!(key(&[("a", "bc")]), key(&[("ab", "c")]));
+        assert_ne!(key(&[("a", "b"), ("c", "d")]), key(&[("a", "bcd")]));
+        assert_eq!(key(&[("a", "b")]), key(&[("a", "b")]));
+    }
+}

@@ -1,0 +1,28 @@
+//! From a Dockerfile to an image.
+//!
+//! [`language`] reads the text; [`plan`] decides which stages there are and which are needed; the solver does the
+//! steps, in the engine's own runtime, and remembers them. How builds are asked for and shown is for those who use
+//! this crate: the classic API, BuildKit's, our own command line.
+#![forbid(unsafe_code)]
+
+pub mod language; // the Dockerfile: words, instructions, ignore files
+pub mod plan; // stages: which there are, which are needed
+
+mod cache; // what was built before
+mod context; // the files that somebody sent
+mod event;
+mod request; // what a build is asked for
+mod solve; // stages side by side, step after step // what a build tells while it goes on
+
+pub mod buildkit; // BuildKit's protocols
+mod classic; // the same in the words of the classic builder
+
+mod error;
+mod limits; // every limit, with its reason
+
+pub use classic::ClassicText;
+pub use context::Context;
+pub use error::BuildError;
+pub use event::{Completed, Event, Progress, Vertex};
+pub use request::{BuildRequest, GivenSecrets, SecretFuture, Secrets};
+pub use solve::{Builder, Built, CacheEntry};

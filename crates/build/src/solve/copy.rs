@@ -1,0 +1,451 @@
+//! `COPY` and `ADD`: which files are meant, their digest, and the copying itself.
+//!
+//! Sources are chosen in a root that is somebody else's (a context, another stage, an image), by descriptor. What was
+//! chosen is hashed first: names, modes, owners, bytes. With the same digest on the same layers nothing is copied.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use hako_archive::{Copier, CopyOptions, Keep, TreeDigest, UnpackOptions, unpack, walk};
+use hako_image::{Hold, StackView, Store};
+use hako_model::Digest;
+use rustix::fs::{FileType, OFlags};
+
+use super::{
+    Solving, blocking,
+    stage::{Done, State},
+};
+use crate::{
+    cache::{Hasher, Key},
+    context::Context,
+    error::BuildError,
+    language::{self, Copy, Ignore},
+};
+
+/// Where files come from.
+#[derive(Clone)]
+pub(super) enum Root {
+    Context(Arc<Context>),
+    Stack(Arc<StackView>),
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Context(context) => context.as_fd(),
+            Self::Stack(view) => view.as_fd(),
+        }
+    }
+}
+
+impl Root {
+    fn keep(&self, path: &[u8], is_directory: bool) -> Keep {
+        match self {
+            Self::Context(context) => context.keep(path, is_directory),
+            Self::Stack(_) => Keep::Yes,
+        }
+    }
+
+    /// The pattern of `.dockerignore` that hides a path.
+    fn hidden_by(&self, path: &str) -> Option<&str> {
+        match self {
+            Self::Context(context) => context.ignore().excluded_by(path.trim_start_matches('/')),
+            Self::Stack(_) => None,
+        }
+    }
+}
+
+/// A copy with every variable replaced.
+struct Job {
+    root: Root,
+    sources: Vec<String>,
+    /// Absolute; with a slash at its end if it is said to be a directory.
+    target: String,
+    documents: Vec<(String, Vec<u8>)>,
+    owner: Option<(u32, u32)>,
+    mode: Option<u32>,
+    exclude: Ignore,
+    parents: bool,
+    link: bool,
+    /// Archives are unpacked.
+    unpacks: bool,
+    is_add: bool,
+}
+
+/// One thing that is copied.
+struct Chosen {
+    /// Its directory, and its name there.
+    parent: OwnedFd,
+    leaf: Vec<u8>,
+    /// Its path in the source's root.
+    path: String,
+    is_directory: bool,
+    /// Below the target with `--parents`.
+    below: String,
+}
+
+impl Solving {
+    pub(super) async fn copy(&self, index: usize, state: &State, copy: &Copy) -> Result<Done, BuildError> {
+        let job = self.job(index, state, copy).await?;
+        let job = Arc::new(job);
+        let (hashed, job) = {
+            let job = job.clone();
+            blocking(move || (job.digest(), job)).await
+        };
+        let word = if copy.is_add { "ADD" } else { "COPY" };
+        let description = format!("{word} {} {}", copy.sources.join(" "), copy.target);
+        let mut key = Key::new("copy", &if job.link { crate::cache::digest(b"link") } else { state.below() });
+        if job.link {
+            key.input("layers", &state.below().to_string());
+        }
+        key.input("files", &hashed?.to_string());
+        key.input("target", &job.target);
+        key.input("flags", &format!("{:?} {:?} {} {}", job.owner, job.mode, job.parents, job.unpacks));
+        let (store, stack, limit) = (self.store().clone(), state.stack, self.times_limit());
+        self.cached(key, state, &description, self.is_fresh(index), move |hold| {
+            blocking(move || carry(&store, stack, &job, &hold, limit))
+        })
+        .await
+    }
+
+    async fn job(&self, index: usize, state: &State, copy: &Copy) -> Result<Job, BuildError> {
+        let sources = copy.sources.iter().map(|source| state.expand(source)).collect::<Result<Vec<_>, _>>()?;
+        let target = state.expand(&copy.target)?;
+        let is_directory = target.ends_with('/') || target == "." || target.ends_with("/.");
+        let mut whole = state.absolute(&target);
+        if is_directory && whole != "/" {
+            whole.push('/');
+        }
+        if sources.iter().any(|source| is_remote(source)) && copy.is_add {
+            return Err(BuildError::NotBuilt {
+                text: format!("ADD of {}: URLs and git repositories are not built yet", sources.join(" ")),
+            });
+        }
+        let root = match &copy.flags.from {
+            Some(from) => {
+                let from = state.expand(from)?;
+                match self.request.contexts.get(&from.to_lowercase()) {
+                    Some(context) => Root::Context(context.clone()),
+                    None => Root::Stack(Arc::new(self.store().stack_view(self.stack_of(index, &from).await?)?)),
+                }
+            }
+            None => Root::Context(self.request.context.clone()),
+        };
+        let mut documents = Vec::new();
+        for document in &copy.documents {
+            let content = if document.expand {
+                let replaced = language::expand_text(&document.content, state.escape, &|name| state.value(name));
+                replaced.map_err(|error| BuildError::invalid(error.to_string()))?
+            } else {
+                document.content.clone()
+            };
+            documents.push((document.name.clone(), content.into_bytes()));
+        }
+        let exclude = copy.flags.exclude.iter().map(|pattern| state.expand(pattern)).collect::<Result<Vec<_>, _>>()?;
+        let exclude = Ignore::of(exclude.iter().map(String::as_str))
+            .map_err(|error| BuildError::invalid(format!("--exclude: {error}")))?;
+        // What is sent belongs to root, whoever owns it on the client's machine; what is in an image is somebody's.
+        let default = matches!(root, Root::Context(_)).then_some((0, 0));
+        let owner = match &copy.flags.chown {
+            Some(owner) => Some(self.owner(state, &state.expand(owner)?, copy.flags.link)?),
+            None => default.or(if copy.flags.from.is_some() { Some((0, 0)) } else { None }),
+        };
+        let mode = match &copy.flags.chmod {
+            Some(mode) => Some(octal(&state.expand(mode)?)?),
+            None => None,
+        };
+        let unpacks = copy.is_add && copy.flags.unpack != Some(false);
+        Ok(Job {
+            root,
+            sources,
+            target: whole,
+            documents,
+            owner,
+            mode,
+            exclude,
+            parents: copy.flags.parents,
+            link: copy.flags.link,
+            unpacks,
+            is_add: copy.is_add,
+        })
+    }
+
+    fn owner(&self, state: &State, owner: &str, link: bool) -> Result<(u32, u32), BuildError> {
+        let view = self.store().stack_view(if link { None } else { state.stack })?;
+        Ok(self.builder.engine().step_owner(view.as_fd(), owner)?)
+    }
+}
+
+fn is_remote(source: &str) -> bool {
+    source.starts_with("http://")
+        || source.starts_with("https://")
+        || source.starts_with("git@")
+        || source.starts_with("git://")
+}
+
+fn octal(text: &str) -> Result<u32, BuildError> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ if text.contains(['+', '=', '-']) => {
+            Err(BuildError::NotBuilt { text: format!("--chmod={text}: symbolic modes are not built yet") })
+        }
+        _ => Err(BuildError::invalid(format!(
+            "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+        ))),
+    }
+}
+
+impl Job {
+    fn keep(&self, path: &[u8], is_directory: bool) -> Keep {
+        let shown = String::from_utf8_lossy(path);
+        if self.exclude.excluded_by(&shown).is_some() {
+            return if is_directory && self.exclude.may_return_below(&shown) { Keep::OnlyBelow } else { Keep::No };
+        }
+        self.root.keep(path, is_directory)
+    }
+
+    fn choose_all(&self) -> Result<Vec<Chosen>, BuildError> {
+        let mut all = Vec::new();
+        for source in &self.sources {
+            let chosen = self.choose(source)?;
+            if chosen.is_empty() {
+                return Err(self.missing(source));
+            }
+            all.extend(chosen);
+        }
+        if all.is_empty() && self.documents.is_empty() {
+            return Err(BuildError::invalid("no source files were specified"));
+        }
+        Ok(all)
+    }
+
+    fn missing(&self, source: &str) -> BuildError {
+        let path = format!("/{}", source.trim_start_matches("./").trim_matches('/'));
+        match self.root.hidden_by(&path) {
+            Some(pattern) => BuildError::invalid(format!(
+                "failed to calculate checksum of ref: {path:?}: not found: it is excluded by the pattern {pattern:?} of .dockerignore"
+            )),
+            None if source.contains(['*', '?', '[']) => {
+                BuildError::invalid(format!("lstat {path}: no such file or directory: no file of the source matches"))
+            }
+            None => BuildError::invalid(format!("failed to calculate checksum of ref: {path:?}: not found")),
+        }
+    }
+
+    // What a source names: one path, or all that match it.
+    fn choose(&self, source: &str) -> Result<Vec<Chosen>, BuildError> {
+        // With `--parents`, what stands before `./` is not repeated in the target.
+        let (pivot, pattern) = match source.split_once("/./") {
+            Some((above, below)) if self.parents => (above.trim_matches('/').to_owned(), below.to_owned()),
+            _ => (String::new(), source.to_owned()),
+        };
+        let whole = clean(&format!("{pivot}/{pattern}"));
+        let failed = |source| BuildError::Io { what: format!("cannot read {whole:?}"), source };
+        let paths = if whole.contains(['*', '?', '[', '\\']) {
+            self.matching(&whole).map_err(failed)?
+        } else {
+            vec![whole.clone()]
+        };
+        let mut chosen = Vec::new();
+        for path in paths {
+            let Some(found) = self.open(&path, &pivot).map_err(failed)? else { continue };
+            chosen.push(found);
+        }
+        Ok(chosen)
+    }
+
+    fn matching(&self, pattern: &str) -> std::io::Result<Vec<String>> {
+        let depth = if pattern.contains("**") { usize::MAX } else { pattern.split('/').count() };
+        let mut found = Vec::new();
+        walk::tree(self.root.as_fd(), |visit| -> std::io::Result<bool> {
+            let path = String::from_utf8_lossy(visit.path).into_owned();
+            let keep = self.keep(visit.path, visit.directory.is_some());
+            if keep == Keep::Yes && language::path_matches(pattern, &path) {
+                found.push(path.clone());
+            }
+            Ok(keep != Keep::No && path.split('/').count() < depth)
+        })?;
+        Ok(found)
+    }
+
+    fn open(&self, path: &str, pivot: &str) -> std::io::Result<Option<Chosen>> {
+        let root = self.root.as_fd();
+        // A link that is named itself is followed; the root of the source is the root for it.
+        let resolved = match follow(root, path)? {
+            Some(resolved) => resolved,
+            None => return Ok(None),
+        };
+        let (above, leaf) = resolved.rsplit_once('/').unwrap_or(("", &resolved));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let parent = match walk::open_in_root(root, above.as_bytes(), flags) {
+            Ok(parent) => parent,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let leaf = if leaf.is_empty() { b".".to_vec() } else { leaf.as_bytes().to_vec() };
+        let Some(stat) = walk::stat_leaf(parent.as_fd(), &leaf)? else { return Ok(None) };
+        let is_directory = walk::file_type(&stat) == FileType::Directory;
+        if !path.is_empty() && self.keep(path.as_bytes(), is_directory) == Keep::No {
+            return Ok(None);
+        }
+        let below = path.strip_prefix(pivot).unwrap_or(path).trim_start_matches('/').to_owned();
+        Ok(Some(Chosen { parent, leaf, path: path.to_owned(), is_directory, below }))
+    }
+
+    fn options<'k>(&self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
+        CopyOptions { owner: self.owner, mode: self.mode, keep }
+    }
+
+    fn digest(&self) -> Result<Digest, BuildError> {
+        let keep = |path: &[u8], is_directory: bool| self.keep(path, is_directory);
+        let options = self.options(&keep);
+        let mut hasher = Hasher::default();
+        let mut feed = |bytes: &[u8]| hasher.update(bytes);
+        let mut digest = TreeDigest::new(&options, &mut feed);
+        for chosen in self.choose_all()? {
+            let failed = BuildError::io(format!("cannot read {:?}", chosen.path));
+            digest.word(if self.parents { chosen.below.as_bytes() } else { name_of(&chosen.path).as_bytes() });
+            let done = if chosen.is_directory {
+                directory(&chosen).and_then(|below| digest.contents(below.as_fd(), chosen.path.as_bytes()))
+            } else {
+                digest.leaf(chosen.parent.as_fd(), &chosen.leaf)
+            };
+            done.map_err(failed)?;
+        }
+        for (name, content) in &self.documents {
+            digest.word(name.as_bytes());
+            digest.word(content);
+        }
+        Ok(hasher.finish())
+    }
+}
+
+fn directory(chosen: &Chosen) -> std::io::Result<OwnedFd> {
+    walk::open_leaf(chosen.parent.as_fd(), &chosen.leaf, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+// `.` and `..` taken out; nothing is above the root.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            other => parts.push(other),
+        }
+    }
+    parts.join("/")
+}
+
+// Where a path leads if its last part is a link; `None` when nothing is there.
+fn follow(root: BorrowedFd<'_>, path: &str) -> std::io::Result<Option<String>> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        let (above, leaf) = path.rsplit_once('/').unwrap_or(("", &path));
+        if leaf.is_empty() {
+            return Ok(Some(path));
+        }
+        let parent = match walk::open_in_root(root, above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(parent) => parent,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(stat) = walk::stat_leaf(parent.as_fd(), leaf.as_bytes())? else { return Ok(None) };
+        if walk::file_type(&stat) != FileType::Symlink {
+            return Ok(Some(path));
+        }
+        let link = rustix::fs::readlinkat(&parent, leaf, Vec::new())?;
+        let link = String::from_utf8_lossy(link.as_bytes()).into_owned();
+        path = if link.starts_with('/') { clean(&link) } else { clean(&format!("{above}/{link}")) };
+    }
+    Err(std::io::Error::from_raw_os_error(40))
+}
+
+// Does the copying in a draft and makes it a layer.
+fn carry(
+    store: &Store,
+    stack: Option<Digest>,
+    job: &Job,
+    hold: &Hold,
+    limit: Option<i64>,
+) -> Result<Option<Digest>, BuildError> {
+    let base = if job.link { None } else { stack };
+    let draft = store.draft(base, false)?;
+    let keep = |path: &[u8], is_directory: bool| job.keep(path, is_directory);
+    let options = job.options(&keep);
+    let failed = |source| BuildError::Io { what: format!("cannot copy to {}", job.target), source };
+    let chosen = job.choose_all()?;
+    let into_directory = job.target.ends_with('/') || is_directory_in(draft.as_fd(), &job.target);
+    // Several files need a directory; one that is made for a directory's files will do.
+    let several = chosen.len() + job.documents.len() > 1;
+    if several && !into_directory && chosen.iter().all(|one| !one.is_directory) {
+        return Err(BuildError::invalid(format!(
+            "When using {} with more than one source file, the destination must be a directory and end with a /",
+            if job.is_add { "ADD" } else { "COPY" }
+        )));
+    }
+    let mut copier = Copier::new(draft.as_fd(), &options);
+    for one in &chosen {
+        let done = if job.unpacks && !one.is_directory && is_archive(one).map_err(failed)? {
+            extract(one, &mut copier, job)?;
+            Ok(())
+        } else {
+            place(one, &mut copier, job, into_directory)
+        };
+        done.map_err(failed)?;
+    }
+    for (name, content) in &job.documents {
+        let target = if into_directory { format!("{}/{name}", job.target) } else { job.target.clone() };
+        copier.bytes(content, 0o644, limit.unwrap_or_default(), target.as_bytes()).map_err(failed)?;
+    }
+    copier.finish().map_err(failed)?;
+    Ok(store.draft_finish(draft, stack, hold, limit)?.or(stack))
+}
+
+fn is_directory_in(root: BorrowedFd<'_>, path: &str) -> bool {
+    walk::open_in_root(root, path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY).is_ok()
+}
+
+fn place(one: &Chosen, copier: &mut Copier<'_>, job: &Job, into_directory: bool) -> std::io::Result<()> {
+    if one.is_directory {
+        let below = directory(one)?;
+        let target = if job.parents { format!("{}/{}", job.target, one.below) } else { job.target.clone() };
+        return copier.contents(below.as_fd(), one.path.as_bytes(), target.as_bytes());
+    }
+    let target = match (job.parents, into_directory) {
+        (true, _) => format!("{}/{}", job.target, one.below),
+        (false, true) => format!("{}/{}", job.target, name_of(&one.path)),
+        (false, false) => job.target.clone(),
+    };
+    copier.leaf(one.parent.as_fd(), &one.leaf, target.as_bytes())
+}
+
+// An archive by what it begins with, as far as we can read it.
+fn is_archive(one: &Chosen) -> std::io::Result<bool> {
+    let file = walk::open_leaf(one.parent.as_fd(), &one.leaf, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    if walk::file_type(&rustix::fs::fstat(&file)?) != FileType::RegularFile {
+        return Ok(false);
+    }
+    Ok(hako_archive::is_tar(std::fs::File::from(file)))
+}
+
+fn extract(one: &Chosen, copier: &mut Copier<'_>, job: &Job) -> Result<(), BuildError> {
+    let failed = |source| BuildError::Io { what: format!("cannot unpack {}", one.path), source };
+    let file = walk::open_leaf(one.parent.as_fd(), &one.leaf, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+    let target = copier.directory(job.target.as_bytes(), None).map_err(failed)?;
+    let input = hako_archive::plain(std::fs::File::from(file)).map_err(failed)?;
+    let chowned = job.owner.filter(|owner| *owner != (0, 0));
+    let options = UnpackOptions { owner: chowned, ..UnpackOptions::default() };
+    let unpacked = unpack(input, target.as_fd(), &options);
+    unpacked.map(drop).map_err(|error| {
+        BuildError::invalid(format!("cannot unpack {}: {}", one.path, hako_base::error::chain(&error)))
+    })
+}

@@ -1,0 +1,36 @@
+//! How instructions are spelled in histories and progress.
+
+use crate::language::{Command, Health, Instruction, Kind};
+
+/// Whether an instruction may make files; the others only change the configuration.
+pub(crate) fn makes_files(kind: &Kind) -> bool {
+    matches!(kind, Kind::From { .. } | Kind::Run { .. } | Kind::Copy(_) | Kind::Workdir(_))
+}
+
+/// An instruction as progress shows it.
+pub(crate) fn title(instruction: &Instruction) -> String {
+    let text = instruction.original.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (keyword, rest) = text.split_once(' ').unwrap_or((&text, ""));
+    format!("{} {rest}", keyword.to_uppercase()).trim_end().to_owned()
+}
+
+/// A command in the form that histories have.
+pub(crate) fn command(command: &Command, shell: &[String]) -> String {
+    match command {
+        Command::Shell(text) => format!("{} {text}", shell.join(" ")),
+        Command::Exec(words) => words.join(" "),
+    }
+}
+
+/// A list as JSON.
+pub(crate) fn list(words: &[String]) -> String {
+    serde_json::to_string(words).unwrap_or_default()
+}
+
+/// A health check as histories have it.
+pub(crate) fn health(health: &Health) -> String {
+    match health {
+        Health::None => "HEALTHCHECK NONE".to_owned(),
+        Health::Check { command, .. } => format!("HEALTHCHECK CMD {}", self::command(command, &[]).trim()),
+    }
+}

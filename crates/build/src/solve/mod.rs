@@ -1,0 +1,371 @@
+//! The solver: stages side by side, each step looked up in the cache and else done.
+//!
+//! ```text
+//!   Dockerfile ─► plan ─► one task for each needed stage ─► state of the target ─► image
+//!                              │        ▲
+//!                              └ waits ─┘ for the stages it stands on or copies from
+//! ```
+//! The first error ends every other task; a task that is dropped ends its process.
+
+mod copy; // COPY and ADD
+mod history; // how instructions are spelled in histories
+mod run; // RUN
+mod stage; // one stage: its state, instruction after instruction
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use hako_base::clock;
+use hako_engine::Engine;
+use hako_image::{BuiltImage, Hold, StackView, Store};
+use hako_model::{Digest, Platform, Reference};
+use tokio::{
+    sync::{Mutex, Semaphore, watch},
+    task::JoinSet,
+};
+
+pub use crate::cache::CacheEntry;
+use crate::{
+    cache::Cache,
+    context,
+    error::BuildError,
+    event::{Event, Progress, Vertex},
+    language::Dockerfile,
+    plan::{self, Plan, Wishes},
+    request::BuildRequest,
+};
+use stage::State;
+
+/// The builder; cheap to clone.
+#[derive(Clone)]
+pub struct Builder(Arc<Parts>);
+
+struct Parts {
+    engine: Engine,
+    cache: Cache,
+    root: PathBuf,
+    /// RUN steps at once: one for each core, and no fewer than two.
+    slots: Semaphore,
+    /// Cache mounts that one step at a time may use.
+    locks: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+}
+
+/// What a build has made: an image that is yet to be recorded.
+pub struct Built {
+    pub image: BuiltImage,
+    /// Images of every step (classic builds), oldest first.
+    pub(crate) steps: Vec<BuiltImage>,
+    hold: Hold,
+}
+
+impl Builder {
+    /// Opens the builder on the engine's data root. It blocks.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn open(engine: Engine) -> Result<Self, BuildError> {
+        let root = engine.build_root();
+        context::sweep(&root);
+        let _ = std::fs::remove_dir_all(engine.secrets_root());
+        let cache = Cache::open(&root, engine.image_store())?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        Ok(Self(Arc::new(Parts { engine, cache, root, slots: Semaphore::new(cores), locks: Mutex::default() })))
+    }
+
+    /// Where contexts are kept.
+    pub fn root(&self) -> &std::path::Path {
+        &self.0.root
+    }
+
+    /// The engine that steps run in.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn store(&self) -> &Store {
+        self.0.engine.image_store()
+    }
+
+    /// Builds; what happens is told to `progress`. What was done stays in the cache, whatever comes after it.
+    ///
+    /// # Errors
+    /// The first thing that failed.
+    pub async fn build(&self, request: BuildRequest, progress: Progress) -> Result<Built, BuildError> {
+        let (built, failed) = self.solve(Arc::new(request), &progress).await;
+        let builder = self.clone();
+        let settled = blocking(move || builder.0.cache.settle(builder.store())).await;
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                settled?;
+                built.ok_or(BuildError::Cancelled)
+            }
+        }
+    }
+
+    /// Whether a request makes sense, as far as its Dockerfile tells.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check(&self, request: &BuildRequest) -> Result<(), BuildError> {
+        self.plan(request).map(drop)
+    }
+
+    async fn solve(&self, request: Arc<BuildRequest>, progress: &Progress) -> (Option<Built>, Option<BuildError>) {
+        let plan = match self.plan(&request) {
+            Ok((plan, warnings)) => {
+                for (line, text) in warnings {
+                    progress.tell(Event::Warning { line, text }).await;
+                }
+                plan
+            }
+            Err(error) => return (None, Some(error)),
+        };
+        let results = plan.stages.iter().map(|_| watch::Sender::new(None)).collect();
+        let solving = Arc::new(Solving {
+            builder: self.clone(),
+            hold: Arc::new(self.store().hold()),
+            vertices: vertices(&plan, &request),
+            request,
+            plan,
+            progress: progress.clone(),
+            results,
+            images: Mutex::default(),
+        });
+        for vertex in solving.vertices.values() {
+            progress.tell(Event::Vertex(vertex.clone())).await;
+        }
+        let failed = if solving.request.classic { solving.one_by_one().await } else { solving.side_by_side().await };
+        let target = solving.results[solving.plan.target].borrow().clone();
+        let mut images = std::mem::take(&mut *solving.images.lock().await);
+        if let Some(error) = failed {
+            if solving.request.classic && !images.is_empty() {
+                let store = self.store().clone();
+                let kept = blocking(move || store.build_finish_all(&images)).await;
+                if let Err(error) = kept {
+                    tracing::warn!(%error, "the images of the steps before a failed one are not kept");
+                }
+            }
+            return (None, Some(error));
+        }
+        let Some(state) = target else { return (None, Some(BuildError::Cancelled)) };
+        // The image of the last step is the result, unless something is added to it.
+        let last = if solving.request.labels.is_empty() { images.pop() } else { None };
+        let image = last.unwrap_or_else(|| solving.finish(&state));
+        let hold = self.store().hold();
+        hold.stack(image.stack);
+        (Some(Built { image, steps: images, hold }), None)
+    }
+
+    fn plan(&self, request: &BuildRequest) -> Result<(Plan, Vec<(usize, String)>), BuildError> {
+        let wrong = |error| BuildError::from((error, request.dockerfile_name.as_str(), request.dockerfile.as_str()));
+        let file = Dockerfile::parse(&request.dockerfile).map_err(wrong)?;
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let wishes = Wishes {
+            arguments: &request.arguments,
+            target: request.target.as_deref(),
+            platform: &platform,
+            contexts: request.contexts.keys().cloned().collect(),
+        };
+        let plan = plan::plan(&file, &wishes).map_err(wrong)?;
+        let mut warnings = file.warnings;
+        if !plan.unused.is_empty() {
+            let text = format!("One or more build-args {:?} were not consumed", plan.unused);
+            warnings.push((0, text));
+        }
+        Ok((plan, warnings))
+    }
+
+    /// Records what was built under its names; answers its id.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn record(&self, built: &Built, names: &[Reference]) -> Result<Digest, BuildError> {
+        let store = self.store().clone();
+        let mut images = built.steps.clone();
+        images.push(BuiltImage { references: names.to_vec(), ..built.image.clone() });
+        let ids = blocking(move || store.build_finish_all(&images)).await?;
+        let id = ids.last().copied().ok_or(BuildError::Cancelled)?;
+        let names: Vec<String> = names.iter().map(Reference::familiar).collect();
+        self.0.engine.publish_built(id, &names);
+        Ok(id)
+    }
+
+    /// The files of what was built.
+    ///
+    /// # Errors
+    /// When they cannot be mounted.
+    pub fn files(&self, built: &Built) -> Result<StackView, BuildError> {
+        built.hold.stack(built.image.stack);
+        Ok(self.store().stack_view(built.image.stack)?)
+    }
+
+    /// What the cache keeps.
+    pub async fn cache_list(&self) -> Vec<CacheEntry> {
+        let builder = self.clone();
+        blocking(move || builder.0.cache.entries(builder.store())).await
+    }
+
+    /// Forgets what `chosen` wants gone.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn cache_prune(
+        &self,
+        chosen: impl Fn(&CacheEntry) -> bool + Send + 'static,
+    ) -> Result<Vec<CacheEntry>, BuildError> {
+        let builder = self.clone();
+        blocking(move || builder.0.cache.prune(builder.store(), &chosen)).await
+    }
+}
+
+/// One build that goes on.
+struct Solving {
+    builder: Builder,
+    request: Arc<BuildRequest>,
+    plan: Plan,
+    progress: Progress,
+    hold: Arc<Hold>,
+    results: Vec<watch::Sender<Option<Arc<State>>>>,
+    /// By the first line of the instruction.
+    vertices: BTreeMap<usize, Vertex>,
+    /// Classic builds: the image after every step.
+    images: Mutex<Vec<BuiltImage>>,
+}
+
+impl Solving {
+    async fn one_by_one(self: &Arc<Self>) -> Option<BuildError> {
+        for index in self.plan.needed.iter().copied() {
+            match self.clone().stage(index).await {
+                Ok(state) => drop(self.results[index].send_replace(Some(Arc::new(state)))),
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    async fn side_by_side(self: &Arc<Self>) -> Option<BuildError> {
+        let mut tasks = JoinSet::new();
+        for index in self.plan.needed.iter().copied() {
+            let solving = self.clone();
+            tasks.spawn(async move {
+                let state = solving.clone().stage(index).await?;
+                solving.results[index].send_replace(Some(Arc::new(state)));
+                Ok::<_, BuildError>(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok(Ok(())) => {}
+                // Dropping the set drops the other tasks, and with them their processes.
+                Ok(Err(error)) => {
+                    tasks.shutdown().await;
+                    return Some(error);
+                }
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => return Some(BuildError::Cancelled),
+                },
+            }
+        }
+        None
+    }
+
+    /// Another stage's result, as soon as it is there.
+    async fn result_of(&self, index: usize) -> Result<Arc<State>, BuildError> {
+        let mut watch = self.results[index].subscribe();
+        let state = watch.wait_for(Option::is_some).await.map_err(|_| BuildError::Cancelled)?;
+        state.clone().ok_or(BuildError::Cancelled)
+    }
+
+    fn store(&self) -> &Store {
+        self.builder.store()
+    }
+
+    fn finish(&self, state: &State) -> BuiltImage {
+        let mut config = state.config.clone();
+        config.labels.extend(self.request.labels.clone());
+        let mut image = state.image(config);
+        image.is_changed = !self.request.labels.is_empty();
+        if !self.request.classic {
+            image.parent = None;
+        }
+        if let Some(epoch) = self.request.epoch {
+            image.created = epoch;
+            image.lines.iter_mut().for_each(|line| line.created = epoch);
+            return image;
+        }
+        self.builder.0.cache.stamp(&mut image, self.request.no_cache);
+        image
+    }
+
+    fn vertex(&self, line: usize) -> Option<&Vertex> {
+        self.vertices.get(&line)
+    }
+}
+
+/// Names and numbers of all steps of the needed stages.
+fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
+    let mut vertices: BTreeMap<usize, Vertex> = BTreeMap::new();
+    let before: usize = plan.stages.first().map_or(0, |first| {
+        // Instructions above the first FROM are counted by the classic builder too.
+        request.dockerfile.lines().take(first.from.lines.0.saturating_sub(1)).filter(|line| is_arg(line)).count()
+    });
+    let total: usize =
+        before + plan.stages[..=plan.target].iter().map(|stage| stage.instructions.len() + 1).sum::<usize>();
+    let mut number = before;
+    let several = plan.needed.len() > 1;
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let mut own = BTreeSet::new();
+        let shown: Vec<_> = std::iter::once(&stage.from)
+            .chain(&stage.instructions)
+            .filter(|instruction| request.classic || history::makes_files(&instruction.kind))
+            .collect();
+        let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
+        for (place, instruction) in std::iter::once(&stage.from).chain(&stage.instructions).enumerate() {
+            let step = number + place + 1;
+            let Some(shown_at) = shown.iter().position(|shown| shown.lines == instruction.lines) else { continue };
+            if !plan.needed.contains(&index) {
+                continue;
+            }
+            let prefix = if several { format!("{name} ") } else { String::new() };
+            let title = format!("[{prefix}{}/{}] {}", shown_at + 1, shown.len(), history::title(instruction));
+            let vertex = Vertex {
+                id: instruction.lines.0 as u64,
+                name: title,
+                original: instruction.original.clone(),
+                step,
+                steps: total,
+                inputs: own.last().copied().into_iter().collect(),
+                lines: instruction.lines,
+            };
+            own.insert(vertex.id);
+            vertices.insert(instruction.lines.0, vertex);
+        }
+        number += stage.instructions.len() + 1;
+    }
+    vertices
+}
+
+fn is_arg(line: &str) -> bool {
+    line.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("arg "))
+}
+
+/// Does disk work on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being shut down; nobody is left to see the value.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+pub(crate) fn now() -> jiff::Timestamp {
+    clock::now()
+}

@@ -1,0 +1,501 @@
+//! `RUN`: a process in a draft of the next layer, with what is mounted for it alone.
+//!
+//! Mount points that had to be made for a mount are taken away afterwards: nothing of a mount is in the layer, not
+//! even its place. Secrets are in memory while the step runs and part of no key, layer or message.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use hako_archive::{CopyOptions, Keep, TreeDigest, walk};
+use hako_engine::{
+    step::{StepMount, StepSource, StepSpec},
+    view::OutputStream,
+};
+use hako_image::{Draft, Hold, StackView};
+use hako_model::{Digest, NetworkMode};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    Solving, blocking, history,
+    stage::{Done, State},
+};
+use crate::{
+    cache::{Hasher, Key},
+    context::Context,
+    error::BuildError,
+    language::{self, Command, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
+};
+
+/// One step, with every variable replaced.
+struct Job {
+    argv: Vec<String>,
+    env: Vec<String>,
+    mounts: Vec<Mount>,
+    script: Option<(String, String)>,
+    network: NetworkMode,
+    insecure: bool,
+}
+
+/// What lives as long as a step runs.
+#[derive(Default)]
+struct Held {
+    mounts: Vec<StepMount>,
+    env: Vec<String>,
+    /// Roots that mounts are parts of.
+    views: Vec<Arc<StackView>>,
+    drafts: Vec<Draft>,
+    locks: Vec<OwnedMutexGuard<()>>,
+    secrets: Option<SecretDir>,
+    /// Where mounts go, for the taking away of their places.
+    targets: Vec<String>,
+}
+
+/// A directory in memory; dropping it removes it.
+struct SecretDir(PathBuf);
+
+impl Drop for SecretDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Solving {
+    pub(super) async fn run(
+        &self,
+        index: usize,
+        state: &State,
+        instruction: &Instruction,
+        flags: &RunFlags,
+        command: &Command,
+        heredocs: &[Heredoc],
+    ) -> Result<Done, BuildError> {
+        let job = self.job_of(state, flags, command, heredocs)?;
+        let mut key = Key::new("run", &state.below());
+        key.input("command", &history::list(&job.argv));
+        key.input("script", &format!("{:?}", job.script));
+        key.input("environment", &history::list(&job.env));
+        key.input("user", &state.config.user);
+        key.input("working directory", &state.config.working_dir);
+        key.input("network", &format!("{:?} {}", job.network, job.insecure));
+        key.input("mounts", &history::list(&flags.mounts));
+        for mount in job.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
+            let digest = self.bind_digest(index, mount).await?;
+            key.input(&format!("files of the mount at {}", mount.target), &digest.to_string());
+        }
+        let description = format!("RUN {}", history::command(command, &state.shell()));
+        let line = instruction.lines.0;
+        self.cached(key, state, &description, self.is_fresh(index), |hold: Arc<Hold>| {
+            self.execute(index, state, job, line, hold)
+        })
+        .await
+    }
+
+    fn job_of(
+        &self,
+        state: &State,
+        flags: &RunFlags,
+        command: &Command,
+        heredocs: &[Heredoc],
+    ) -> Result<Job, BuildError> {
+        if !flags.devices.is_empty() {
+            return Err(BuildError::NotBuilt { text: "RUN --device is not built yet".to_owned() });
+        }
+        let mut mounts = Vec::new();
+        for text in &flags.mounts {
+            let mut mount = Mount::parse(&state.expand(text)?).map_err(BuildError::invalid)?;
+            if !mount.target.is_empty() {
+                mount.target = state.absolute(&mount.target);
+            }
+            mounts.push(mount);
+        }
+        let mut env = state.config.env.clone();
+        for (name, value) in &state.arguments {
+            if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
+                env.push(format!("{name}={value}"));
+            }
+        }
+        let network = match flags.network {
+            Network::Default => self.request.host.network_mode.clone(),
+            Network::None => NetworkMode::None,
+            Network::Host if self.request.allow_host_network => NetworkMode::Host,
+            Network::Host => {
+                return Err(BuildError::invalid("network.host is not allowed: the build needs --allow network.host"));
+            }
+        };
+        if flags.insecure && !self.request.allow_insecure {
+            return Err(BuildError::invalid(
+                "security.insecure is not allowed: the build needs --allow security.insecure",
+            ));
+        }
+        let (argv, script) = words(state, command, heredocs);
+        Ok(Job { argv, env, mounts, script, network, insecure: flags.insecure })
+    }
+
+    async fn bind_digest(&self, index: usize, mount: &Mount) -> Result<Digest, BuildError> {
+        let source = self.bind_source(index, mount).await?;
+        let path = mount.source.clone();
+        blocking(move || {
+            let keep = |_: &[u8], _: bool| Keep::Yes;
+            let options = CopyOptions { owner: None, mode: None, keep: &keep };
+            let mut hasher = Hasher::default();
+            let mut feed = |bytes: &[u8]| hasher.update(bytes);
+            let mut digest = TreeDigest::new(&options, &mut feed);
+            let failed = |source| BuildError::Io { what: format!("cannot read {path:?}"), source };
+            let flags = OFlags::PATH;
+            let place = walk::open_in_root(source.as_fd(), path.as_bytes(), flags).map_err(failed)?;
+            let stat = rustix::fs::fstat(&place).map_err(|error| failed(error.into()))?;
+            if walk::file_type(&stat) == rustix::fs::FileType::Directory {
+                let below = walk::open_in_root(source.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+                digest.contents(below.map_err(failed)?.as_fd(), b"").map_err(failed)?;
+            } else {
+                let (above, leaf) = path.rsplit_once('/').unwrap_or(("", &path));
+                let parent = walk::open_in_root(source.as_fd(), above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+                digest.leaf(parent.map_err(failed)?.as_fd(), leaf.as_bytes()).map_err(failed)?;
+            }
+            Ok(hasher.finish())
+        })
+        .await
+    }
+
+    async fn bind_source(&self, index: usize, mount: &Mount) -> Result<Source, BuildError> {
+        match &mount.from {
+            None => Ok(Source::Context(self.request.context.clone())),
+            Some(from) => match self.request.contexts.get(&from.to_lowercase()) {
+                Some(context) => Ok(Source::Context(context.clone())),
+                None => {
+                    let stack = self.stack_of(index, from).await?;
+                    Ok(Source::Stack(Arc::new(self.store().stack_view(stack)?), stack))
+                }
+            },
+        }
+    }
+
+    async fn execute(
+        &self,
+        index: usize,
+        state: &State,
+        job: Job,
+        line: usize,
+        hold: Arc<Hold>,
+    ) -> Result<Option<Digest>, BuildError> {
+        let _slot = self.builder.0.slots.acquire().await.map_err(|_| BuildError::Cancelled)?;
+        let (store, stack) = (self.store().clone(), state.stack);
+        let draft = blocking(move || store.draft(stack, true)).await?;
+        let mut held = self.mounts(index, &job).await?;
+        let created = missing_places(&draft, &held.targets);
+        let root = draft.as_fd().try_clone_to_owned().map_err(BuildError::io("cannot copy a descriptor"))?;
+        let mut host = self.request.host.clone();
+        host.network_mode = job.network.clone();
+        host.privileged = job.insecure;
+        let command = job.argv.join(" ");
+        let spec = StepSpec {
+            root,
+            argv: job.argv,
+            env: job.env.into_iter().chain(std::mem::take(&mut held.env)).collect(),
+            working_dir: state.config.working_dir.clone(),
+            user: state.config.user.clone(),
+            hostname: self.hostname(),
+            host,
+            mounts: std::mem::take(&mut held.mounts),
+        };
+        let mut step = self.builder.engine().step_start(spec).await?;
+        let id = self.vertex(line).map_or(0, |vertex| vertex.id);
+        while let Some(chunk) = step.output().await {
+            if self.progress.is_closed() {
+                return Err(BuildError::Cancelled);
+            }
+            self.progress.log(id, chunk.stream == OutputStream::Stderr, chunk.bytes).await;
+        }
+        let (code, out_of_memory) = step.wait().await;
+        if code != 0 {
+            if out_of_memory {
+                self.progress.log(id, true, "the kernel ended the step: it used more memory than there is\n").await;
+            }
+            return Err(BuildError::Command { command, code });
+        }
+        take_places_away(&draft, &created);
+        drop(held);
+        let (store, limit) = (self.store().clone(), self.times_limit());
+        blocking(move || Ok(store.draft_finish(draft, stack, &hold, limit)?.or(stack))).await
+    }
+
+    fn hostname(&self) -> String {
+        let asked = self.request.arguments.get("BUILDKIT_SANDBOX_HOSTNAME").cloned().flatten();
+        asked.unwrap_or_else(|| "buildkitsandbox".to_owned())
+    }
+
+    async fn mounts(&self, index: usize, job: &Job) -> Result<Held, BuildError> {
+        let mut held = Held::default();
+        for mount in &job.mounts {
+            match mount.kind {
+                MountKind::Bind => self.bind(index, mount, &mut held).await?,
+                MountKind::Cache => self.cache_mount(index, mount, &mut held).await?,
+                MountKind::Tmpfs => {
+                    held.add(&mount.target, StepSource::Tmpfs { size_bytes: mount.size }, false);
+                }
+                MountKind::Secret => self.secret(mount, &mut held).await?,
+                MountKind::Ssh => self.agent(mount, &mut held)?,
+            }
+        }
+        if let Some((name, script)) = &job.script {
+            let file = held.file(&self.builder.engine().secrets_root(), script.as_bytes(), 0o755, (0, 0))?;
+            held.add(&format!("/dev/pipes/{name}"), StepSource::Descriptor(file), true);
+        }
+        Ok(held)
+    }
+
+    async fn bind(&self, index: usize, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+        let source = self.bind_source(index, mount).await?;
+        let writable = mount.read_only == Some(false);
+        let missing = |source| BuildError::Io { what: format!("cannot mount {:?}", mount.source), source };
+        let opened = match &source {
+            // What a step writes into a mount is gone with it, and nobody else sees it.
+            Source::Stack(_, stack) if writable => {
+                let draft = self.store().draft(*stack, false)?;
+                let opened = walk::open_in_root(draft.as_fd(), mount.source.as_bytes(), OFlags::PATH);
+                held.drafts.push(draft);
+                opened
+            }
+            Source::Context(_) if writable => {
+                return Err(BuildError::NotBuilt {
+                    text: "RUN --mount=type=bind,rw of the build context is not built yet".to_owned(),
+                });
+            }
+            other => walk::open_in_root(other.as_fd(), mount.source.as_bytes(), OFlags::PATH),
+        };
+        held.add(&mount.target, StepSource::Descriptor(opened.map_err(missing)?), !writable);
+        if let Source::Stack(view, _) = source {
+            held.views.push(view);
+        }
+        Ok(())
+    }
+
+    async fn cache_mount(&self, index: usize, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+        let namespace = self.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
+        let id = mount.id.clone().unwrap_or_else(|| mount.target.clone());
+        let name = crate::cache::digest(format!("{namespace} {id}").as_bytes()).hex();
+        let mut name = name.chars().take(32).collect::<String>();
+        match mount.sharing {
+            Sharing::Shared => {}
+            Sharing::Locked => held.locks.push(self.lock(&name).await.lock_owned().await),
+            Sharing::Private => {
+                // The first that is free; a new one if all are taken.
+                for number in 0.. {
+                    let candidate = if number == 0 { name.clone() } else { format!("{name}-{number}") };
+                    if let Ok(guard) = self.lock(&candidate).await.try_lock_owned() {
+                        held.locks.push(guard);
+                        name = candidate;
+                        break;
+                    }
+                }
+            }
+        }
+        let directory = self.builder.0.cache.mounts.join(&name);
+        let is_new = !directory.exists();
+        let failed = |source| BuildError::Io { what: format!("cannot make the cache mount {id}"), source };
+        if is_new {
+            std::fs::create_dir_all(&directory).map_err(failed)?;
+            let opened = walk::open_trusted(&directory).map_err(failed)?;
+            let own = || -> std::io::Result<()> {
+                rustix::fs::fchown(&opened, Some(Uid::from_raw(mount.uid)), Some(Gid::from_raw(mount.gid)))?;
+                Ok(rustix::fs::fchmod(&opened, Mode::from_raw_mode(mount.mode.unwrap_or(0o755)))?)
+            };
+            own().map_err(failed)?;
+            if mount.from.is_some() {
+                self.fill_cache(index, mount, opened).await?;
+            }
+        }
+        let opened = rustix::fs::open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let opened = opened.map_err(|error| failed(error.into()))?;
+        let opened = match mount.source.as_str() {
+            "" => opened,
+            // With `from`, the source was a path there.
+            _ if mount.from.is_some() => opened,
+            below => walk::open_in_root(opened.as_fd(), below.as_bytes(), OFlags::PATH).map_err(failed)?,
+        };
+        held.add(&mount.target, StepSource::Descriptor(opened), mount.read_only == Some(true));
+        Ok(())
+    }
+
+    // A new cache begins with what `from` has.
+    async fn fill_cache(&self, index: usize, mount: &Mount, directory: OwnedFd) -> Result<(), BuildError> {
+        let source = self.bind_source(index, mount).await?;
+        let path = mount.source.clone();
+        blocking(move || {
+            let failed = |source| BuildError::Io { what: format!("cannot fill a cache mount from {path:?}"), source };
+            let below = walk::open_in_root(source.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+            let keep = |_: &[u8], _: bool| Keep::Yes;
+            let options = CopyOptions { owner: None, mode: None, keep: &keep };
+            let mut copier = hako_archive::Copier::new(directory.as_fd(), &options);
+            copier.contents(below.map_err(failed)?.as_fd(), b"", b"").map_err(failed)?;
+            copier.finish().map_err(failed)
+        })
+        .await
+    }
+
+    async fn lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.builder.0.locks.lock().await.entry(name.to_owned()).or_default().clone()
+    }
+
+    async fn secret(&self, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+        let from_target = || mount.target.rsplit('/').next().unwrap_or_default().to_owned();
+        let id = match (&mount.id, mount.source.as_str()) {
+            (Some(id), _) => id.clone(),
+            (None, "") => from_target(),
+            (None, source) => source.to_owned(),
+        };
+        let found = self.request.secrets.secret(&id).await.map_err(BuildError::invalid)?;
+        let Some(bytes) = found else {
+            if mount.required {
+                return Err(BuildError::invalid(format!("secret {id}: not found")));
+            }
+            return Ok(());
+        };
+        if let Some(name) = &mount.env {
+            let value = String::from_utf8_lossy(&bytes);
+            held.env.push(format!("{name}={value}"));
+            if mount.target.is_empty() {
+                return Ok(());
+            }
+        }
+        let target = if mount.target.is_empty() { format!("/run/secrets/{id}") } else { mount.target.clone() };
+        let owner = (mount.uid, mount.gid);
+        let root = self.builder.engine().secrets_root();
+        let file = held.file(&root, &bytes, mount.mode.unwrap_or(0o400), owner)?;
+        held.add(&target, StepSource::Descriptor(file), true);
+        Ok(())
+    }
+
+    fn agent(&self, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+        let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
+        let Some(socket) = self.request.secrets.agent(&id) else {
+            if mount.required {
+                return Err(BuildError::invalid(format!("unset ssh forward key {id}")));
+            }
+            return Ok(());
+        };
+        let opened = rustix::fs::open(&socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let opened = opened.map_err(|error| BuildError::Io {
+            what: "cannot mount the SSH agent's socket".to_owned(),
+            source: error.into(),
+        })?;
+        let number = held.env.iter().filter(|entry| entry.starts_with("SSH_AUTH_SOCK=")).count();
+        let default = format!("/run/buildkit/ssh_agent.{number}");
+        let target = if mount.target.is_empty() { default } else { mount.target.clone() };
+        held.env.push(format!("SSH_AUTH_SOCK={target}"));
+        held.add(&target, StepSource::Descriptor(opened), false);
+        Ok(())
+    }
+}
+
+/// Where the files of a mount are.
+enum Source {
+    Context(Arc<Context>),
+    Stack(Arc<StackView>, Option<Digest>),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self {
+            Self::Context(context) => context.as_fd(),
+            Self::Stack(view, _) => view.as_fd(),
+        }
+    }
+}
+
+impl Held {
+    fn add(&mut self, target: &str, source: StepSource, read_only: bool) {
+        self.targets.push(target.to_owned());
+        self.mounts.push(StepMount { target: target.to_owned(), source, read_only });
+    }
+
+    /// A file in memory for as long as the step runs.
+    fn file(
+        &mut self,
+        root: &std::path::Path,
+        bytes: &[u8],
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<OwnedFd, BuildError> {
+        let failed = || BuildError::io("cannot put a secret into memory");
+        let directory = match &self.secrets {
+            Some(directory) => directory.0.clone(),
+            None => {
+                let path = root.join(hako_base::random::hex(8));
+                hako_base::file::make_dir(root, 0o700).map_err(failed())?;
+                hako_base::file::make_dir(&path, 0o700).map_err(failed())?;
+                self.secrets = Some(SecretDir(path.clone()));
+                path
+            }
+        };
+        let directory = walk::open_trusted(&directory).map_err(failed())?;
+        let name = hako_base::random::hex(8);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let write = || -> std::io::Result<OwnedFd> {
+            let file = rustix::fs::openat(&directory, &name, flags, Mode::from_raw_mode(0o600))?;
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let count = rustix::io::write(&file, rest)?;
+                rest = &rest[count..];
+            }
+            rustix::fs::fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+            Ok(rustix::fs::openat(&directory, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+        };
+        write().map_err(failed())
+    }
+}
+
+// The words of the command; a script of its own when the here-document is the whole command.
+fn words(state: &State, command: &Command, heredocs: &[Heredoc]) -> (Vec<String>, Option<(String, String)>) {
+    let Command::Shell(text) = command else { return (state.argv(command), None) };
+    let Some(first) = heredocs.first() else { return (state.argv(command), None) };
+    let is_alone = language::announced(text.trim()).is_some();
+    if !is_alone {
+        let whole = language::with_documents(text, heredocs);
+        return (state.argv(&Command::Shell(whole)), None);
+    }
+    if first.content.starts_with("#!") {
+        let path = format!("/dev/pipes/{}", first.name);
+        return (vec![path], Some((first.name.clone(), first.content.clone())));
+    }
+    (state.argv(&Command::Shell(first.content.clone())), None)
+}
+
+// Which of the places of mounts, and of the directories above them, are not there yet: deepest last.
+fn missing_places(draft: &Draft, targets: &[String]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for target in targets {
+        let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty()).collect();
+        for end in 1..=parts.len() {
+            let path = parts[..end].join("/");
+            let is_there = walk::open_in_root(draft.as_fd(), path.as_bytes(), OFlags::PATH).is_ok();
+            if !is_there && !missing.contains(&path) {
+                missing.push(path);
+            }
+        }
+    }
+    missing
+}
+
+// Takes them away again if nothing was put there.
+fn take_places_away(draft: &Draft, missing: &[String]) {
+    for path in missing.iter().rev() {
+        let (above, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        let Ok(parent) = walk::open_in_root(draft.as_fd(), above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) else {
+            continue;
+        };
+        let Ok(Some(stat)) = walk::stat_leaf(parent.as_fd(), leaf.as_bytes()) else { continue };
+        let is_directory = walk::file_type(&stat) == rustix::fs::FileType::Directory;
+        // A directory goes only if it is empty; a file only if it still is the empty one that was made.
+        if is_directory {
+            let _ = rustix::fs::unlinkat(&parent, leaf, AtFlags::REMOVEDIR);
+        } else if stat.st_size == 0 {
+            let _ = rustix::fs::unlinkat(&parent, leaf, AtFlags::empty());
+        }
+    }
+}
