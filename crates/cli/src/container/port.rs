@@ -111,9 +111,9 @@ mod tests {
         };
         assert_eq!(
             table::align(&exposure(&[port])),
-            "PORT      HOST        REACHABLE BY   WAY        DECIDED BY\n\
-             80/tcp    [::]:8080   some           relayed    one: accept\n\
-             \x20                                            other: policy drop\n"
+            "PORT      HOST        REACHABLE BY   WAY       DECIDED BY\n\
+             80/tcp    [::]:8080   some           relayed   one: accept\n\
+             \x20                                              other: policy drop\n"
         );
     }
 
