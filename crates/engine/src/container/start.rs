@@ -125,7 +125,7 @@ impl Engine {
 
     /// The blocking half: everything up to a running process.
     fn start(&self, container: &Arc<Container>) -> Result<Begun, EngineError> {
-        let record = super::cdi::with_devices(&container.record())?;
+        let record = container.record();
         let id = record.id;
         let security = Security::parse(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
@@ -136,6 +136,7 @@ impl Engine {
             record.state.generation = generation;
             record.link_env = link_env;
         });
+        let record = super::cdi::with_devices(&record)?;
 
         let mut operation = Operation::begin("container.start", &self.config.exec_root);
         let joined = operation.step_with(
