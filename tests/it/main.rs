@@ -33,6 +33,7 @@ mod build; // builds through the classic API
 mod compose; // compose: up, down, plan and the rest
 mod confinement; // capabilities, seccomp, masked paths, devices
 mod context; // contexts: named daemons
+mod cp; // files in and out of containers
 mod crowd; // many clients at once
 mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
@@ -65,4 +66,5 @@ mod story; // the main job, from an empty machine to a committed image
 mod survival; // the daemon dies and nothing is lost
 mod terminal; // -t and -i on a real terminal: size, keys, detaching
 mod undo; // operations that fail half-way leave nothing
+mod volume; // options, sharing, memory, pruning of volumes
 mod wire; // the API as bytes

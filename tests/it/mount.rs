@@ -159,3 +159,59 @@ fn volumes_are_listed_inspected_and_pruned() {
         .says("doomed");
     host.run("docker volume ls -q -f name=doomed").shows(expect![[""]]);
 }
+
+#[test]
+fn what_is_mounted_later_travels_as_asked() {
+    let host = own_host!("busybox");
+    host.run("mkdir -p tree/a tree/b && mount --bind tree tree && mount --make-shared tree").success();
+    host.run("docker run -d --name slave -v $PWD/tree:/t:rslave busybox sleep 1000").success();
+    host.run("docker run -d --name alone -v $PWD/tree:/t busybox sleep 1000").success();
+    host.run("docker run -d --name both --privileged --mount type=bind,src=$PWD/tree,dst=/t,bind-propagation=rshared busybox sleep 1000")
+        .success();
+    host.run("mount -t tmpfs tmpfs tree/a && touch tree/a/late && for c in slave alone both; do echo $c; docker exec $c ls /t/a; done; docker exec both mount -t tmpfs tmpfs /t/b && docker exec both touch /t/b/back && ls tree/b")
+        .shows(expect![[r#"
+            slave
+            late
+            alone
+            both
+            late
+            back
+        "#]]);
+    host.run("docker run --rm -v $PWD/tree:/t:nosuch busybox true").code(125).says("invalid mode: nosuch");
+}
+
+#[test]
+fn read_only_is_as_deep_as_asked() {
+    let host = own_host!("busybox");
+    host.run("mkdir -p tree/inner && mount -t tmpfs tmpfs tree/inner").success();
+    let line = |options: &str| {
+        format!(
+            "docker run --rm --mount type=bind,src=$PWD/tree,dst=/t,{options} busybox sh -c 'touch /t/inner/f && echo written'"
+        )
+    };
+    host.run(&line("ro")).code(1).says("Read-only file system");
+    host.run(&line("ro,bind-recursive=readonly,bind-propagation=rprivate")).code(1).says("Read-only file system");
+    host.run(&line("ro,bind-recursive=writable")).says("written");
+    // Without what is mounted below, the directory under it shows, which is read-only again.
+    host.run(&line("ro,bind-recursive=disabled")).code(1).says("Read-only file system");
+    host.run("docker run --rm --mount type=bind,src=$PWD/tree,dst=/t,consistency=cached busybox true").success();
+    host.run("docker run --rm --mount type=cluster,src=x,dst=/t busybox true").code(125).says("cluster");
+    host.run("docker run --rm --mount type=tmpfs,dst=/t,tmpfs-mode=800 busybox true")
+        .code(125)
+        .says("invalid value for tmpfs-mode: 800");
+}
+
+#[test]
+fn volumes_from_takes_modes() {
+    let host = host!();
+    host.run("docker create --name first -v named:/n -v /anon --tmpfs /mem busybox true").success();
+    host.run("docker run --rm --volumes-from first:ro,z busybox sh -c 'touch /n/x || touch /anon/x || test ! -e /mem && echo no'")
+        .says("no");
+    host.run("docker run --rm --volumes-from first:bad busybox true").code(125).says("invalid mode: bad");
+    // They are the first container's, and stay when the second goes.
+    host.run("docker run --rm --volumes-from first busybox touch /anon/kept && docker run --rm --volumes-from first busybox ls /anon").shows(
+        expect![[r#"
+            kept
+        "#]],
+    );
+}

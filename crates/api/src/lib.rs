@@ -21,6 +21,7 @@ pub mod stats; // what a container uses
 pub mod system; // info, version, disk usage, events
 pub mod volume;
 
+pub mod archive; // what a path of a container is, as a header
 pub mod auth; // credentials, as a header
 pub mod error; // `{"message": …}`
 pub mod filter; // the JSON inside `filters=`

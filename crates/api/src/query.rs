@@ -10,17 +10,17 @@ mod other;
 
 pub use build::{BuildPruneQuery, BuildStartQuery};
 pub use container::{
-    ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
-    ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery,
-    ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
+    ContainerArchivePutQuery, ContainerArchiveQuery, ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery,
+    ContainerKillQuery, ContainerListQuery, ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery,
+    ContainerStartQuery, ContainerStatsQuery, ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
 };
 pub use image::{
     ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery, ImageRemoveQuery,
     ImageSaveQuery, ImageSearchQuery, ImageTagQuery,
 };
 pub use other::{
-    NetworkInspectQuery, NetworkListQuery, PruneQuery, SystemDfQuery, SystemEventsQuery, VolumeListQuery,
-    VolumeRemoveQuery,
+    NetworkInspectQuery, NetworkListQuery, PruneQuery, SystemDfQuery, SystemEventsQuery, VolumeCloneQuery,
+    VolumeImportQuery, VolumeListQuery, VolumeRemoveQuery, VolumeSnapshotCreateQuery, VolumeSnapshotQuery,
 };
 
 use std::fmt;

@@ -110,9 +110,9 @@ routes! {
     ContainerAttachWs = "container_attach_ws", Get "/containers/{id}/attach/ws", since 0, NotBuilt;
     ContainerWait = "container_wait", Post "/containers/{id}/wait", since 0, Built;
     ContainerRemove = "container_remove", Delete "/containers/{id}", since 0, Built;
-    ContainerArchiveStat = "container_archive_stat", Head "/containers/{id}/archive", since 20, NotBuilt;
-    ContainerArchiveGet = "container_archive_get", Get "/containers/{id}/archive", since 20, NotBuilt;
-    ContainerArchivePut = "container_archive_put", Put "/containers/{id}/archive", since 20, NotBuilt;
+    ContainerArchiveStat = "container_archive_stat", Head "/containers/{id}/archive", since 20, Built;
+    ContainerArchiveGet = "container_archive_get", Get "/containers/{id}/archive", since 20, Built;
+    ContainerArchivePut = "container_archive_put", Put "/containers/{id}/archive", since 20, Built;
     ContainerPrune = "container_prune", Post "/containers/prune", since 25, Built;
 
     // Image
@@ -155,6 +155,15 @@ routes! {
     VolumeUpdate = "volume_update", Put "/volumes/{name}", since 42, SwarmOnly;
     VolumeRemove = "volume_remove", Delete "/volumes/{name}", since 21, Built;
     VolumePrune = "volume_prune", Post "/volumes/prune", since 25, Built;
+
+    // Volume, beyond Docker: in a name space of hako's own
+    VolumeSnapshotList = "volume_snapshot_list", Get "/hako/volumes/{volume}/snapshots", since 44, Built;
+    VolumeSnapshotCreate = "volume_snapshot_create", Post "/hako/volumes/{volume}/snapshots", since 44, Built;
+    VolumeSnapshotRemove = "volume_snapshot_remove", Delete "/hako/volumes/{volume}/snapshots/{snapshot}", since 44, Built;
+    VolumeRestore = "volume_restore", Post "/hako/volumes/{volume}/restore", since 44, Built;
+    VolumeClone = "volume_clone", Post "/hako/volumes/{volume}/clone", since 44, Built;
+    VolumeExport = "volume_export", Get "/hako/volumes/{volume}/export", since 44, Built;
+    VolumeImport = "volume_import", Put "/hako/volumes/{volume}/import", since 44, Built;
 
     // Network
     NetworkList = "network_list", Get "/networks", since 21, Built;
@@ -421,7 +430,7 @@ mod tests {
             let found = find(route.method.name(), &path).unwrap();
             assert_eq!(found.route.operation, route.operation, "{path}");
         }
-        assert_eq!(ROUTES.len(), 122);
+        assert_eq!(ROUTES.len(), 129);
     }
 
     #[test]

@@ -45,4 +45,18 @@ wire! {
         pub volumes_deleted: Option<Vec<String>>,
         pub space_reclaimed: u64,
     }
+
+    /// A copy of a volume that is kept beside it (hako's own).
+    pub struct VolumeSnapshot {
+        pub name: String,
+        pub created_at: String,
+    }
+
+    /// A copy of a volume that was made (hako's own).
+    pub struct VolumeCopy {
+        pub name: String,
+        pub bytes: u64,
+        /// Bytes that both share on the disk.
+        pub shared_bytes: u64,
+    }
 }

@@ -79,9 +79,19 @@ impl<R: Read> Read for Peeked<R> {
     }
 }
 
+/// Compressions that Docker knows and hako does not.
+const UNKNOWN: [(&str, &[u8]); 2] = [("bzip2", b"BZh"), ("xz", &[0xfd, b'7', b'z', b'X'])];
+
 /// The plain bytes of a stream that may be compressed, and how it was.
+///
+/// # Errors
+/// Those of the stream; `InvalidData` for a compression that hako does not read.
 pub fn plain<'r, R: Read + 'r>(input: R) -> io::Result<(Codec, impl BufRead + 'r)> {
     let peeked = Peeked::new(input, 4)?;
+    if let Some((name, _)) = UNKNOWN.iter().find(|(_, magic)| peeked.start().starts_with(magic)) {
+        let text = format!("it is compressed with {name}: plain, gzip and zstd archives are read");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
     let codec = Codec::of(peeked.start());
     let decoder = codec.decoder(BufReader::with_capacity(limits::CHUNK_BYTES, peeked))?;
     Ok((codec, BufReader::with_capacity(limits::CHUNK_BYTES, decoder)))

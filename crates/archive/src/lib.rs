@@ -10,6 +10,8 @@ mod ignore; // which files of a tree are left out (.dockerignore)
 mod pack; // a tree becomes an archive
 mod unpack; // an archive becomes a tree
 
+pub mod exchange; // out of and into a root that somebody else controls
+
 pub mod tar; // the format itself
 pub mod walk; // below a directory by descriptor
 

@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::{
+    fs::{FileType, Stat},
+    io::Errno,
+};
 
 use crate::{
     limits,
@@ -49,7 +52,20 @@ impl<W: Write> Packer<W> {
     /// # Errors
     /// When a file cannot be read or the output fails.
     pub fn tree(&mut self, root: BorrowedFd<'_>, prefix: &[u8]) -> Result<(), PackError> {
-        walk::tree(root, |visit| {
+        self.tree_across(root, prefix, |_| false)
+    }
+
+    /// The same, with what is mounted at those paths (relative to `root`) for which `crosses` says so.
+    ///
+    /// # Errors
+    /// As [`Self::tree`].
+    pub fn tree_across(
+        &mut self,
+        root: BorrowedFd<'_>,
+        prefix: &[u8],
+        crosses: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), PackError> {
+        walk::tree_across(root, crosses, |visit| {
             let path = [prefix, visit.path].concat();
             self.visit(&visit, &path)?;
             Ok(true)
@@ -71,9 +87,12 @@ impl<W: Write> Packer<W> {
                 self.entry(&entry)
             }
             Kind::Symlink => {
-                entry.link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())
-                    .map_err(|error| read(error.into()))?
-                    .into_bytes();
+                entry.link = match rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new()) {
+                    Ok(link) => link.into_bytes(),
+                    // It has become something else since the look.
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(()),
+                    Err(error) => return Err(read(error.into())),
+                };
                 self.first_or_link(entry, visit.stat).map(drop)
             }
             Kind::File => self.file(visit, entry),
@@ -81,23 +100,28 @@ impl<W: Write> Packer<W> {
         }
     }
 
-    /// One name on its own, under `path` (`docker cp` of a file).
+    /// A directory's own entry, under `path`.
+    ///
+    /// # Errors
+    /// As [`Self::tree`].
+    pub fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), PackError> {
+        let read = |source| PackError::Read { path: entry_path(path), source };
+        let stat = rustix::fs::fstat(directory).map_err(|error| read(error.into()))?;
+        let Some(mut entry) = describe(&stat, path) else { return Ok(()) };
+        entry.xattrs = xattrs(directory).map_err(read)?;
+        self.entry(&entry)
+    }
+
+    /// One name that is no directory, under `path`; also where something is mounted over it.
     ///
     /// # Errors
     /// As [`Self::tree`].
     pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8], path: &[u8]) -> Result<(), PackError> {
         let read = |source| PackError::Read { path: entry_path(path), source };
-        let Some(stat) = walk::stat_leaf(parent, leaf).map_err(read)? else {
-            return Err(read(io::ErrorKind::NotFound.into()));
-        };
-        let directory = match walk::file_type(&stat) {
-            FileType::Directory => {
-                Some(walk::open_leaf(parent, leaf, OFlags::RDONLY | OFlags::DIRECTORY).map_err(read)?)
-            }
-            _ => None,
-        };
-        let directory = directory.as_ref().map(AsFd::as_fd);
-        self.visit(&Visit { parent, leaf, path, stat: &stat, directory }, path)
+        let stat = walk::stat_leaf(parent, leaf).map_err(read)?;
+        let stat =
+            stat.ok_or_else(|| PackError::Read { path: entry_path(path), source: io::ErrorKind::NotFound.into() })?;
+        self.visit(&Visit { parent, leaf, path, stat: &stat, directory: None, across: true }, path)
     }
 
     /// An entry without payload, as it is.
@@ -136,16 +160,10 @@ impl<W: Write> Packer<W> {
     fn file(&mut self, visit: &Visit<'_>, mut entry: Entry) -> Result<(), PackError> {
         let path = entry.shown();
         let read = |source| PackError::Read { path: path.clone(), source };
-        let file = match walk::open_leaf(visit.parent, visit.leaf, OFlags::RDONLY | OFlags::NONBLOCK) {
-            Ok(file) => file,
-            // It went between the look and the opening.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(read(error)),
-        };
-        let stat = rustix::fs::fstat(&file).map_err(|error| read(error.into()))?;
-        if walk::file_type(&stat) != FileType::RegularFile {
+        // It may have gone, or have become something else, between the look and the opening.
+        let Some((file, stat)) = walk::open_file(visit.parent, visit.leaf, visit.across).map_err(read)? else {
             return Ok(());
-        }
+        };
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
         entry.xattrs = xattrs(file.as_fd()).map_err(read)?;
         if self.first_or_link(entry, &stat)? {
@@ -233,10 +251,10 @@ pub(crate) fn xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>
     let length = loop {
         match rustix::fs::flistxattr(file, &mut list[..]) {
             Ok(length) => break length,
-            Err(rustix::io::Errno::RANGE) if list.len() < limits::XATTR_BYTES_MAX => {
+            Err(Errno::RANGE) if list.len() < limits::XATTR_BYTES_MAX => {
                 list = vec![0; limits::XATTR_BYTES_MAX];
             }
-            Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         }
     };

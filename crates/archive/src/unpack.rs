@@ -34,6 +34,13 @@ pub struct UnpackOptions {
     pub owner: Option<(u32, u32)>,
     /// Refuse to put a directory in the place of something else, or the reverse (`docker cp`).
     pub keep_kind: bool,
+    /// The directory below the root that the archive's paths begin at; links still lead where they lead from the root.
+    /// It exists, and keeps its attributes whatever the archive says of `./`. Empty: the root itself.
+    pub below: Vec<u8>,
+    /// Whether directories that are file systems of their own may be entered.
+    pub across: bool,
+    /// What begins with the first gets the second in its place; `.` is the whole archive.
+    pub rename: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What was unpacked.
@@ -57,12 +64,16 @@ pub enum UnpackError {
     Escapes { path: String },
     #[error("entry {path:?} is a hard link to {target:?}, which lies outside of its root")]
     LinkEscapes { path: String, target: String },
-    #[error("cannot overwrite {path:?}: one is a directory, the other is not")]
-    KindDiffers { path: String },
+    #[error("cannot overwrite {} {path:?} with {}", kind_word(*.was_directory), kind_word(!.was_directory))]
+    KindDiffers { path: String, was_directory: bool },
     #[error("the archive has {what} beyond {limit}")]
     Limit { what: &'static str, limit: u64 },
     #[error("cannot {what} {path:?}")]
     Write { what: &'static str, path: String, source: io::Error },
+}
+
+fn kind_word(is_directory: bool) -> &'static str {
+    if is_directory { "directory" } else { "non-directory" }
 }
 
 impl UnpackError {
@@ -102,10 +113,16 @@ pub fn unpack<R: BufRead>(
         is_root_described: false,
     };
     let mut reader = Reader::new(input);
-    while let Some(entry) = reader.next_entry()? {
+    while let Some(mut entry) = reader.next_entry()? {
         unpacker.done.entries += 1;
         if unpacker.done.entries > limits::LAYER_ENTRIES_MAX {
             return Err(UnpackError::Limit { what: "entries", limit: limits::LAYER_ENTRIES_MAX });
+        }
+        if let Some((from, to)) = &options.rename {
+            renamed(&mut entry.path, from, to);
+            if entry.kind == Kind::HardLink {
+                renamed(&mut entry.link, from, to);
+            }
         }
         unpacker.entry(&entry, &mut reader)?;
     }
@@ -114,6 +131,15 @@ pub fn unpack<R: BufRead>(
     }
     unpacker.set_directory_times()?;
     Ok((unpacker.done, reader.into_inner()))
+}
+
+fn renamed(path: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+    let Some(parts) = walk::components(path) else { return };
+    let Some(from) = walk::components(from) else { return };
+    if let Some(rest) = parts.strip_prefix(&from[..]) {
+        let whole: Vec<&[u8]> = std::iter::once(to).chain(rest.iter().copied()).collect();
+        *path = whole.join(&b'/');
+    }
 }
 
 struct Unpacker<'a> {
@@ -148,7 +174,7 @@ impl Unpacker<'_> {
         let Some((leaf, parents)) = parts.split_last() else {
             return self.root_entry(entry);
         };
-        let parent_path = parents.join(&b'/');
+        let parent_path = self.below(&parents.join(&b'/'));
         if self.options.whiteouts && leaf.starts_with(b".wh.") {
             return self.whiteout(entry, &parent_path, &leaf[4..]);
         }
@@ -157,7 +183,7 @@ impl Unpacker<'_> {
         let fd = fd.clone();
         let place = Place { parent: fd.as_fd(), leaf, entry };
         match entry.kind {
-            Kind::Directory => self.directory(&place, &parts.join(&b'/'))?,
+            Kind::Directory => self.directory(&place, &self.below(&parts.join(&b'/')))?,
             Kind::File => self.file(&place, reader)?,
             Kind::HardLink => self.hard_link(&place)?,
             Kind::Symlink => self.symlink(&place)?,
@@ -166,10 +192,22 @@ impl Unpacker<'_> {
         Ok(())
     }
 
+    // A path of the archive as one from the root.
+    fn below(&self, path: &[u8]) -> Vec<u8> {
+        match (&self.options.below[..], path) {
+            (b"", path) => path.to_vec(),
+            (below, b"") => below.to_vec(),
+            (below, path) => [below, b"/", path].concat(),
+        }
+    }
+
     // `./` in an archive speaks of the root itself.
     fn root_entry(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         if entry.kind != Kind::Directory {
             return Err(UnpackError::Escapes { path: entry.shown() });
+        }
+        if !self.options.below.is_empty() {
+            return Ok(());
         }
         let fd = walk::open_in_root(self.root, b".", OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|source| UnpackError::Write { what: "open", path: entry.shown(), source })?;
@@ -260,7 +298,7 @@ impl Unpacker<'_> {
             return Ok(false);
         }
         if self.options.keep_kind && was_directory != is_directory {
-            return Err(UnpackError::KindDiffers { path: place.entry.shown() });
+            return Err(UnpackError::KindDiffers { path: place.entry.shown(), was_directory });
         }
         walk::remove_tree(place.parent, place.leaf).map_err(place.error("replace"))?;
         if was_directory {
@@ -272,7 +310,7 @@ impl Unpacker<'_> {
     // A directory went: nothing that was remembered of it may be used for its successor.
     fn forget_below(&mut self, path: &[u8]) {
         self.parent = None;
-        let Some(gone) = walk::components(path).map(|parts| parts.join(&b'/')) else { return };
+        let Some(gone) = walk::components(path).map(|parts| self.below(&parts.join(&b'/'))) else { return };
         // Everything between `gone/` and `gone0`, the next byte after the slash; no scan, since a hostile archive could
         // have a million directories and replace as many.
         let (from, to) = ([&gone[..], b"/"].concat(), [&gone[..], b"0"].concat());
@@ -341,8 +379,8 @@ impl Unpacker<'_> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(place.error("make the directory")(error.into())),
         }
-        let fd = walk::open_leaf(place.parent, place.leaf, OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(place.error("open"))?;
+        let open = if self.options.across { walk::open_leaf_across } else { walk::open_leaf };
+        let fd = open(place.parent, place.leaf, OFlags::RDONLY | OFlags::DIRECTORY).map_err(place.error("open"))?;
         self.attributes(fd.as_fd(), place)?;
         if was_whiteout {
             set_opaque(fd.as_fd()).map_err(place.error("hide what is below"))?;
@@ -400,7 +438,7 @@ impl Unpacker<'_> {
         let outside = || UnpackError::LinkEscapes { path: place.entry.shown(), target: shown(&place.entry.link) };
         let parts = walk::components(&place.entry.link).ok_or_else(outside)?;
         let (leaf, parents) = parts.split_last().ok_or_else(outside)?;
-        let above = walk::open_in_root(self.root, &parents.join(&b'/'), OFlags::PATH | OFlags::DIRECTORY)
+        let above = walk::open_in_root(self.root, &self.below(&parents.join(&b'/')), OFlags::PATH | OFlags::DIRECTORY)
             .map_err(place.error("find the target of the hard link"))?;
         let link = || rustix::fs::linkat(&above, *leaf, place.parent, place.leaf, AtFlags::empty());
         self.make(place, "make the hard link", link)

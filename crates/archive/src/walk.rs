@@ -36,6 +36,30 @@ pub fn open_leaf(parent: BorrowedFd<'_>, leaf: &[u8], flags: OFlags) -> io::Resu
     retry(|| rustix::fs::openat2(parent, leaf, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve))
 }
 
+/// As [`open_leaf`], also where another file system is mounted.
+pub fn open_leaf_across(parent: BorrowedFd<'_>, leaf: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    retry(|| rustix::fs::openat2(parent, leaf, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+/// Opens `leaf` for reading if it is a regular file; `None` if it is not. Nothing else is opened even for a moment: a
+/// process that swaps a file for a device must not have it opened by somebody who may.
+pub fn open_file(parent: BorrowedFd<'_>, leaf: &[u8], across: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let open = if across { open_leaf_across } else { open_leaf };
+    let place = match open(parent, leaf, OFlags::PATH) {
+        Ok(place) => place,
+        // It has just been removed, or something is mounted there that is not wanted.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::XDEV)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let stat = rustix::fs::fstat(&place)?;
+    if file_type(&stat) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(Some((rustix::fs::open(through_proc(place.as_fd(), None), flags, Mode::empty())?, stat)))
+}
+
 // The kernel answers EAGAIN when a rename elsewhere raced with the walk (openat2(2)).
 fn retry(mut open: impl FnMut() -> Result<OwnedFd, Errno>) -> io::Result<OwnedFd> {
     for _ in 0..100 {
@@ -130,12 +154,23 @@ pub struct Visit<'a> {
     pub stat: &'a Stat,
     /// The directory itself, open for reading, where it is one.
     pub directory: Option<BorrowedFd<'a>>,
+    /// Whether what is mounted there is wanted.
+    pub across: bool,
 }
 
 /// Visits everything below `root` in lexical order, directories before what is in them.
-/// What vanishes meanwhile is passed over. `visit` says whether to go into a directory.
+/// What vanishes meanwhile is passed over, and so is what is mounted. `visit` says whether to go into a directory.
 pub fn tree<E: From<io::Error>>(
     root: BorrowedFd<'_>,
+    visit: impl FnMut(Visit<'_>) -> Result<bool, E>,
+) -> Result<(), E> {
+    tree_across(root, |_| false, visit)
+}
+
+/// As [`tree`], and into what is mounted at those paths (relative to `root`) for which `crosses` says so.
+pub fn tree_across<E: From<io::Error>>(
+    root: BorrowedFd<'_>,
+    crosses: impl Fn(&[u8]) -> bool,
     mut visit: impl FnMut(Visit<'_>) -> Result<bool, E>,
 ) -> Result<(), E> {
     let fd = open_leaf(root, b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
@@ -153,23 +188,28 @@ pub fn tree<E: From<io::Error>>(
             path.push(b'/');
         }
         path.extend_from_slice(name.to_bytes());
-        let parent = level.fd.as_fd();
+        let (parent, across) = (level.fd.as_fd(), crosses(&path));
+        let leaf = name.to_bytes();
         if file_type(&stat) != FileType::Directory {
-            visit(Visit { parent, leaf: name.to_bytes(), path: &path, stat: &stat, directory: None })?;
+            visit(Visit { parent, leaf, path: &path, stat: &stat, directory: None, across })?;
             continue;
         }
-        let fd = match open_leaf(parent, name.to_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) {
+        let open = if across { open_leaf_across } else { open_leaf };
+        let fd = match open(parent, leaf, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(fd) => fd,
-            // Another file system is mounted there, or it has just been removed.
-            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::XDEV)) => {
-                visit(Visit { parent, leaf: name.to_bytes(), path: &path, stat: &stat, directory: None })?;
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
+            Err(error) => match Errno::from_io_error(&error) {
+                // Another file system is mounted there.
+                Some(Errno::XDEV) => {
+                    visit(Visit { parent, leaf, path: &path, stat: &stat, directory: None, across })?;
+                    continue;
+                }
+                // It has just been removed, or replaced by something else.
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                _ => return Err(error.into()),
+            },
         };
         let directory = Some(fd.as_fd());
-        if visit(Visit { parent, leaf: name.to_bytes(), path: &path, stat: &stat, directory })? {
+        if visit(Visit { parent, leaf, path: &path, stat: &stat, directory, across })? {
             if levels.len() >= limits::TREE_DEPTH_MAX {
                 return Err(
                     io::Error::other(format!("directories are nested deeper than {}", limits::TREE_DEPTH_MAX)).into()

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Entry, entry},
-    completion, compose, container, contexts, image, inspect, login, network, system, volume,
+    completion, compose, container, contexts, image, inspect, login, network, system, volume, volume_copy,
 };
 
 /// Every command; the order does not matter.
@@ -12,6 +12,7 @@ static TABLE: &[Entry] = &[
     entry::<container::list::List>(),
     entry::<container::attach::Attach>(),
     entry::<container::commit::Commit>(),
+    entry::<container::cp::Cp>(),
     entry::<container::create::Create>(),
     entry::<container::diff::Diff>(),
     entry::<container::export::Export>(),
@@ -69,6 +70,12 @@ static TABLE: &[Entry] = &[
     entry::<system::info::Info>(),
     entry::<system::prune::Prune>(),
     entry::<system::version::Version>(),
+    entry::<volume_copy::Clone>(),
+    entry::<volume_copy::Export>(),
+    entry::<volume_copy::Import>(),
+    entry::<volume_copy::Restore>(),
+    entry::<volume_copy::Snapshot>(),
+    entry::<volume_copy::Snapshots>(),
     entry::<volume::Create>(),
     entry::<volume::List>(),
     entry::<volume::Prune>(),
@@ -129,8 +136,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("buildx", "does not build images so far"),
     ("checkpoint", "cannot save the state of processes"),
     ("config", "does not form swarms so far"),
-    ("cp", "does not copy files in and out of containers so far"),
-    ("container cp", "does not copy files in and out of containers so far"),
     ("image build", "does not build images so far"),
     ("manifest", "does not edit manifest lists"),
     ("node", "does not form swarms so far"),

@@ -2,6 +2,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod commit;
+pub(crate) mod cp;
+mod cp_local; // the trees of this machine that cp reads and writes
 pub(crate) mod create;
 mod create_body; // flags → the request
 mod create_flags; // the flags of run and create

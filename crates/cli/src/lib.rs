@@ -22,6 +22,7 @@ mod login; // login and logout
 mod network;
 mod system;
 mod volume;
+mod volume_copy;
 
 mod completion; // scripts for shells
 mod config; // config.json

@@ -2,21 +2,23 @@
 
 use hako_api::{
     Operation,
+    archive::{self, PathStat},
     container::{
         ContainerCreateRequest, ContainerCreateResponse, ContainerExposure, ContainerInspect, ContainerPruneResponse,
         ContainerSummary, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse,
         FilesystemChange,
     },
     query::{
-        ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
-        ContainerLogsQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery,
-        ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, PruneQuery, ResizeQuery,
+        ContainerArchivePutQuery, ContainerArchiveQuery, ContainerAttachQuery, ContainerCreateQuery,
+        ContainerInspectQuery, ContainerKillQuery, ContainerListQuery, ContainerLogsQuery, ContainerRemoveQuery,
+        ContainerRenameQuery, ContainerStartQuery, ContainerStatsQuery, ContainerStopQuery, ContainerTopQuery,
+        ContainerWaitQuery, PruneQuery, ResizeQuery,
     },
     stats::ContainerStats,
 };
-use hyper::header;
+use hyper::{Response, body::Incoming, header};
 
-use crate::{BodyReader, Client, ClientError, Hijacked, JsonStream, limits};
+use crate::{BodyReader, Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
 
 /// A container being waited for: the daemon has begun to wait.
 #[derive(Debug)]
@@ -154,9 +156,44 @@ impl Client {
         self.call(Operation::ContainerRemove, &[name]).query(query).done().await
     }
 
+    /// What a path of a container is. The answer to a path that is not there has no text, as any answer to `HEAD`.
+    pub async fn container_archive_stat(&self, name: &str, query: &ContainerArchiveQuery) -> Answer<PathStat> {
+        let response = self.call(Operation::ContainerArchiveStat, &[name]).query(query).start().await?;
+        path_stat(Operation::ContainerArchiveStat, &response)
+    }
+
+    /// A path of a container, as a tar.
+    pub async fn container_archive_get(
+        &self,
+        name: &str,
+        query: &ContainerArchiveQuery,
+    ) -> Answer<(PathStat, BodyReader)> {
+        let operation = Operation::ContainerArchiveGet;
+        let response = self.call(operation, &[name]).query(query).start().await?;
+        Ok((path_stat(operation, &response)?, BodyReader::new(operation.name(), response.into_body())))
+    }
+
+    /// Unpacks a tar into a directory of a container.
+    pub async fn container_archive_put(
+        &self,
+        name: &str,
+        query: &ContainerArchivePutQuery,
+        tar: RequestBody,
+    ) -> Answer<()> {
+        self.call(Operation::ContainerArchivePut, &[name]).query(query).tar(tar).done().await
+    }
+
     pub async fn container_prune(&self, query: &PruneQuery) -> Answer<ContainerPruneResponse> {
         self.call(Operation::ContainerPrune, &[]).query(query).read().await
     }
+}
+
+fn path_stat(operation: Operation, response: &Response<Incoming>) -> Answer<PathStat> {
+    let value = response.headers().get(archive::HEADER).and_then(|value| value.to_str().ok());
+    value.and_then(PathStat::decode).ok_or_else(|| ClientError::Decode {
+        operation: operation.name(),
+        source: serde::de::Error::custom(format!("the header {} is missing or damaged", archive::HEADER)),
+    })
 }
 
 // Docker answers 304 where nothing had to be done; its own client takes that for success.

@@ -3,6 +3,7 @@
 //! One file per operation, named after it. `plan` and `merge` are decisions without effects; `create`
 //! and `start` carry them out; `exit` is what happens when a process ends, whoever ended it.
 
+pub(crate) mod archive; // cp: its files as archives
 pub(crate) mod attach; // a client joins input and output
 pub(crate) mod cdi; // devices by what they are
 pub(crate) mod check; // whether a wish makes sense

@@ -32,7 +32,8 @@ mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
 mod timer; // deadlines
 pub mod view; // what operations take and give
-mod volume; // volumes and who uses them // why an operation did not happen
+mod volume; // volumes and who uses them
+mod volume_copy; // snapshots, clones, export and import of volumes // why an operation did not happen
 
 use std::{ops::Deref, path::PathBuf, sync::Arc};
 

@@ -190,9 +190,18 @@ impl Engine {
         };
         self.rejoin(&record, sandbox.as_deref());
         if process.exited.is_none() {
-            match hako_runtime::observe::root_of(process.pid) {
-                Ok(root) => self.images.snapshot_adopt(record.id, root),
-                Err(error) => tracing::warn!(container = %record.id.short(), %error, "cannot open its root"),
+            let adopted = hako_runtime::observe::root_to_copy(process.pid)
+                .map_err(|error| EngineError::io("cannot open the root of its process", &error))
+                .and_then(|root| self.images.snapshot_adopt(record.id, &root).map_err(crate::image::error));
+            if let Err(error) = adopted {
+                tracing::warn!(container = %record.id.short(), %error, "its files cannot be looked at");
+            }
+            self.adopt_volumes(&record);
+            // A copy of a volume may have frozen it, and died with the last daemon.
+            if record.state.status == ContainerState::Running
+                && let Err(error) = cgroup.thaw()
+            {
+                tracing::debug!(container = %record.id.short(), %error, "cannot thaw");
             }
         }
         let ring = process.ring.ends();

@@ -41,7 +41,7 @@ pub(crate) type LogMark = (u64, u64);
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
     record: RwLock<Arc<Record>>,
-    pub(crate) operation: tokio::sync::Mutex<()>,
+    pub(crate) operation: Arc<tokio::sync::Mutex<()>>,
     pub(crate) listeners: Listeners,
     pub(crate) stdin: StdinSlot,
     pub(crate) phase: watch::Sender<Phase>,
@@ -83,7 +83,7 @@ impl Container {
         Arc::new(Self {
             id: record.id,
             record: RwLock::new(Arc::new(record)),
-            operation: tokio::sync::Mutex::new(()),
+            operation: Arc::default(),
             listeners: Listeners::default(),
             stdin: watch::Sender::new(Stdin::Awaited),
             phase: watch::Sender::new(phase),

@@ -44,6 +44,27 @@ pub struct RemoveOptions {
     pub volumes: bool,
 }
 
+/// A path of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathView {
+    pub name: String,
+    pub size: u64,
+    /// Kind and permissions, as in `stat(2)`.
+    pub mode: u32,
+    pub modified: Timestamp,
+    /// Where a link leads in the end; empty for anything else.
+    pub link_target: String,
+}
+
+/// How an archive is put into a container.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ArchiveOptions {
+    /// Refuse to put a directory in the place of something else, or the reverse.
+    pub keep_kind: bool,
+    /// Everything belongs to the container's user, if it has one.
+    pub owner_of_user: bool,
+}
+
 /// Which containers to list.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {
@@ -458,6 +479,22 @@ pub struct VolumeView {
     pub anonymous: bool,
     /// Bytes and references, where they were asked for.
     pub usage: Option<(u64, usize)>,
+}
+
+/// A copy of a volume that is kept beside it.
+#[derive(Debug, Clone)]
+pub struct SnapshotView {
+    pub name: String,
+    pub created: Timestamp,
+}
+
+/// A copy of a volume that was made.
+#[derive(Debug, Clone)]
+pub struct CopyView {
+    pub name: String,
+    pub bytes: u64,
+    /// Bytes that both share on the disk.
+    pub shared: u64,
 }
 
 /// What `volume create` is asked for.

@@ -1,16 +1,19 @@
 //! Volumes, and which containers use them.
 
-use hako_model::{EventKind, Filters};
+use std::path::Path;
+
+use hako_model::{EventKind, Filters, MountKind};
 
 use crate::{
     Engine, EngineError,
     prune::Chosen,
+    record::Record,
     view::{PruneView, VolumeOptions, VolumeView},
 };
 
 const KNOWN_FILTERS: &[&str] = &["dangling", "driver", "label", "name"];
 
-fn error(error: hako_volume::VolumeError) -> EngineError {
+pub(crate) fn error(error: hako_volume::VolumeError) -> EngineError {
     EngineError::mechanism(error.kind(), &error)
 }
 
@@ -19,17 +22,28 @@ pub(crate) fn publish_created(engine: &Engine, name: &str) {
     engine.events.publish(EventKind::Volume, "create", name, [("driver", "local")]);
 }
 
+/// Tells watchers that a volume is gone.
+pub(crate) fn publish_destroyed(engine: &Engine, name: &str) {
+    engine.events.publish(EventKind::Volume, "destroy", name, [("driver", "local")]);
+}
+
+/// Refuses volume plugins by name, with the beginning of Docker's sentence for one that it does not find.
+pub(crate) fn check_driver(driver: &str) -> Result<(), EngineError> {
+    if matches!(driver, "" | "local") {
+        return Ok(());
+    }
+    Err(EngineError::invalid(format!(
+        "error looking up volume plugin {driver}: plugin {driver:?} not found: hako has the driver local and no plugins"
+    )))
+}
+
 impl Engine {
     /// Makes a volume; one that exists is answered as it is.
     ///
     /// # Errors
     /// A name that is none, an unknown driver or option.
     pub async fn volume_create(&self, options: VolumeOptions) -> Result<VolumeView, EngineError> {
-        if !matches!(options.driver.as_str(), "" | "local") {
-            return Err(EngineError::NotBuilt {
-                text: format!("volume driver {:?} is not built; local is", options.driver),
-            });
-        }
+        check_driver(&options.driver)?;
         let anonymous = options.name.is_empty();
         let name = if anonymous { hako_base::random::hex(32) } else { options.name };
         hako_volume::check_name(&name).map_err(error)?;
@@ -90,7 +104,7 @@ impl Engine {
         }
         let (engine, owned) = (self.clone(), name.to_owned());
         crate::blocking(move || engine.volumes.remove(&owned)).await.map_err(error)?;
-        self.events.publish(EventKind::Volume, "destroy", name, [("driver", "local")]);
+        publish_destroyed(self, name);
         Ok(())
     }
 
@@ -100,6 +114,9 @@ impl Engine {
     /// A filter that there is none of.
     pub async fn volume_prune(&self, filters: &Filters) -> Result<PruneView, EngineError> {
         let all = filters.values("all").any(|value| matches!(value, "true" | "1"));
+        if let Some(key) = filters.unknown_key(&["all", "label", "label!"]) {
+            return Err(EngineError::invalid(format!("invalid filter '{key}'")));
+        }
         let chosen = Chosen::parse(filters)?;
         let mut view = PruneView::default();
         for volume in self.volumes.list() {
@@ -117,7 +134,35 @@ impl Engine {
                 view.reclaimed += size;
             }
         }
+        let reclaimed = view.reclaimed.to_string();
+        self.events.publish(EventKind::Volume, "prune", "", [("reclaimed", reclaimed.as_str())]);
         Ok(view)
+    }
+
+    /// Gives up what volumes have in memory where no process is left that uses them.
+    pub(crate) fn release_volumes(&self, record: &Record) {
+        for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+            let is_used = self.containers.all().iter().any(|container| {
+                let other = container.record();
+                other.is_running() && other.mounts.iter().any(|used| used.name == mount.name)
+            });
+            if !is_used {
+                self.volumes.release(&mount.name);
+            }
+        }
+    }
+
+    /// Takes over what a container that was found running has of volumes in memory.
+    pub(crate) fn adopt_volumes(&self, record: &Record) {
+        let volumes = record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
+        for mount in volumes.filter(|mount| self.volumes.is_only_memory(&mount.name)) {
+            if mount.spec.volume.as_ref().is_some_and(|options| !options.subpath.is_empty()) {
+                continue;
+            }
+            if let Err(error) = self.volumes.adopt(&mount.name, record.state.pid, Path::new(&mount.target)) {
+                tracing::warn!(volume = %mount.name, %error, "what it has in memory cannot be shared with others");
+            }
+        }
     }
 
     /// Ids of the containers, running or not, that have this volume.

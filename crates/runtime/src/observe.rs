@@ -50,6 +50,14 @@ pub fn root_of(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// The same as a mount that can be copied.
+///
+/// # Errors
+/// As [`root_of`].
+pub fn root_to_copy(pid: u32) -> io::Result<hako_sys::copies::Original> {
+    hako_sys::copies::Original::root_of(pid)
+}
+
 /// One process, as `ps` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessStat {

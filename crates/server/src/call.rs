@@ -69,6 +69,11 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    /// One of several values in the path; empty if there are fewer.
+    pub(crate) fn value(&self, index: usize) -> &str {
+        self.values.get(index).map_or("", String::as_str)
+    }
+
     /// The parameters, as the type of this endpoint has them.
     pub(crate) fn query<Q>(&self) -> Result<Q, Failure>
     where

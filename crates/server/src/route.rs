@@ -1,5 +1,6 @@
 //! One handler for each built row of the route table, by family: parse, call the engine, render.
 
+mod archive; // cp
 mod build;
 mod container;
 mod exec;
@@ -9,6 +10,7 @@ mod registry;
 mod stream; // attach, logs, wait: answers that go on
 mod system;
 mod volume;
+mod volume_copy; // beyond Docker
 
 use std::pin::Pin;
 
@@ -23,87 +25,97 @@ pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> +
 pub(crate) type Handler = fn(Call) -> Handling;
 
 macro_rules! handlers {
-    ($operation:expr, { $( $row:ident => $handler:path, )* }) => {
-        match $operation {
-            $( Operation::$row => {
-                let handler: Handler = |call| Box::pin($handler(call));
-                Some(handler)
-            } )*
-            _ => None,
+    ($( $row:ident => $handler:path, )*) => {
+        /// The handler of a row that is built; a test holds this against the table.
+        pub(crate) fn handler(operation: Operation) -> Option<Handler> {
+            match operation {
+                $( Operation::$row => {
+                    let handler: Handler = |call| Box::pin($handler(call));
+                    Some(handler)
+                } )*
+                _ => None,
+            }
         }
     };
 }
 
-/// The handler of a row that is built; a test holds this against the table.
-pub(crate) fn handler(operation: Operation) -> Option<Handler> {
-    handlers!(operation, {
-        ContainerList => container::list,
-        ContainerCreate => container::create,
-        ContainerInspect => container::inspect,
-        ContainerTop => container::top,
-        ContainerExposure => container::exposure,
-        ContainerLogs => stream::logs,
-        ContainerStats => stream::stats,
-        ContainerChanges => container::changes,
-        ContainerExport => container::export,
-        ContainerResize => container::resize,
-        ContainerStart => container::start,
-        ContainerStop => container::stop,
-        ContainerRestart => container::restart,
-        ContainerKill => container::kill,
-        ContainerUpdate => container::update,
-        ContainerRename => container::rename,
-        ContainerPause => container::pause,
-        ContainerUnpause => container::unpause,
-        ContainerAttach => stream::attach,
-        ContainerWait => stream::wait,
-        ContainerRemove => container::remove,
-        ContainerPrune => container::prune,
-        ExecCreate => exec::create,
-        ExecStart => exec::start,
-        ExecResize => exec::resize,
-        ExecInspect => exec::inspect,
-        BuildStart => build::start,
-        BuildPrune => build::prune,
-        GrpcStart => build::grpc,
-        SessionStart => build::session,
-        ImageList => image::list,
-        ImageCreate => image::create,
-        ImageInspect => image::inspect,
-        ImageHistory => image::history,
-        ImageTag => image::tag,
-        ImageRemove => image::remove,
-        ImagePrune => image::prune,
-        ImageCommit => image::commit,
-        ImageSave => image::save,
-        ImageSaveOne => image::save_one,
-        ImageLoad => image::load,
-        ImagePush => registry::push,
-        ImageSearch => registry::search,
-        SystemAuth => registry::auth,
-        DistributionInspect => registry::distribution,
-        NetworkList => network::list,
-        NetworkInspect => network::inspect,
-        NetworkRemove => network::remove,
-        NetworkCreate => network::create,
-        NetworkConnect => network::connect,
-        NetworkDisconnect => network::disconnect,
-        NetworkPrune => network::prune,
-        PluginList => system::plugins,
-        PluginInspect => system::plugin,
-        VolumeList => volume::list,
-        VolumeCreate => volume::create,
-        VolumeInspect => volume::inspect,
-        VolumeRemove => volume::remove,
-        VolumePrune => volume::prune,
-        SystemInfo => system::info,
-        SystemVersion => system::version,
-        SystemPing => system::ping,
-        SystemPingHead => system::ping_head,
-        SystemEvents => system::events,
-        SystemDf => system::df,
-        SystemOptions => system::options,
-    })
+handlers! {
+    ContainerList => container::list,
+    ContainerCreate => container::create,
+    ContainerInspect => container::inspect,
+    ContainerTop => container::top,
+    ContainerExposure => container::exposure,
+    ContainerLogs => stream::logs,
+    ContainerStats => stream::stats,
+    ContainerChanges => container::changes,
+    ContainerExport => container::export,
+    ContainerResize => container::resize,
+    ContainerStart => container::start,
+    ContainerStop => container::stop,
+    ContainerRestart => container::restart,
+    ContainerKill => container::kill,
+    ContainerUpdate => container::update,
+    ContainerRename => container::rename,
+    ContainerPause => container::pause,
+    ContainerUnpause => container::unpause,
+    ContainerAttach => stream::attach,
+    ContainerWait => stream::wait,
+    ContainerRemove => container::remove,
+    ContainerPrune => container::prune,
+    ExecCreate => exec::create,
+    ExecStart => exec::start,
+    ExecResize => exec::resize,
+    ExecInspect => exec::inspect,
+    BuildStart => build::start,
+    BuildPrune => build::prune,
+    GrpcStart => build::grpc,
+    SessionStart => build::session,
+    ImageList => image::list,
+    ImageCreate => image::create,
+    ImageInspect => image::inspect,
+    ImageHistory => image::history,
+    ImageTag => image::tag,
+    ImageRemove => image::remove,
+    ImagePrune => image::prune,
+    ImageCommit => image::commit,
+    ImageSave => image::save,
+    ImageSaveOne => image::save_one,
+    ImageLoad => image::load,
+    ImagePush => registry::push,
+    ImageSearch => registry::search,
+    SystemAuth => registry::auth,
+    DistributionInspect => registry::distribution,
+    NetworkList => network::list,
+    NetworkInspect => network::inspect,
+    NetworkRemove => network::remove,
+    NetworkCreate => network::create,
+    NetworkConnect => network::connect,
+    NetworkDisconnect => network::disconnect,
+    NetworkPrune => network::prune,
+    PluginList => system::plugins,
+    PluginInspect => system::plugin,
+    VolumeList => volume::list,
+    VolumeCreate => volume::create,
+    VolumeInspect => volume::inspect,
+    VolumeRemove => volume::remove,
+    VolumePrune => volume::prune,
+    SystemInfo => system::info,
+    SystemVersion => system::version,
+    SystemPing => system::ping,
+    SystemPingHead => system::ping_head,
+    SystemEvents => system::events,
+    SystemDf => system::df,
+    SystemOptions => system::options,
+    ContainerArchiveStat => archive::stat,
+    ContainerArchiveGet => archive::get,
+    ContainerArchivePut => archive::put,
+    VolumeSnapshotList => volume_copy::snapshots,
+    VolumeSnapshotCreate => volume_copy::snapshot,
+    VolumeSnapshotRemove => volume_copy::remove_snapshot,
+    VolumeRestore => volume_copy::restore,
+    VolumeClone => volume_copy::clone,
+    VolumeExport => volume_copy::export,
+    VolumeImport => volume_copy::import,
 }
 
 /// Seconds since 1970, perhaps with a fraction; nothing and `0` are no time.

@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd, path::Path, sync::OnceLock};
 
-use crate::mount::{Filesystem, open_directory};
+use crate::mount::{self, Filesystem, MountAttributes, open_directory};
 
 /// Whether overlayfs takes its layers as descriptors (Linux 6.13).
 pub fn overlay_layer_descriptors() -> bool {
@@ -13,6 +13,16 @@ pub fn overlay_layer_descriptors() -> bool {
             filesystem.option_descriptor("lowerdir+", open_directory(Path::new("/"))?.as_fd()).map(|_| ())
         };
         probe().is_ok()
+    })
+}
+
+/// Whether a mount that is in no namespace can be copied (Linux 6.15).
+pub fn copies_of_detached_mounts() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        mount::tmpfs(&[("nr_inodes", "2")], MountAttributes::default())
+            .and_then(|detached| mount::clone_tree_of(detached.as_fd(), false))
+            .is_ok()
     })
 }
 

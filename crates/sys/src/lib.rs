@@ -12,6 +12,7 @@ mod spawn; // starting a program from a process with threads; its names are thos
 pub mod credentials; // capabilities, users, no_new_privs, keyring of the calling thread
 pub mod seccomp; // loads a compiled filter
 
+pub mod copies; // one mount, and copies of it
 pub mod mount; // file systems, clones of trees and their attributes, all by descriptor
 pub mod workshop; // a thread with a private mount namespace, for kernels that need one
 

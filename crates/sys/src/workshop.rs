@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::{
     mount::{self, Filesystem, MountAttributes, Spread},
     process::{self, Namespaces},
+    walk,
 };
 
 /// Layers that have one-byte names. Docker's own limit for an image is 127.
@@ -106,6 +107,27 @@ pub fn overlay_of_mounts(
             mount::attach(lower.as_fd(), target.as_fd())?;
         }
         overlay_of_names(&stage, lowers.len(), upper_work, volatile)
+    })
+}
+
+/// A detached tree of `root` (a detached mount) with each mount at its path inside. Missing places are made.
+///
+/// # Errors
+/// Those of walking, `move_mount(2)` and `open_tree(2)`.
+pub fn tree(root: OwnedFd, mounts: Vec<(PathBuf, OwnedFd)>) -> io::Result<OwnedFd> {
+    run(|| {
+        let place = mount::open_directory(Path::new("/"))?;
+        mount::attach(root.as_fd(), place.as_fd())?;
+        for (path, inner) in mounts {
+            let stat = rustix::fs::fstat(&inner)?;
+            let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+            let place = match is_directory {
+                true => walk::make_dirs_in_root(root.as_fd(), &path, Mode::from_raw_mode(0o755))?,
+                false => walk::make_file_in_root(root.as_fd(), &path, Mode::from_raw_mode(0o644))?,
+            };
+            mount::attach(inner.as_fd(), place.as_fd())?;
+        }
+        mount::clone_tree_of(root.as_fd(), true)
     })
 }
 

@@ -51,6 +51,18 @@ pub fn own_daemon() -> Requirement {
     }
 }
 
+/// hako's own command line and daemon, for what Docker does not have.
+///
+/// # Errors
+/// Where the environment gives another of either.
+pub fn own_cli() -> Requirement {
+    if settings::command_line() == settings::binary() {
+        own_daemon()
+    } else {
+        Err("needs hako's own command line".to_owned())
+    }
+}
+
 /// The kernel's version, for what cannot be probed.
 ///
 /// # Errors

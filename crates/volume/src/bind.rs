@@ -57,7 +57,11 @@ pub fn of(place: BorrowedFd<'_>, options: &Options) -> io::Result<OwnedFd> {
         Propagation::RShared | Propagation::Shared => Spread::Shared,
         Propagation::RSlave | Propagation::Slave => Spread::Slave,
     };
-    let clone = mount::clone_tree_with(place, options.recursive, spread)?;
+    restrict(mount::clone_tree_with(place, options.recursive, spread)?, options)
+}
+
+/// Makes a detached mount read-only, if that is asked for.
+pub(crate) fn restrict(clone: OwnedFd, options: &Options) -> io::Result<OwnedFd> {
     if options.read_only {
         let attributes = MountAttributes {
             read_only: true,

@@ -17,6 +17,20 @@ pub enum VolumeError {
     BadName { name: String },
     #[error("create {name}: {why}")]
     Options { name: String, why: String },
+    #[error("cannot mount volume {name}: this kernel has no file system {kind} (is its module loaded?)")]
+    NoFilesystem { name: String, kind: String },
+    #[error("volume {volume} has no snapshot {name}")]
+    NoSuchSnapshot { volume: String, name: String },
+    #[error("volume {volume} has a snapshot {name} already")]
+    SnapshotExists { volume: String, name: String },
+    #[error("there is a volume {name} already")]
+    Exists { name: String },
+    #[error("volume {name} is not empty: say that its content is to be replaced, or import into a new volume")]
+    NotEmpty { name: String },
+    #[error("the data of volume {name} is where its options say, not in a directory of hako's that could be replaced")]
+    Elsewhere { name: String },
+    #[error("cannot {what} volume {name}: {text}")]
+    Archive { what: &'static str, name: String, kind: ErrorKind, text: String },
     #[error("cannot {what} volume {name}")]
     Io { what: &'static str, name: String, source: io::Error },
     #[error("cannot {what} the volumes")]
@@ -31,8 +45,14 @@ impl VolumeError {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchVolume { .. } => ErrorKind::NotFound,
-            Self::NameTooShort { .. } | Self::BadName { .. } | Self::Options { .. } => ErrorKind::InvalidInput,
+            Self::NoSuchVolume { .. } | Self::NoSuchSnapshot { .. } => ErrorKind::NotFound,
+            Self::SnapshotExists { .. } | Self::Exists { .. } | Self::NotEmpty { .. } | Self::Elsewhere { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Archive { kind, .. } => *kind,
+            Self::NameTooShort { .. } | Self::BadName { .. } | Self::Options { .. } | Self::NoFilesystem { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::Io { .. } | Self::Store { .. } | Self::Database { .. } | Self::Record { .. } => ErrorKind::Internal,
         }
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
 
@@ -38,13 +38,33 @@ pub(crate) fn fill(volume: BorrowedFd<'_>, root: BorrowedFd<'_>, path: &Path) ->
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    let mut copy = Copy { links: HashMap::new(), target: volume.as_fd(), buffer: vec![0; COPY_BYTES] };
-    if let Err(error) = copy.directory(source.as_fd(), volume.as_fd(), &mut Vec::new()) {
+    if let Err(error) = copy_tree(source.as_fd(), volume.as_fd()) {
         empty(volume.as_fd())?;
         return Err(error);
     }
-    attributes(source.as_fd(), volume.as_fd())?;
     Ok(true)
+}
+
+/// What a copy was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Bytes of all files, holes included.
+    pub bytes: u64,
+    /// Bytes that were not written, since both files share their blocks.
+    pub shared: u64,
+}
+
+/// Copies everything in one directory into another, and its attributes.
+///
+/// # Errors
+/// Those of reading and writing; what was copied stays.
+pub(crate) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<Copied> {
+    let (from, to) = (reopen(from)?, reopen(to)?);
+    let mut copy =
+        Copy { links: HashMap::new(), target: to.as_fd(), buffer: vec![0; COPY_BYTES], copied: Copied::default() };
+    copy.directory(from.as_fd(), to.as_fd(), &mut Vec::new())?;
+    attributes(from.as_fd(), to.as_fd())?;
+    Ok(copy.copied)
 }
 
 struct Copy<'v> {
@@ -52,6 +72,7 @@ struct Copy<'v> {
     links: HashMap<(u64, u64), Vec<u8>>,
     target: BorrowedFd<'v>,
     buffer: Vec<u8>,
+    copied: Copied,
 }
 
 impl Copy<'_> {
@@ -117,33 +138,58 @@ impl Copy<'_> {
         let source = open(from, name, OFlags::RDONLY)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-        loop {
-            match rustix::fs::copy_file_range(&source, None, &target, None, COPY_BYTES) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                // Between file systems of different kinds; both offsets stand where it stopped.
-                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    self.bytes(&source, &target)?;
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let length = u64::try_from(rustix::fs::fstat(&source)?.st_size).unwrap_or(0);
+        self.copied.bytes += length;
+        // Sharing blocks costs nothing; few file systems can.
+        if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
+            self.copied.shared += length;
+        } else {
+            self.pieces(&source, &target)?;
+            rustix::fs::ftruncate(&target, length)?;
         }
         attributes(source.as_fd(), target.as_fd())
     }
 
-    fn bytes(&mut self, source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    // Data only: holes stay holes.
+    fn pieces(&mut self, source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+        let mut at = 0;
         loop {
-            let count = rustix::io::read(source, &mut self.buffer[..])?;
-            if count == 0 {
+            let start = match rustix::fs::seek(source, SeekFrom::Data(at)) {
+                Ok(start) => start,
+                Err(Errno::NXIO) => return Ok(()),
+                // A file system that knows no holes: everything is data.
+                Err(Errno::INVAL) => at,
+                Err(error) => return Err(error.into()),
+            };
+            let end = rustix::fs::seek(source, SeekFrom::Hole(start)).unwrap_or(u64::MAX);
+            at = self.piece(source, target, start, end)?;
+            if at < end {
                 return Ok(());
             }
-            let mut rest = &self.buffer[..count];
-            while !rest.is_empty() {
-                let written = rustix::io::write(target, rest)?;
-                rest = &rest[written..];
+        }
+    }
+
+    // Answers where it ended: at `end`, or before it where the file ends.
+    fn piece(&mut self, source: &OwnedFd, target: &OwnedFd, start: u64, end: u64) -> io::Result<u64> {
+        let (mut from, mut to) = (start, start);
+        while from < end {
+            let most = usize::try_from(end - from).unwrap_or(usize::MAX).min(COPY_BYTES);
+            match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), most) {
+                Ok(0) => return Ok(from),
+                Ok(_) | Err(Errno::INTR) => {}
+                // Between file systems of different kinds.
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    let count = rustix::io::pread(source, &mut self.buffer[..most], from)?;
+                    if count == 0 {
+                        return Ok(from);
+                    }
+                    from += rustix::io::pwrite(target, &self.buffer[..count], from)? as u64;
+                    to = from;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(from)
     }
 }
 

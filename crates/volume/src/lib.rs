@@ -10,9 +10,12 @@ mod fill; // a new volume takes over what the image has at its place
 mod name; // which names are names
 mod options; // type, device and o of the local driver: as a mount
 mod record; // what is known of a volume, and the table of it
+mod snapshot; // snapshots, clones, export and import
 mod volumes; // create, find, open, fill, remove
 
 pub use error::VolumeError;
+pub use fill::Copied;
 pub use name::check_name;
 pub use record::Volume;
+pub use snapshot::Snapshot;
 pub use volumes::{Volumes, Wish};

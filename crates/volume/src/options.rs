@@ -81,7 +81,22 @@ pub(crate) fn parse(options: &BTreeMap<String, String>) -> Result<Source, String
     if matches!(kind, "" | "none") {
         return Err("missing required option: \"type\"".to_owned());
     }
+    check_address(kind, &rest)?;
     Ok(Source::Filesystem { kind: kind.to_owned(), device: device.to_owned(), options: rest, attributes })
+}
+
+/// The kernel wants addresses where `mount.nfs` and `mount.cifs` take names.
+fn check_address(kind: &str, options: &[(String, Option<String>)]) -> Result<(), String> {
+    if !kind.starts_with("nfs") && kind != "cifs" {
+        return Ok(());
+    }
+    for (key, value) in options.iter().filter(|(key, _)| matches!(key.as_str(), "addr" | "ip")) {
+        let value = value.as_deref().unwrap_or_default();
+        if value.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("{key}={value} must be an address: names of hosts are not looked up"));
+        }
+    }
+    Ok(())
 }
 
 impl Source {
@@ -105,6 +120,14 @@ impl Source {
                 }
                 filesystem.mount(attributes.of_mount()).map(Some)
             }
+        }
+    }
+
+    /// The file system that the kernel must have.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Filesystem { kind, .. } => Some(kind),
+            _ => None,
         }
     }
 
@@ -156,6 +179,14 @@ mod tests {
         check(&[("type", "tmpfs")], "missing device in volume options");
         check(&[("device", "/dev/sdz")], "missing required option: \"type\"");
         check(&[("o", "bind"), ("device", "srv")], "device \"srv\" of a bind must be an absolute path");
+        check(
+            &[("type", "nfs"), ("device", ":/export"), ("o", "addr=nas.example,rw")],
+            "addr=nas.example must be an address: names of hosts are not looked up",
+        );
+        check(
+            &[("type", "nfs"), ("device", ":/export"), ("o", "addr=192.0.2.1,rw,nfsvers=4")],
+            "nfs :/export [(\"addr\", Some(\"192.0.2.1\")), (\"nfsvers\", Some(\"4\"))]",
+        );
         check(&[("colour", "red")], "invalid option: \"colour\"");
     }
 }

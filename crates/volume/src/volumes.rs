@@ -12,11 +12,15 @@ use std::{
 };
 
 use hako_base::{clock, database::Database};
+use hako_sys::copies::Original;
 use parking_lot::{Mutex, RwLock};
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
-    Volume, VolumeError, fill, name,
+    Volume, VolumeError, bind, fill, name,
     options::{self, Source},
     record,
 };
@@ -35,7 +39,7 @@ struct Inner {
     /// Held while a volume gets or loses its directory and record.
     writing: Mutex<()>,
     /// Mounts whose data is only in memory, while somebody uses them.
-    shared: Mutex<HashMap<String, OwnedFd>>,
+    shared: Mutex<HashMap<String, Original>>,
 }
 
 /// What is asked for.
@@ -68,10 +72,10 @@ impl Volumes {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(REMOVING) {
                 fs::remove_dir_all(entry.path()).map_err(failed)?;
-            } else if entry.path().join("_data").is_dir()
-                && !volumes.contains_key(&name)
-                && name::check_name(&name).is_ok()
-            {
+                continue;
+            }
+            crate::snapshot::sweep(&entry.path()).map_err(failed)?;
+            if entry.path().join("_data").is_dir() && !volumes.contains_key(&name) && name::check_name(&name).is_ok() {
                 let volume = Volume {
                     name: name.clone(),
                     labels: BTreeMap::new(),
@@ -159,11 +163,34 @@ impl Volumes {
         hako_sys::walk::open_in_root(content.as_fd(), Path::new(subpath), flags).map_err(failed)
     }
 
+    /// The volume, or a directory in it, as a detached mount to be moved into a container.
+    ///
+    /// # Errors
+    /// As [`Volumes::open_content`].
+    pub fn mount(&self, name: &str, subpath: &str, options: &bind::Options) -> Result<OwnedFd, VolumeError> {
+        let failed = |source| VolumeError::Io { what: "open", name: name.to_owned(), source };
+        if self.is_only_memory(name) {
+            // Made, if nobody has it yet.
+            drop(self.open_root(name)?);
+            let shared = self.inner.shared.lock();
+            let original = shared.get(name).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            let mount = original.copy_below(Path::new(if subpath.is_empty() { "/" } else { subpath }));
+            return mount.and_then(|mount| bind::restrict(mount, options)).map_err(failed);
+        }
+        let content = self.open_content(name, subpath)?;
+        bind::of(content.as_fd(), options).map_err(failed)
+    }
+
     fn open_root(&self, name: &str) -> Result<OwnedFd, VolumeError> {
         let volume = self.inspect(name)?;
         let source =
             options::parse(&volume.options).map_err(|why| VolumeError::Options { name: name.to_owned(), why })?;
-        let failed = |source| VolumeError::Io { what: "mount", name: name.to_owned(), source };
+        let failed = |error: io::Error| match (hako_sys::mount::errno(&error), source.kind()) {
+            (Some(number), Some(kind)) if number == Errno::NODEV.raw_os_error() => {
+                VolumeError::NoFilesystem { name: name.to_owned(), kind: kind.to_owned() }
+            }
+            _ => VolumeError::Io { what: "mount", name: name.to_owned(), source: error },
+        };
         if source.is_only_memory() {
             return self.open_shared(name, &source).map_err(failed);
         }
@@ -193,16 +220,40 @@ impl Volumes {
         })
     }
 
-    // Every user of a tmpfs gets a clone of one mount; it ends with `release`.
+    // Every user of a tmpfs gets a copy of one mount; it ends with `release`.
     fn open_shared(&self, name: &str, source: &Source) -> io::Result<OwnedFd> {
         let mut shared = self.inner.shared.lock();
-        if let Some(mount) = shared.get(name) {
-            return hako_sys::mount::clone_tree_of(mount.as_fd(), false);
+        if let Some(original) = shared.get(name) {
+            return original.copy();
         }
-        let mount = source.mount()?.ok_or(io::ErrorKind::NotFound)?;
-        let copy = hako_sys::mount::clone_tree_of(mount.as_fd(), false)?;
-        shared.insert(name.to_owned(), mount);
+        let original = Original::new(source.mount()?.ok_or(io::ErrorKind::NotFound)?)?;
+        let copy = original.copy()?;
+        shared.insert(name.to_owned(), original);
         Ok(copy)
+    }
+
+    /// Whether the volume's data is in memory and goes with its last user.
+    pub fn is_only_memory(&self, name: &str) -> bool {
+        self.inspect(name)
+            .is_ok_and(|volume| options::parse(&volume.options).is_ok_and(|source| source.is_only_memory()))
+    }
+
+    /// The process `pid`, found running, has the volume at `target`: its data is not lost with the last daemon.
+    ///
+    /// # Errors
+    /// There is no memory mounted, or the process has ended.
+    pub fn adopt(&self, name: &str, pid: u32, target: &Path) -> io::Result<()> {
+        const TMPFS: u64 = 0x0102_1994;
+        const RAMFS: u64 = 0x8584_58f6;
+        let found = Original::in_process(pid, target)?;
+        let kind = rustix::fs::fstatfs(&found)?.f_type;
+        #[expect(clippy::cast_sign_loss, reason = "the kernel's numbers are 32 bits wide, whatever type carries them")]
+        if !matches!(kind as u64, TMPFS | RAMFS) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let original = Original::housed(found.copy()?)?;
+        self.inner.shared.lock().entry(name.to_owned()).or_insert(original);
+        Ok(())
     }
 
     /// No running container uses the volume any more: data that was only in memory goes.

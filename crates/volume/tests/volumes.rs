@@ -161,3 +161,66 @@ fn options_are_mounted_when_used() {
     let fresh = fixture.volumes.open_content("memory", "").unwrap();
     assert_eq!(fs::read_dir(path_of(&fresh)).unwrap().count(), 0);
 }
+
+#[test]
+fn a_snapshot_is_whole_and_a_restore_happens_at_once() {
+    if !is_root() {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    fixture.volumes.create(&wish("data", &[])).unwrap();
+    let content = fixture.volumes.path("data");
+    fs::write(content.join("file"), "one").unwrap();
+    std::os::unix::fs::chown(content.join("file"), Some(7), Some(8)).unwrap();
+    fs::hard_link(content.join("file"), content.join("twin")).unwrap();
+    let hole = fs::File::create(content.join("hole")).unwrap();
+    hole.set_len(64 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&hole, b"end", (64 << 20) - 3).unwrap();
+    let copied = fixture.volumes.snapshot_create("data", "first").unwrap();
+    assert_eq!(copied.bytes, 3 + (64 << 20));
+    fs::write(content.join("file"), "two").unwrap();
+    fs::write(content.join("more"), "").unwrap();
+    let error = fixture.volumes.snapshot_create("data", "first").unwrap_err();
+    assert_eq!(error.to_string(), "volume data has a snapshot first already");
+
+    // What a crash leaves of a copy goes with the next start; the snapshot stays.
+    fs::create_dir_all(fixture.root.join("volumes/data/snapshots/.making-ab/_data/x")).unwrap();
+    fs::create_dir_all(fixture.root.join("volumes/data/.making-cd")).unwrap();
+    fixture.reopen();
+    assert_eq!(fs::read_dir(fixture.root.join("volumes/data/snapshots")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(fixture.root.join("volumes/data")).unwrap().count(), 2);
+
+    fixture.volumes.snapshot_restore("data", "first").unwrap();
+    let file = fs::metadata(content.join("file")).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.nlink()), (7, 8, 2));
+    assert_eq!(fs::read_to_string(content.join("twin")).unwrap(), "one");
+    assert!(!content.join("more").exists());
+    let hole = fs::metadata(content.join("hole")).unwrap();
+    assert!(hole.len() == 64 << 20 && hole.blocks() < 1024, "holes stay holes: {} blocks", hole.blocks());
+    assert_eq!(fs::read_dir(fixture.root.join("volumes/data")).unwrap().count(), 2);
+    fixture.volumes.snapshot_remove("data", "first").unwrap();
+    assert!(matches!(fixture.volumes.snapshot_restore("data", "first"), Err(VolumeError::NoSuchSnapshot { .. })));
+    assert!(matches!(fixture.volumes.snapshot_restore("data", ".."), Err(VolumeError::NoSuchSnapshot { .. })));
+}
+
+#[test]
+fn an_archive_that_is_none_leaves_the_volume_as_it_was() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    fixture.volumes.create(&wish("data", &[])).unwrap();
+    let content = fixture.volumes.path("data");
+    fs::write(content.join("file"), "one").unwrap();
+    let mut archive = Vec::new();
+    fixture.volumes.export("data", None, &mut archive).unwrap();
+    assert!(matches!(fixture.volumes.import("data", false, &archive[..]), Err(VolumeError::NotEmpty { .. })));
+    assert!(fixture.volumes.import("data", true, &archive[..700]).is_err());
+    assert_eq!(fs::read_to_string(content.join("file")).unwrap(), "one");
+    fs::write(content.join("other"), "").unwrap();
+    fixture.volumes.import("data", true, &archive[..]).unwrap();
+    assert!(content.join("file").exists() && !content.join("other").exists());
+    // Data that is somewhere else is not replaced.
+    fixture.volumes.create(&wish("memory", &[("type", "tmpfs"), ("device", "tmpfs")])).unwrap();
+    assert!(matches!(fixture.volumes.import("memory", true, &archive[..]), Err(VolumeError::Elsewhere { .. })));
+}

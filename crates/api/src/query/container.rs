@@ -100,4 +100,17 @@ query! {
         pub force: bool = "force",
         pub link: bool = "link",
     }
+
+    /// Of `HEAD` and `GET /containers/{id}/archive`.
+    pub struct ContainerArchiveQuery {
+        pub path: String = "path",
+    }
+
+    /// Of `PUT /containers/{id}/archive`.
+    pub struct ContainerArchivePutQuery {
+        pub path: String = "path",
+        pub no_overwrite_dir_non_dir: bool = "noOverwriteDirNonDir",
+        /// Everything belongs to the container's user.
+        pub copy_uid_gid: bool = "copyUIDGID",
+    }
 }

@@ -42,4 +42,25 @@ query! {
         /// `container`, `image`, `volume`, `build-cache`; none: all.
         pub types: Vec<String> = "type",
     }
+
+    /// Of `POST /hako/volumes/{volume}/snapshots`.
+    pub struct VolumeSnapshotCreateQuery {
+        pub name: String = "name",
+    }
+
+    /// Of `restore` and `export` below `/hako/volumes/{volume}`.
+    pub struct VolumeSnapshotQuery {
+        pub snapshot: Option<String> = "snapshot",
+    }
+
+    /// Of `POST /hako/volumes/{volume}/clone`.
+    pub struct VolumeCloneQuery {
+        pub to: String = "to",
+        pub snapshot: Option<String> = "snapshot",
+    }
+
+    /// Of `PUT /hako/volumes/{volume}/import`.
+    pub struct VolumeImportQuery {
+        pub replace: bool = "replace",
+    }
 }

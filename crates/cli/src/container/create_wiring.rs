@@ -89,7 +89,7 @@ fn mount_request(mount: &mount::Mount) -> Mount {
         bind_options: mount.bind.as_ref().map(|bind| MountBindOptions {
             propagation: bind.propagation.clone(),
             non_recursive: bind.non_recursive,
-            create_mountpoint: false,
+            create_mountpoint: bind.create_source,
             read_only_non_recursive: bind.read_only_non_recursive,
             read_only_force_recursive: bind.read_only_force_recursive,
         }),

@@ -24,6 +24,7 @@ pub(crate) struct Mount {
 pub(crate) struct Bind {
     pub propagation: String,
     pub non_recursive: bool,
+    pub create_source: bool,
     pub read_only_non_recursive: bool,
     pub read_only_force_recursive: bool,
 }
@@ -71,7 +72,8 @@ impl Mount {
             Some((key, value)) => (key.to_ascii_lowercase(), value),
             None => (field.to_ascii_lowercase(), "true"),
         };
-        let may_stand_alone = matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive");
+        let may_stand_alone =
+            matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src");
         if !field.contains('=') && !may_stand_alone {
             return Err(format!("invalid field '{field}' must be a key=value pair"));
         }
@@ -85,6 +87,7 @@ impl Mount {
             "consistency" => self.consistency = value.to_ascii_lowercase(),
             "bind-propagation" => self.bind().propagation = value.to_ascii_lowercase(),
             "bind-nonrecursive" => self.bind().non_recursive = switch()?,
+            "bind-create-src" => self.bind().create_source = switch()?,
             "bind-recursive" => self.set_recursive(value)?,
             "volume-subpath" => self.volume().subpath = value.to_owned(),
             "volume-nocopy" => self.volume().no_copy = switch()?,
@@ -97,8 +100,9 @@ impl Mount {
                     crate::format::size::parse_ram(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
             }
             "tmpfs-mode" => {
-                self.tmpfs().mode =
-                    u32::from_str_radix(value, 8).map_err(|_| format!("invalid value for {key}: {value}"))?;
+                self.tmpfs().mode = u32::from_str_radix(value, 8).map_err(|_| {
+                    format!("invalid value for {key}: {value} (it is octal: digits 0 to 7, such as 1777)")
+                })?;
             }
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
@@ -235,6 +239,10 @@ mod tests {
         refuse("type=bind,dst=/b,foo=bar", "unexpected key 'foo' in 'foo=bar'");
         refuse("type=bind,dst=/b,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'");
         refuse("type=tmpfs,dst=/b,tmpfs-size=abc", "invalid value for tmpfs-size: abc");
+        refuse(
+            "type=tmpfs,dst=/b,tmpfs-mode=800",
+            "invalid value for tmpfs-mode: 800 (it is octal: digits 0 to 7, such as 1777)",
+        );
         refuse("type=bind,dst=/b,readonly=abc", "invalid value for readonly: abc");
         refuse(
             "type=bind,src=/a,dst=/b,ro,bind-recursive=readonly",

@@ -46,6 +46,7 @@ impl Engine {
         self.publish_network("disconnect", &record);
         self.publish_volumes("unmount", &record);
         self.images.snapshot_release(record.id);
+        self.release_volumes(&record);
         // Known before the removal: whoever waits wakes when the container is gone, and reads the code then.
         container.phase.send_modify(|phase| {
             phase.exit_code = status.code;

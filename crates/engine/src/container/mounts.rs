@@ -2,10 +2,16 @@
 //!
 //! Deciding is [`resolve`]; [`make_volumes`] carries it out at create. Nothing is mounted before the start.
 
-use std::{collections::BTreeSet, os::fd::AsFd, path::Path};
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
+use hako_base::ErrorKind;
 use hako_model::{ContainerId, ContainerSpec, ImageConfig, MountKind, MountSpec, Propagation};
 
+use super::start::start_error;
 use crate::{Engine, EngineError, record::MountRecord};
 
 /// The mounts of a container to be made.
@@ -23,12 +29,13 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
     let mut list = Vec::new();
     let mut targets = BTreeSet::new();
     let mut fresh = Vec::new();
+    let driver = spec.host.volume_driver.as_str();
     for wish in &spec.host.mounts {
         check_target(&wish.target)?;
         if !targets.insert(clean(&wish.target)) {
             return Err(EngineError::invalid(format!("Duplicate mount point: {}", wish.target)));
         }
-        list.push(resolve_one(engine, wish, &mut fresh)?);
+        list.push(resolve_one(engine, wish, driver, &mut fresh)?);
     }
     for source in &spec.host.volumes_from {
         for mount in inherited(engine, source)? {
@@ -53,7 +60,7 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
                 from_binds: true,
                 mode: String::new(),
             };
-            list.push(resolve_one(engine, &wish, &mut fresh)?);
+            list.push(resolve_one(engine, &wish, driver, &mut fresh)?);
         }
     }
     list.sort_by(|a, b| a.target.cmp(&b.target));
@@ -85,7 +92,12 @@ pub(crate) fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn resolve_one(engine: &Engine, wish: &MountSpec, fresh: &mut Vec<String>) -> Result<MountRecord, EngineError> {
+fn resolve_one(
+    engine: &Engine,
+    wish: &MountSpec,
+    driver: &str,
+    fresh: &mut Vec<String>,
+) -> Result<MountRecord, EngineError> {
     let mut mount = MountRecord {
         kind: wish.kind,
         name: String::new(),
@@ -105,7 +117,17 @@ fn resolve_one(engine: &Engine, wish: &MountSpec, fresh: &mut Vec<String>) -> Re
                 Some(wish.bind.as_ref().and_then(|bind| bind.propagation).unwrap_or(Propagation::RPrivate));
         }
         MountKind::Volume => {
+            let options = wish.volume.clone().unwrap_or_default();
+            crate::volume::check_driver(if options.driver.is_empty() { driver } else { &options.driver })?;
             mount.anonymous = wish.source.is_empty();
+            if mount.anonymous && !options.subpath.is_empty() {
+                return Err(EngineError::invalid("must not set Subpath when using anonymous volumes"));
+            }
+            if options.subpath.starts_with('/') || options.subpath.split('/').any(|part| part == "..") {
+                let text =
+                    "invalid mount config for type \"volume\": subpath must be a relative path within the volume";
+                return Err(EngineError::invalid(text));
+            }
             mount.name = if mount.anonymous { hako_base::random::hex(32) } else { wish.source.clone() };
             hako_volume::check_name(&mount.name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
             if engine.volumes.inspect(&mount.name).is_err() && !fresh.contains(&mount.name) {
@@ -150,12 +172,16 @@ fn bind_source(wish: &MountSpec) -> Result<String, EngineError> {
 
 /// `--volumes-from NAME[:ro|rw]`
 fn inherited(engine: &Engine, source: &str) -> Result<Vec<MountRecord>, EngineError> {
-    let (name, read_only) = match source.rsplit_once(':') {
-        Some((name, "ro")) => (name, true),
-        Some((name, "rw" | "z" | "Z")) => (name, false),
-        Some((_, mode)) => return Err(EngineError::invalid(format!("invalid mode: {mode}"))),
-        None => (source, false),
-    };
+    let (name, mode) = source.split_once(':').unwrap_or((source, ""));
+    let mut read_only = false;
+    for word in mode.split(',').filter(|_| !mode.is_empty()) {
+        match word {
+            "ro" => read_only = true,
+            // SELinux labels: without effect where SELinux is not, as in Docker.
+            "rw" | "z" | "Z" => {}
+            _ => return Err(EngineError::invalid(format!("invalid mode: {mode}"))),
+        }
+    }
     let found = engine.containers.find(name).map_err(|error| EngineError::invalid(error.to_string()))?;
     let record = found.record();
     let mut mounts: Vec<MountRecord> =
@@ -166,6 +192,40 @@ fn inherited(engine: &Engine, source: &str) -> Result<Vec<MountRecord>, EngineEr
         mount.anonymous = false;
     }
     Ok(mounts)
+}
+
+impl Engine {
+    /// A bind or a volume as a detached mount; `None` for what the runtime makes in place.
+    ///
+    /// # Errors
+    /// Its source is not there any more, or cannot be mounted.
+    pub(crate) fn open_mount(&self, mount: &MountRecord) -> Result<Option<OwnedFd>, EngineError> {
+        let bind = mount.spec.bind.clone().unwrap_or_default();
+        let options = hako_volume::bind::Options {
+            read_only: !mount.writable,
+            recursive: !bind.non_recursive,
+            read_only_recursive: !bind.read_only_non_recursive,
+            propagation: mount.propagation.unwrap_or(Propagation::RPrivate),
+        };
+        let opened = match mount.kind {
+            MountKind::Tmpfs | MountKind::Image => return Ok(None),
+            MountKind::Bind => hako_volume::bind::open(Path::new(&mount.source), &options),
+            MountKind::Volume => {
+                let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
+                let mounted = self.volumes.mount(&mount.name, subpath, &options);
+                return mounted.map(Some).map_err(|error| EngineError::mechanism(error.kind(), &error));
+            }
+        };
+        opened.map(Some).map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput))
+    }
+}
+
+fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
+    let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return format!("invalid mount config for type \"bind\": bind source path does not exist: {}", mount.source);
+    }
+    format!("error while mounting {} on {}: {why}", mount.source, mount.target)
 }
 
 /// Makes the volumes that do not exist and fills new ones with what the image has at their targets.

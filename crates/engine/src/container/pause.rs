@@ -56,7 +56,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn freeze(
+    /// Stops every process of a container, or lets them go on.
+    pub(crate) async fn freeze(
         &self,
         container: &std::sync::Arc<crate::table::Container>,
         frozen: bool,

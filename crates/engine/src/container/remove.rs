@@ -136,10 +136,12 @@ impl Engine {
         }
         if volumes {
             for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
-                if self.volume_users(&mount.name).is_empty()
-                    && let Err(error) = self.volumes.remove(&mount.name)
-                {
-                    tracing::warn!(volume = %mount.name, %error, "cannot remove");
+                if !self.volume_users(&mount.name).is_empty() {
+                    continue;
+                }
+                match self.volumes.remove(&mount.name) {
+                    Ok(()) => crate::volume::publish_destroyed(self, &mount.name),
+                    Err(error) => tracing::warn!(volume = %mount.name, %error, "cannot remove"),
                 }
             }
         }

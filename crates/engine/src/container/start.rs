@@ -13,7 +13,7 @@ use std::{
 
 use hako_base::{ErrorKind, clock};
 use hako_keeper::{KeeperError, Launched, StdioSpec};
-use hako_model::{ContainerState, MountKind, NetworkMode, Propagation};
+use hako_model::{ContainerState, NetworkMode};
 use hako_runtime::{
     LaunchPlan,
     cgroup::Cgroup,
@@ -33,7 +33,7 @@ use crate::{
     log::write::LogWriter,
     network::join::Joined,
     operation::Operation,
-    record::{MountRecord, Record},
+    record::Record,
     stdio::{Stdin, open_stdin},
     table::{Container, Live},
 };
@@ -109,6 +109,7 @@ impl Engine {
             }
         });
         self.settle(&record).await;
+        self.release_volumes(&record);
         container.phase.send_modify(|phase| {
             phase.running = false;
             phase.exits += 1;
@@ -326,29 +327,8 @@ impl Engine {
 
     /// Binds and volumes as detached mounts; `None` for what the runtime makes in place.
     fn open_mounts(&self, record: &Record, descriptors: &mut Descriptors) -> Result<Vec<Option<usize>>, EngineError> {
-        let open = |mount: &MountRecord| -> Result<Option<OwnedFd>, EngineError> {
-            let bind = mount.spec.bind.clone().unwrap_or_default();
-            let options = hako_volume::bind::Options {
-                read_only: !mount.writable,
-                recursive: !bind.non_recursive,
-                read_only_recursive: !bind.read_only_non_recursive,
-                propagation: mount.propagation.unwrap_or(Propagation::RPrivate),
-            };
-            let opened = match mount.kind {
-                MountKind::Tmpfs | MountKind::Image => return Ok(None),
-                MountKind::Bind => hako_volume::bind::open(std::path::Path::new(&mount.source), &options),
-                MountKind::Volume => {
-                    let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
-                    let volume = self
-                        .volumes
-                        .open_content(&mount.name, subpath)
-                        .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
-                    hako_volume::bind::of(volume.as_fd(), &options)
-                }
-            };
-            opened.map(Some).map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput))
-        };
-        record.mounts.iter().map(|mount| Ok(open(mount)?.map(|opened| descriptors.add(opened)))).collect()
+        let open = |mount| Ok(self.open_mount(mount)?.map(|opened| descriptors.add(opened)));
+        record.mounts.iter().map(open).collect()
     }
 
     fn cgroup_parent_of(&self, record: &Record) -> String {
@@ -514,16 +494,8 @@ pub(crate) fn seccomp_descriptor(program: &hako_runtime::seccomp::Program) -> Re
     memory.map_err(|error| EngineError::io("cannot pass the seccomp filter", &error))
 }
 
-fn start_error(text: String, exit_code: i32, kind: ErrorKind) -> EngineError {
+pub(crate) fn start_error(text: String, exit_code: i32, kind: ErrorKind) -> EngineError {
     EngineError::Start { text, exit_code, kind }
-}
-
-fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
-    let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
-    if error.kind() == std::io::ErrorKind::NotFound {
-        return format!("invalid mount config for type \"bind\": bind source path does not exist: {}", mount.source);
-    }
-    format!("error while mounting {} on {}: {why}", mount.source, mount.target)
 }
 
 /// Docker's words for a user or group that the image does not know; its exit code is 128 for a start, 126 for an exec.

@@ -2,15 +2,16 @@
 //!
 //! `snapshots/containers/<id>/` holds `fs` (what the container wrote), a fresh `work-…` for every mount (reusing
 //! one costs a millisecond), and `base`, a link whose text names the stack below. There is **one live overlay per
-//! container**: a second one over the same upper directory would corrupt it with no more than a warning.
+//! container**: a second one over the same upper directory would corrupt it with no more than a warning. What a process
+//! gets as its root and what a view shows are copies of that one mount.
 //!
 //! ```text
 //!   prepare ──► mount (start) ──► release (exit) ──► mount … ──► remove
-//!                 view (cp, export of a stopped container) shares the live one
+//!                 view (cp, export, copying into new volumes) shares the live one
 //! ```
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs,
     io::{self, Write},
     os::{
@@ -22,6 +23,7 @@ use std::{
 };
 
 use hako_model::{ContainerId, Digest};
+use hako_sys::{copies::Original, mount::MountAttributes};
 
 use super::{Inner, Store, diff, remove::collect, skeleton::open_to_all};
 use crate::{
@@ -40,36 +42,73 @@ pub(super) struct Held {
 /// A mounted root filesystem.
 #[derive(Debug)]
 pub(super) struct Live {
-    mount: Arc<OwnedFd>,
-    /// A container's process has it as its root, or had: it cannot be attached a second time.
-    is_given: bool,
-    /// That process has ended; views still hold the old mount, and the last of them ends it.
-    is_over: bool,
+    /// The one overlay, with nothing mounted in it.
+    original: Arc<Original>,
+    /// The copy that a container's process has as its root.
+    given: Option<Arc<OwnedFd>>,
     views: usize,
+    /// Removed while somebody looked at it: the last view takes the files along.
+    is_removed: bool,
 }
 
-/// A look at a container's root filesystem that shares its one overlay; dropping it ends it.
+impl Live {
+    fn new(original: Original) -> Self {
+        Self { original: Arc::new(original), given: None, views: 0, is_removed: false }
+    }
+}
+
+/// A look at a container's root filesystem that shares its one overlay; dropping it ends it. As a descriptor it shows the
+/// files alone, whatever is mounted over them in the container.
 #[derive(Debug)]
 pub struct View {
     inner: Arc<Inner>,
     container: ContainerId,
-    mount: Arc<OwnedFd>,
+    original: Arc<Original>,
+    given: Option<Arc<OwnedFd>>,
 }
 
 impl AsFd for View {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.mount.as_fd()
+        self.original.as_fd()
+    }
+}
+
+impl View {
+    /// What the container's process has as its root, with everything that is mounted there; `None` if there is none.
+    pub fn process_root(&self) -> Option<BorrowedFd<'_>> {
+        self.given.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The root filesystem with these mounts at their paths, as a process would see it. Missing places are made.
+    ///
+    /// # Errors
+    /// When something stands in the way of a place, or the kernel cannot mount there.
+    pub fn with_mounts(&self, mounts: Vec<(PathBuf, OwnedFd)>, read_only: bool) -> io::Result<OwnedFd> {
+        let tree = hako_sys::workshop::tree(self.original.copy()?, mounts)?;
+        if read_only {
+            let attributes = MountAttributes { read_only: true, ..MountAttributes::default() };
+            hako_sys::mount::set_attributes(tree.as_fd(), attributes)?;
+        }
+        Ok(tree)
     }
 }
 
 impl Drop for View {
     fn drop(&mut self) {
         let mut live = self.inner.live.lock();
-        if let Some(entry) = live.get_mut(&self.container).filter(|entry| Arc::ptr_eq(&entry.mount, &self.mount)) {
-            entry.views -= 1;
-            if entry.views == 0 && (!entry.is_given || entry.is_over) {
-                live.remove(&self.container);
-            }
+        let Some(entry) = live.get_mut(&self.container) else { return };
+        if !Arc::ptr_eq(&entry.original, &self.original) {
+            return;
+        }
+        entry.views -= 1;
+        if entry.views > 0 || entry.given.is_some() {
+            return;
+        }
+        let is_removed = entry.is_removed;
+        live.remove(&self.container);
+        drop(live);
+        if is_removed && let Err(error) = self.inner.delete_snapshot(self.container) {
+            tracing::warn!(container = %self.container.short(), %error, "cannot remove; the next start will");
         }
     }
 }
@@ -94,38 +133,42 @@ impl Store {
     /// The root filesystem as a detached mount, to become a process's root. `volatile`: without any flush to disk.
     ///
     /// # Errors
-    /// [`ImageError::SnapshotBusy`] while it is the root of a process, or a view of such a one is open.
+    /// [`ImageError::SnapshotBusy`] while it is the root of a process.
     pub fn snapshot_mount(&self, container: ContainerId, volatile: bool) -> Result<OwnedFd, ImageError> {
         let mut live = self.inner.live.lock();
-        let entry = match live.entry(container) {
-            std::collections::hash_map::Entry::Occupied(entry) if entry.get().is_given => {
-                return Err(ImageError::SnapshotBusy { container });
-            }
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let mount = Arc::new(self.inner.mount(container, volatile)?);
-                place.insert(Live { mount, is_given: false, is_over: false, views: 0 })
-            }
-        };
-        let copy = entry.mount.try_clone().map_err(ImageError::io("cannot copy a descriptor"))?;
-        entry.is_given = true;
+        let entry = self.inner.enter(&mut live, container, volatile)?;
+        if entry.given.is_some() || entry.is_removed {
+            return Err(ImageError::SnapshotBusy { container });
+        }
+        let failed = || ImageError::io(format!("cannot mount the root filesystem of container {}", container.short()));
+        let copy = entry.original.copy().map_err(failed())?;
+        entry.given = Some(Arc::new(copy.try_clone().map_err(failed())?));
         Ok(copy)
     }
 
     /// The process whose root it was has ended (or never began).
     pub fn snapshot_release(&self, container: ContainerId) {
         let mut live = self.inner.live.lock();
-        if live.get(&container).is_some_and(|entry| entry.views == 0) {
-            live.remove(&container);
-        } else if let Some(entry) = live.get_mut(&container) {
-            entry.is_over = true;
+        if let Some(entry) = live.get_mut(&container) {
+            entry.given = None;
+            if entry.views == 0 {
+                live.remove(&container);
+            }
         }
     }
 
-    /// A container that was found running has this root (its `/proc/PID/root`).
-    pub fn snapshot_adopt(&self, container: ContainerId, root: OwnedFd) {
-        let entry = Live { mount: Arc::new(root), is_given: true, is_over: false, views: 0 };
+    /// A container was found running: this is the root of its process.
+    ///
+    /// # Errors
+    /// Those of copying a mount.
+    pub fn snapshot_adopt(&self, container: ContainerId, root: &Original) -> Result<(), ImageError> {
+        let failed = || ImageError::io(format!("cannot take over the root filesystem of {}", container.short()));
+        let given = root.as_fd().try_clone_to_owned().map_err(failed())?;
+        // A copy of its own shows what is below the container's mounts.
+        let original = root.copy().and_then(Original::housed).map_err(failed())?;
+        let entry = Live { given: Some(Arc::new(given)), ..Live::new(original) };
         self.inner.live.lock().insert(container, entry);
+        Ok(())
     }
 
     /// A look at the root filesystem: the running container's own, or one mounted for it.
@@ -134,36 +177,26 @@ impl Store {
     /// When the container has none or it cannot be mounted.
     pub fn snapshot_view(&self, container: ContainerId) -> Result<View, ImageError> {
         let mut live = self.inner.live.lock();
-        let entry = match live.entry(container) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let mount = Arc::new(self.inner.mount(container, false)?);
-                place.insert(Live { mount, is_given: false, is_over: false, views: 0 })
-            }
-        };
+        let entry = self.inner.enter(&mut live, container, false)?;
         entry.views += 1;
-        Ok(View { inner: self.inner.clone(), container, mount: entry.mount.clone() })
+        let (original, given) = (entry.original.clone(), entry.given.clone());
+        Ok(View { inner: self.inner.clone(), container, original, given })
     }
 
-    /// Removes a container's root filesystem, and layers that only it needed. One that is not there is no error.
+    /// Removes a container's root filesystem, and layers that only it needed. One that is not there is no error; one that
+    /// somebody looks at goes with the last look.
     ///
     /// # Errors
-    /// [`ImageError::SnapshotBusy`] while it is mounted; those of the disk.
+    /// [`ImageError::SnapshotBusy`] while it is the root of a process; those of the disk.
     pub fn snapshot_remove(&self, container: ContainerId) -> Result<(), ImageError> {
-        let inner = &*self.inner;
-        if inner.live.lock().contains_key(&container) {
-            return Err(ImageError::SnapshotBusy { container });
+        if let Some(entry) = self.inner.live.lock().get_mut(&container) {
+            if entry.given.is_some() {
+                return Err(ImageError::SnapshotBusy { container });
+            }
+            entry.is_removed = true;
+            return Ok(());
         }
-        let path = inner.container(container);
-        let base = inner.base_of(container);
-        inner.layers.remove(&path).map_err(ImageError::io(format!("cannot remove {}", path.display())))?;
-        inner.held.lock().bases.remove(&container);
-        let Ok(Some(base)) = base else { return Ok(()) };
-        let is_needed = inner.catalog.read().images.values().any(|image| image.chain_id == Some(base));
-        if !is_needed {
-            collect(inner, &inner.writing.lock(), catalog::Change::default())?;
-        }
-        Ok(())
+        self.inner.delete_snapshot(container)
     }
 
     /// Bytes that the container wrote, and those together with its image's.
@@ -310,7 +343,33 @@ impl Inner {
         Ok(held.bases.values().copied().collect())
     }
 
-    fn mount(&self, container: ContainerId, volatile: bool) -> Result<OwnedFd, ImageError> {
+    /// The live overlay of a container, mounted if it is not.
+    fn enter<'l>(
+        &self,
+        live: &'l mut HashMap<ContainerId, Live>,
+        container: ContainerId,
+        volatile: bool,
+    ) -> Result<&'l mut Live, ImageError> {
+        Ok(match live.entry(container) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(place) => place.insert(Live::new(self.mount(container, volatile)?)),
+        })
+    }
+
+    fn delete_snapshot(&self, container: ContainerId) -> Result<(), ImageError> {
+        let path = self.container(container);
+        let base = self.base_of(container);
+        self.layers.remove(&path).map_err(ImageError::io(format!("cannot remove {}", path.display())))?;
+        self.held.lock().bases.remove(&container);
+        let Ok(Some(base)) = base else { return Ok(()) };
+        let is_needed = self.catalog.read().images.values().any(|image| image.chain_id == Some(base));
+        if !is_needed {
+            collect(self, &self.writing.lock(), catalog::Change::default())?;
+        }
+        Ok(())
+    }
+
+    fn mount(&self, container: ContainerId, volatile: bool) -> Result<Original, ImageError> {
         let base = self.base_of(container)?;
         let upper = self.upper(container)?;
         let failed = || ImageError::io(format!("cannot mount the root filesystem of container {}", container.short()));
@@ -319,7 +378,8 @@ impl Inner {
         lowers.extend(self.lowers(base));
         let directory = self.container(container);
         let work = fresh_work(&directory).map_err(failed())?;
-        hako_sys::mount::overlay(&lowers, Some((&upper, &work)), volatile).map_err(failed())
+        let overlay = hako_sys::mount::overlay(&lowers, Some((&upper, &work)), volatile);
+        overlay.and_then(Original::new).map_err(failed())
     }
 }
 

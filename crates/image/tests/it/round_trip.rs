@@ -261,11 +261,20 @@ fn a_view_shares_the_one_overlay() {
     fs::write(path_of(&mount).join("x"), "y").unwrap();
     let flags = rustix::fs::OFlags::RDONLY;
     assert!(rustix::fs::openat(&view, "x", flags, rustix::fs::Mode::empty()).is_ok());
-    fixture.store.snapshot_release(id);
-    assert!(matches!(fixture.store.snapshot_mount(id, false), Err(ImageError::SnapshotBusy { .. })));
     assert!(matches!(fixture.store.snapshot_remove(id), Err(ImageError::SnapshotBusy { .. })));
-    drop((view, mount));
-    drop(fixture.store.snapshot_mount(id, false).unwrap());
+    fixture.store.snapshot_release(id);
+    // The next life gets the same overlay, although somebody still looks at it.
+    drop(mount);
+    let mount = fixture.store.snapshot_mount(id, false).unwrap();
+    assert!(path_of(&mount).join("x").exists());
+    drop(mount);
+    fixture.store.snapshot_release(id);
+    // Removed under somebody's eyes, the files go with the last look.
+    let directory = fixture.root.join(format!("snapshots/containers/{id}"));
+    fixture.store.snapshot_remove(id).unwrap();
+    assert!(directory.exists());
+    drop(view);
+    assert!(!directory.exists());
 }
 
 #[test]
