@@ -78,7 +78,7 @@ impl<'c> Copier<'c> {
     /// Those of both file systems.
     pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8], target: &[u8]) -> io::Result<()> {
         let Some(stat) = walk::stat_leaf(parent, leaf)? else { return Err(io::ErrorKind::NotFound.into()) };
-        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None }, target)
+        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None, across: false }, target)
     }
 
     /// Bytes that are no file yet.
@@ -339,7 +339,7 @@ impl<'d> TreeDigest<'d> {
     /// When it cannot be read.
     pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8]) -> io::Result<()> {
         let Some(stat) = walk::stat_leaf(parent, leaf)? else { return Err(io::ErrorKind::NotFound.into()) };
-        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None })
+        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None, across: false })
     }
 
     fn visit(&mut self, visit: &walk::Visit<'_>) -> io::Result<()> {

@@ -136,6 +136,14 @@ pub(crate) struct EndpointRecord {
 }
 
 impl Record {
+    /// Undoes what a start that failed has noted.
+    pub(crate) fn take_back(&mut self, before: &Self) {
+        self.state.clone_from(&before.state);
+        self.endpoints.clone_from(&before.endpoints);
+        self.published.clone_from(&before.published);
+        self.published_on.clone_from(&before.published_on);
+    }
+
     /// Whether it shall vanish when its process ends.
     pub(crate) fn auto_remove(&self) -> bool {
         self.spec.host.auto_remove

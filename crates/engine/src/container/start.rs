@@ -184,14 +184,7 @@ impl Engine {
         operation.step(
             "record",
             || self.records.begun(&running),
-            || {
-                container.change(|now| {
-                    now.state.clone_from(&record.state);
-                    now.endpoints.clone_from(&record.endpoints);
-                    now.published.clone_from(&record.published);
-                    now.published_on.clone_from(&record.published_on);
-                });
-            },
+            || drop(container.change(|now| now.take_back(&record))),
         )?;
         operation.finish();
         Ok(Begun { reign, launched, cgroup, joined, confinement: Arc::new(confinement), log })
