@@ -53,11 +53,12 @@ fn target_folder() -> PathBuf {
 fn buildx_builds_and_brings_files_back() {
     needs!(require::root());
     needs!(require::image("busybox"));
-    let has_buildx = || match program("docker").args(["buildx", "version"]).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        _ => Err("needs docker with the Buildx plugin".to_owned()),
-    };
-    needs!(has_buildx());
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    // A host forgets where the plugins were found.
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("DOCKER_CONFIG={config} ")).unwrap_or_default();
+    let build = format!("{config}{} buildx build --progress plain", docker.display());
     let host = Host::with_images(&["busybox"]);
     host.run("mkdir ctx && echo word > ctx/file && echo hidden > secret").success();
     host.write(
@@ -65,10 +66,21 @@ fn buildx_builds_and_brings_files_back() {
         "FROM busybox AS made\nCOPY file /file\nRUN --mount=type=secret,id=s cat /run/secrets/s /file > /both\n\
          FROM scratch\nCOPY --from=made /both /out/\nCMD [\"/none\"]\n",
     );
-    host.run("docker buildx build --progress plain --secret id=s,src=secret -o type=local,dest=files ctx").success();
+    host.run(&format!("{build} --secret id=s,src=secret -o type=local,dest=files ctx")).success();
     host.run("cat files/out/both").success().says("hidden\nword");
-    host.run("docker buildx build --progress plain --secret id=s,src=secret -t made ctx").success();
+    host.run(&format!("{build} --secret id=s,src=secret -t made ctx")).success();
     host.run("docker image inspect -f '{{json .Config.Cmd}}' made").success().says("[\"/none\"]");
     host.write("ctx/Dockerfile", "FROM busybox\nRUN echo words; exit 7\n");
-    host.run("docker buildx build --progress plain ctx 2>&1; echo $?").says("exit code: 7");
+    host.run(&format!("{build} ctx 2>&1; echo ended with $?")).says("exit code: 7").says("ended with 1");
+}
+
+/// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.
+fn buildx() -> Result<PathBuf, String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let found = path.split(':').map(|folder| Path::new(folder).join("docker")).find(|file| file.is_file());
+    let docker = found.ok_or("needs docker with the Buildx plugin")?;
+    match program(&docker).args(["buildx", "version"]).output() {
+        Ok(output) if output.status.success() => Ok(docker),
+        _ => Err("needs docker with the Buildx plugin".to_owned()),
+    }
 }
