@@ -130,13 +130,13 @@ pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "pull", "images", "ver
 
 /// Commands of docker that hako does not have, and what it lacks for them.
 pub(crate) const ABSENT: &[(&str, &str)] = &[
-    ("bake", "does not build images so far"),
-    ("build", "does not build images so far"),
-    ("builder", "does not build images so far"),
-    ("buildx", "does not build images so far"),
+    ("bake", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
+    ("build", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
+    ("builder", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
+    ("buildx", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
     ("checkpoint", "cannot save the state of processes"),
     ("config", "does not form swarms so far"),
-    ("image build", "does not build images so far"),
+    ("image build", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
     ("manifest", "does not edit manifest lists"),
     ("node", "does not form swarms so far"),
     ("plugin", "does not run plugins"),

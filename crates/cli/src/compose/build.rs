@@ -51,7 +51,7 @@ impl Command for Build {
 
 fn not_yet(service: &str, image: &str) -> CommandError {
     CommandError::Said(format!(
-        "service {service:?} wants image {image} built, and hako does not build images so far; make the image by other means, or use --no-build"
+        "service {service:?} wants image {image} built, and hako compose does not build images so far; build it with docker compose build, or use --no-build"
     ))
 }
 

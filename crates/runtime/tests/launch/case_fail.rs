@@ -87,7 +87,7 @@ fn steps() {
     check(
         &|plan| plan.process.cwd = "/etc/passwd".to_owned(),
         Step::WorkingDirectory,
-        "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type",
+        "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory",
     );
 }
 
