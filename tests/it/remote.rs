@@ -125,6 +125,6 @@ fn a_daemon_is_reached_by_way_of_ssh() {
     "#]],
     );
     host.run("cat ssh.log | head -1").says("-l me -p 2222").says("box").says("system dial-stdio");
-    host.write("bin/ssh", "#!/bin/sh\necho 'no route to box' >&2\nexit 255\n");
+    host.write("bin/ssh", "#!/bin/sh\nread request\necho 'no route to box' >&2\nexit 255\n");
     host.run(&format!("{ssh}; docker -H ssh://box ps")).code(1).says("no route to box");
 }

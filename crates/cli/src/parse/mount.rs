@@ -100,9 +100,11 @@ impl Mount {
                     crate::format::size::parse_ram(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
             }
             "tmpfs-mode" => {
-                self.tmpfs().mode = u32::from_str_radix(value, 8).map_err(|_| {
-                    format!("invalid value for {key}: {value} (it is octal: digits 0 to 7, such as 1777)")
-                })?;
+                // Numbers alone are taken for decimal ones; of other texts there is nothing to explain.
+                let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+                let hint = if is_number { " (it is octal: digits 0 to 7, such as 1777)" } else { "" };
+                self.tmpfs().mode =
+                    u32::from_str_radix(value, 8).map_err(|_| format!("invalid value for {key}: {value}{hint}"))?;
             }
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
