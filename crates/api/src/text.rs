@@ -1,4 +1,4 @@
-//! Times, durations and base64 as the wire spells them.
+//! Times and base64 as the wire spells them.
 
 use base64::{
     Engine as _, alphabet,
@@ -44,95 +44,9 @@ pub fn unix_time(at: Timestamp) -> String {
     format!("{}.{:09}", at.as_second(), at.subsec_nanosecond())
 }
 
-/// Go's duration text, `1h30m`, `1.5s`, `300ms`, in nanoseconds.
-pub fn parse_go_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0.0_f64;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let scale = match unit {
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * scale;
-        rest = tail;
-    }
-    let total = if negative { -total } else { total };
-    (total.abs() < i64::MAX as f64).then_some(total.round() as i64)
-}
-
-/// How Go prints a duration of so many nanoseconds: `1m30s`, `1.5s`, `300ms`, `0s`.
-pub fn go_duration(nanos: i64) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let size = nanos.unsigned_abs();
-    let fraction = |value: u64, unit: u64, name: &str| {
-        let digits = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
-        let digits = digits.trim_end_matches('0');
-        let dot = if digits.is_empty() { "" } else { "." };
-        format!("{}{dot}{digits}{name}", value / unit)
-    };
-    let text = match size {
-        0 => return "0s".to_owned(),
-        1..1_000 => format!("{size}ns"),
-        1_000..1_000_000 => fraction(size, 1_000, "µs"),
-        1_000_000..1_000_000_000 => fraction(size, 1_000_000, "ms"),
-        _ => {
-            let (hours, minutes) = (size / 3_600_000_000_000, size / 60_000_000_000 % 60);
-            let seconds = fraction(size % 60_000_000_000, 1_000_000_000, "s");
-            match (hours, minutes) {
-                (0, 0) => seconds,
-                (0, _) => format!("{minutes}m{seconds}"),
-                _ => format!("{hours}h{minutes}m{seconds}"),
-            }
-        }
-    };
-    format!("{sign}{text}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, nanos) in [
-            ("0", 0),
-            ("1s", 1_000_000_000),
-            ("1h30m", 5_400_000_000_000),
-            ("1.5s", 1_500_000_000),
-            ("300ms", 300_000_000),
-            ("-2us", -2_000),
-            ("1h0m0.000000001s", 3_600_000_000_001),
-        ] {
-            assert_eq!(parse_go_duration(text), Some(nanos), "{text}");
-            assert_eq!(parse_go_duration(&go_duration(nanos)), Some(nanos), "{text}");
-        }
-        for text in ["", "1", "s", "1x", "1s2", "1.2.3s", "-"] {
-            assert_eq!(parse_go_duration(text), None, "{text}");
-        }
-        for (nanos, text) in
-            [(90_000_000_000, "1m30s"), (3_600_000_000_000, "1h0m0s"), (1_500_000, "1.5ms"), (7, "7ns")]
-        {
-            assert_eq!(go_duration(nanos), text);
-        }
-    }
 
     #[test]
     fn times_of_queries_are_seconds_and_nanoseconds() {

@@ -110,7 +110,7 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
 }
 
 fn nanos<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    Option::<String>::deserialize(from).map(|text| text.and_then(|text| hako_api::text::parse_go_duration(&text)))
+    Option::<String>::deserialize(from).map(|text| text.and_then(|text| hako_base::duration::parse_go(&text).ok()))
 }
 
 /// How an image is built.

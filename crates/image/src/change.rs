@@ -209,83 +209,14 @@ fn join(base: &str, path: &str) -> String {
 }
 
 fn health(rest: &str) -> Result<HealthSpec, ChangeError> {
-    let mut spec = HealthSpec::default();
+    let mut flags = Vec::new();
     let mut rest = rest;
-    while let Some(flag) = rest.strip_prefix("--") {
-        let (flag, after) = flag.split_once(char::is_whitespace).unwrap_or((flag, ""));
-        health_flag(&mut spec, flag)?;
+    while rest.starts_with("--") {
+        let (flag, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        flags.push(flag);
         rest = after.trim_start();
     }
-    let (kind, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let command = command.trim();
-    spec.test = match kind.to_uppercase().as_str() {
-        "" => return error("HEALTHCHECK requires at least one argument"),
-        "NONE" if !command.is_empty() => return error("HEALTHCHECK NONE takes no arguments"),
-        "NONE" => vec!["NONE".to_owned()],
-        "CMD" if command.is_empty() => return error("Missing command after HEALTHCHECK CMD"),
-        "CMD" => match serde_json::from_str::<Vec<String>>(command) {
-            Ok(words) => std::iter::once("CMD".to_owned()).chain(words).collect(),
-            Err(_) => vec!["CMD-SHELL".to_owned(), command.to_owned()],
-        },
-        other => return error(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")),
-    };
-    Ok(spec)
-}
-
-fn health_flag(spec: &mut HealthSpec, flag: &str) -> Result<(), ChangeError> {
-    let Some((name, value)) = flag.split_once('=') else { return error(format!("Missing a value on flag: {flag}")) };
-    if name == "retries" {
-        spec.retries = match value.parse() {
-            Ok(count) if count >= 0 => count,
-            Ok(count) => return error(format!("--retries cannot be negative ({count})")),
-            Err(_) => return error(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")),
-        };
-        return Ok(());
-    }
-    let slot = match name {
-        "interval" => &mut spec.interval_ns,
-        "timeout" => &mut spec.timeout_ns,
-        "start-period" => &mut spec.start_period_ns,
-        "start-interval" => &mut spec.start_interval_ns,
-        _ => return error(format!("unknown flag: {name}")),
-    };
-    let Some(duration) = duration_ns(value) else { return error(format!("time: invalid duration {value:?}")) };
-    if duration != 0 && duration < 1_000_000 {
-        return error(format!("Interval {name:?} cannot be less than 1ms"));
-    }
-    *slot = duration;
-    Ok(())
-}
-
-// Go's durations: `1h2m3.5s`.
-fn duration_ns(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut total = 0.0_f64;
-    if rest == "0" {
-        return Some(0);
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let value: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += value
-            * match &rest[..letters] {
-                "ns" => 1.0,
-                "us" | "µs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[letters..];
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a cast from a float saturates, and no health check waits 292 years"
-    )]
-    (!text.is_empty()).then_some(total as i64)
+    crate::health::parse(flags, rest).or_else(error)
 }
 
 #[cfg(test)]

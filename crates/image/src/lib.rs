@@ -17,6 +17,8 @@ mod layer; // layers on disk
 pub mod change; // `--change`: instructions of a Dockerfile that change a configuration
 mod config; // the JSON of a configuration
 
+pub mod health; // HEALTHCHECK, as Dockerfiles write it
+
 mod flow; // bytes through several hands at once, in bounded memory
 
 mod error;

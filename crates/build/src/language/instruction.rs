@@ -3,10 +3,11 @@
 //! Every instruction is judged here, before anything is done, so that a mistake in the last line costs no build of
 //! the lines above it.
 
+use hako_model::HealthSpec;
+
 use super::{
     error::{SyntaxError, suggest},
     flag::{self, CopyFlags, RunFlags},
-    health::{self, Health},
     scan::{self, Heredoc, Node},
     word,
 };
@@ -45,7 +46,7 @@ pub enum Kind {
     Volume(Vec<String>),
     Expose(Vec<String>),
     StopSignal(String),
-    HealthCheck(Health),
+    HealthCheck(HealthSpec),
     /// The trigger, as it was typed.
     OnBuild(String),
     Maintainer(String),
@@ -132,7 +133,10 @@ fn instruction(node: &Node, escape: char) -> Result<Instruction, SyntaxError> {
         "MAINTAINER" => Kind::Maintainer(reader.single()?),
         "VOLUME" => reader.volume()?,
         "EXPOSE" => Kind::Expose(reader.words_required()?),
-        "HEALTHCHECK" => Kind::HealthCheck(health::parse(&node.flags, &node.rest).map_err(|text| reader.error(text))?),
+        "HEALTHCHECK" => {
+            let flags = node.flags.iter().map(String::as_str);
+            Kind::HealthCheck(hako_image::health::parse(flags, &node.rest).map_err(|text| reader.error(text))?)
+        }
         _ => reader.on_build()?,
     };
     if !matches!(kind, Kind::Run { .. } | Kind::Copy(_) | Kind::From { .. } | Kind::HealthCheck(_) | Kind::OnBuild(_)) {

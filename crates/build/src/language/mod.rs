@@ -2,7 +2,6 @@
 
 mod error; // what is wrong, and where
 mod flag; // flags of instructions, `RUN --mount`
-mod health; // HEALTHCHECK
 mod instruction; // what the instructions say
 mod scan; // lines, comments, here-documents
 mod word; // variables, quotes, escapes
@@ -13,7 +12,6 @@ mod fixtures;
 pub use error::SyntaxError;
 pub use flag::{CopyFlags, Mount, MountKind, Network, RunFlags, Sharing};
 pub use hako_archive::{Ignore, IgnoreError};
-pub use health::Health;
 pub use instruction::{Command, Copy, Dockerfile, Instruction, Kind, parse_one};
 pub use scan::{Directives, Heredoc};
 pub use word::WordError;

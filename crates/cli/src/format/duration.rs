@@ -3,6 +3,7 @@
 //! `About a minute ago` in listings, Go's `1m30s` in flags, and the instants of `--since` and
 //! `--until`, which may be either a span before now or a date.
 
+use hako_base::duration;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
@@ -40,56 +41,7 @@ pub(crate) fn ago(then: i64, now: Timestamp) -> String {
 /// # Errors
 /// In the words of Go's time package.
 pub(crate) fn parse_go(text: &str) -> Result<i64, String> {
-    let quoted = crate::flag::go_quote(text);
-    let invalid = || format!("time: invalid duration {quoted}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0_f64;
-    let mut exact = 0_i128;
-    while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, after) = rest.split_at(number_end);
-        if number.is_empty() || number == "." {
-            return Err(invalid());
-        }
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_end);
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {quoted}"));
-        }
-        let nanos = unit_nanos(unit)
-            .ok_or_else(|| format!("time: unknown unit {} in duration {quoted}", crate::flag::go_quote(unit)))?;
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if !whole.is_empty() {
-            exact += whole.parse::<i128>().map_err(|_| invalid())?.saturating_mul(i128::from(nanos));
-        }
-        if !fraction.is_empty() {
-            total += format!("0.{fraction}").parse::<f64>().map_err(|_| invalid())? * nanos as f64;
-        }
-        rest = after;
-    }
-    let sum = i64::try_from(exact.saturating_add(total as i128)).map_err(|_| invalid())?;
-    Ok(if negative { -sum } else { sum })
-}
-
-fn unit_nanos(unit: &str) -> Option<i64> {
-    Some(match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    })
+    duration::parse_go(text).map_err(|error| format!("time: {error} {}", crate::flag::go_quote(text)))
 }
 
 /// What `--since` and `--until` mean, as the API takes it: seconds, with nanoseconds behind a dot.

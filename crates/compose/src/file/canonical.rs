@@ -312,7 +312,7 @@ fn value(node: Node, shape: &Shape, key: &Key<'_>) -> Result<Node> {
         Shape::Bytes => Value::Text(size::bytes(&text).ok_or_else(|| bad(wanted(shape)))?.to_string()),
         Shape::Duration => {
             let nanos = size::duration(&text).ok_or_else(|| bad(wanted(shape)))?;
-            Value::Text(hako_api::text::go_duration(nanos))
+            Value::Text(hako_base::duration::go(nanos))
         }
         Shape::Choice(choices) if !choices.contains(&text.as_str()) => {
             let mistake = bad(&format!("one of {}", choices.join(", ")));

@@ -32,7 +32,7 @@ pub fn duration(text: &str) -> Option<i64> {
     if rest.is_empty() && total > 0 {
         return Some(total);
     }
-    hako_api::text::parse_go_duration(rest)?.checked_add(total)
+    hako_base::duration::parse_go(rest).ok()?.checked_add(total)
 }
 
 #[cfg(test)]

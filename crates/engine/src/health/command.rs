@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hako_base::duration;
+
 use crate::{Engine, table::Container, timer, view::ExecSpec};
 
 /// What is kept of what a check prints (Docker's).
@@ -53,7 +55,8 @@ impl Engine {
         }
         let text = String::from_utf8_lossy(&text).into_owned();
         if !in_time {
-            return (-1, format!("Health check exceeded timeout ({}): {text}", go_duration(timeout)));
+            let limit = duration::go(i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX));
+            return (-1, format!("Health check exceeded timeout ({limit}): {text}"));
         }
         let code = self.exec_inspect(id).ok().and_then(|view| view.exit_code).unwrap_or(-1);
         (code, text)
@@ -71,30 +74,9 @@ fn collect(text: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// As Go prints it: `1s`, `1.5s`, `250ms`, `1m30s`.
-fn go_duration(duration: Duration) -> String {
-    let nanos = duration.as_nanos();
-    if nanos < 1_000_000_000 {
-        return format!("{}ms", nanos as f64 / 1e6);
-    }
-    let (minutes, seconds) = (duration.as_secs() / 60, (nanos % 60_000_000_000) as f64 / 1e9);
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => format!("{seconds}s"),
-        (0, minutes) => format!("{minutes}m{seconds}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_written_as_go_writes_them() {
-        let text = |millis| go_duration(Duration::from_millis(millis));
-        assert_eq!([text(250), text(1_000), text(1_500), text(90_000)], ["250ms", "1s", "1.5s", "1m30s"]);
-        assert_eq!(text(3_600_000), "1h0m0s");
-    }
 
     #[test]
     fn only_the_beginning_of_the_output_is_kept() {
