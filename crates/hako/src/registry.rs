@@ -5,7 +5,8 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use hako_registry::server::{Authorization, Server, Settings, TlsFiles};
+use hako_registry::server::{Authorization, Server, Settings};
+use hako_tls::{Pair, ServerFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// hako's registry: keeps images and serves them to every client of the distribution protocol
@@ -78,7 +79,7 @@ fn settings(flags: ServeFlags, variables: &[(String, String)]) -> Result<Setting
         settings.authorization = Authorization::Htpasswd { realm: flags.realm, path };
     }
     if let (Some(certificate), Some(key)) = (flags.tls_cert, flags.tls_key) {
-        settings.tls = Some(TlsFiles { certificate, key, client_roots: Vec::new() });
+        settings.tls = Some(ServerFiles { own: Pair { certificate, key }, clients: Vec::new() });
     }
     settings.delete |= flags.allow_delete;
     Ok(settings)

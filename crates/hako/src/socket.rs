@@ -19,7 +19,8 @@ use std::{
 };
 
 use hako_engine::Engine;
-use hako_server::{Listener, Tls, TlsFiles};
+use hako_server::{Listener, Tls};
+use hako_tls::{Pair, ServerFiles};
 
 use crate::flags::DaemonFlags;
 
@@ -249,7 +250,7 @@ fn tcp(sockets: &mut Sockets, engine: &Engine, address: &str, flags: &DaemonFlag
 ///
 /// Whoever may use the API is root on this machine. So a client has to show a certificate, unless the address is a
 /// loopback one and the person says so (`--tls=false`).
-fn tcp_plan(text: &str, flags: &DaemonFlags) -> Result<(SocketAddr, Option<TlsFiles>), String> {
+fn tcp_plan(text: &str, flags: &DaemonFlags) -> Result<(SocketAddr, Option<ServerFiles>), String> {
     let wants_tls = flags.tlsverify || flags.tls == Some(true);
     let with_port = if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
         text.to_owned()
@@ -284,10 +285,9 @@ fn tcp_plan(text: &str, flags: &DaemonFlags) -> Result<(SocketAddr, Option<TlsFi
     let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| directory.join(name));
     Ok((
         address,
-        Some(TlsFiles {
-            certificate: file(&flags.tlscert, "cert.pem"),
-            key: file(&flags.tlskey, "key.pem"),
-            client_authority: flags.tlsverify.then(|| file(&flags.tlscacert, "ca.pem")),
+        Some(ServerFiles {
+            own: Pair { certificate: file(&flags.tlscert, "cert.pem"), key: file(&flags.tlskey, "key.pem") },
+            clients: flags.tlsverify.then(|| file(&flags.tlscacert, "ca.pem")).into_iter().collect(),
         }),
     ))
 }
@@ -345,7 +345,7 @@ mod tests {
             let words = std::iter::once("hako").chain(line.split_whitespace());
             match tcp_plan(address, &DaemonFlags::try_parse_from(words).unwrap()) {
                 Ok((address, files)) => {
-                    let verify = files.map(|files| files.client_authority.is_some());
+                    let verify = files.map(|files| !files.clients.is_empty());
                     format!("{address} {verify:?}")
                 }
                 Err(why) => why.split(": ").nth(1).unwrap_or_default().split('.').next().unwrap_or_default().to_owned(),

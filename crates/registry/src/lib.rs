@@ -15,8 +15,6 @@ mod body; // what requests and answers carry
 
 mod storage; // the server's directory
 
-mod tls; // certificates and keys in PEM, rustls configurations
-
 pub mod client; // requests to registries
 mod progress; // what both tell meanwhile
 mod pull; // an image from a registry into the store

@@ -22,4 +22,4 @@ mod tls; // which certificate is shown, which clients are let in
 
 pub use listen::Listener;
 pub use serve::{Settings, serve};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::Tls;

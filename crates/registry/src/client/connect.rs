@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use hako_tls::{Pair, TlsError, Trust};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use super::{
     origin::{Address, Origin, Scheme},
     settings::Settings,
 };
-use crate::{body::Body, limits, tls};
+use crate::{body::Body, limits};
 
 /// A connection, ready for a request; and whether the request line must hold the whole address (a proxy).
 pub(crate) struct Connection {
@@ -183,16 +184,15 @@ async fn tls_config(settings: &Settings, origin: &Origin) -> Result<ClientConfig
             roots.extend(found);
             pair = pair.or(own);
         }
-        tls::client(&roots, pair, is_verified)
+        let trust = if is_verified { Trust::System(roots) } else { Trust::Anyone };
+        hako_tls::client(&trust, pair.as_ref())
     };
     let made = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-    made.map_err(|error| error.to_string())
+    made.map_err(|error| hako_base::error::chain(&error))
 }
 
-type Pair = Option<(PathBuf, PathBuf)>;
-
-fn certificates_of(folder: &Path) -> Result<(Vec<PathBuf>, Pair), tls::TlsError> {
-    let failed = |why: io::Error| tls::TlsError::Read { path: folder.to_owned(), why: why.to_string() };
+fn certificates_of(folder: &Path) -> Result<(Vec<PathBuf>, Option<Pair>), TlsError> {
+    let failed = |why: io::Error| TlsError::Open { path: folder.to_owned(), why: why.to_string() };
     let (mut roots, mut pair) = (Vec::new(), None);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -201,10 +201,9 @@ fn certificates_of(folder: &Path) -> Result<(Vec<PathBuf>, Pair), tls::TlsError>
             Some("cert") => {
                 let key = path.with_extension("key");
                 if !key.exists() {
-                    let why = format!("missing key {} for client certificate", key.display());
-                    return Err(tls::TlsError::Unusable { path, why });
+                    return Err(TlsError::Half { path });
                 }
-                pair = Some((path, key));
+                pair = Some(Pair { certificate: path, key });
             }
             _ => {}
         }
@@ -232,6 +231,6 @@ fn handshake_text(error: &io::Error, host: &str) -> String {
         Some(Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => failed(&format!("certificate is not valid for {host}")),
-        _ => format!("tls: {}", tls::handshake_text(error)),
+        _ => format!("tls: {}", hako_tls::handshake_text(error)),
     }
 }

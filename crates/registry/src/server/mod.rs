@@ -28,9 +28,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub use settings::{Authorization, Settings, SettingsError, TlsFiles};
+pub use settings::{Authorization, Settings, SettingsError};
 
-use crate::{limits, storage::Storage, tls, tls::TlsError};
+use hako_tls::TlsError;
+
+use crate::{limits, storage::Storage};
 use access::Access;
 
 /// Why a server does not start.
@@ -74,10 +76,10 @@ impl Server {
         let storage =
             Storage::open(&root).map_err(|source| ServeError::Storage { root: root.display().to_string(), source })?;
         let access = Access::new(&settings.authorization)?;
-        let tls = settings.tls.as_ref().map(|files| {
-            tls::server(&files.certificate, &files.key, &files.client_roots)
-                .map(|config| TlsAcceptor::from(Arc::new(config)))
-        });
+        let tls = settings
+            .tls
+            .as_ref()
+            .map(|files| hako_tls::server(files).map(|config| TlsAcceptor::from(Arc::new(config))));
         let listener = TcpListener::bind(&settings.listen)
             .await
             .map_err(|source| ServeError::Listen { address: settings.listen.clone(), source })?;
@@ -157,7 +159,7 @@ async fn connection(
     let Some(tls) = tls else { return serve(socket, peer, shared, stopping).await };
     match tokio::time::timeout(limits::HEAD_DEADLINE, tls.accept(socket)).await {
         Ok(Ok(socket)) => serve(socket, peer, shared, stopping).await,
-        Ok(Err(error)) => tracing::debug!(%peer, error = tls::handshake_text(&error), "no TLS with a client"),
+        Ok(Err(error)) => tracing::debug!(%peer, error = hako_tls::handshake_text(&error), "no TLS with a client"),
         Err(_) => tracing::debug!(%peer, "a client did not finish its TLS handshake in time"),
     }
 }

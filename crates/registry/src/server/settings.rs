@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use hako_tls::{Pair, ServerFiles};
+
 /// A server's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -12,21 +14,12 @@ pub struct Settings {
     pub listen: String,
     /// The directory above `docker/registry/v2`.
     pub root: PathBuf,
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<ServerFiles>,
     pub authorization: Authorization,
     /// Whether manifests, tags and blobs may be deleted.
     pub delete: bool,
     /// Whether nothing may be changed at all.
     pub read_only: bool,
-}
-
-/// Certificates in PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    /// Clients must show a certificate of one of these; none: they need not.
-    pub client_roots: Vec<PathBuf>,
 }
 
 /// Who may come in.
@@ -91,7 +84,7 @@ impl Settings {
     pub fn apply(&mut self, variables: &[(String, String)]) -> Result<Vec<String>, SettingsError> {
         let mut remarks = Vec::new();
         let (mut realm, mut htpasswd, mut kind) = ("Registry Realm".to_owned(), None, None);
-        let (mut certificate, mut key, mut client_roots) = (None, None, Vec::new());
+        let (mut certificate, mut key, mut clients) = (None, None, Vec::new());
         for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("REGISTRY_")) {
             match name.as_str() {
                 "REGISTRY_HTTP_ADDR" => self.listen = listen(value),
@@ -106,7 +99,7 @@ impl Settings {
                 "REGISTRY_AUTH_HTPASSWD_PATH" => htpasswd = Some(PathBuf::from(value)),
                 "REGISTRY_HTTP_TLS_CERTIFICATE" => certificate = Some(PathBuf::from(value)),
                 "REGISTRY_HTTP_TLS_KEY" => key = Some(PathBuf::from(value)),
-                name if name.starts_with("REGISTRY_HTTP_TLS_CLIENTCAS") => client_roots.push(PathBuf::from(value)),
+                name if name.starts_with("REGISTRY_HTTP_TLS_CLIENTCAS") => clients.push(PathBuf::from(value)),
                 name if must_not_be_ignored(name) => return Err(not_built(name, value, "this is not built yet")),
                 name if WITHOUT_EFFECT.iter().any(|known| name.starts_with(known)) => {}
                 _ => remarks.push(format!("{name} does nothing here")),
@@ -119,7 +112,7 @@ impl Settings {
             (Some(other), _) => return Err(not_built("REGISTRY_AUTH", other, "htpasswd is what is built")),
         }
         match (certificate, key) {
-            (Some(certificate), Some(key)) => self.tls = Some(TlsFiles { certificate, key, client_roots }),
+            (Some(certificate), Some(key)) => self.tls = Some(ServerFiles { own: Pair { certificate, key }, clients }),
             (None, None) => {}
             (Some(_), None) => return Err(missing("REGISTRY_HTTP_TLS_KEY", "REGISTRY_HTTP_TLS_CERTIFICATE")),
             (None, Some(_)) => return Err(missing("REGISTRY_HTTP_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_KEY")),
