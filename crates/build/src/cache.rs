@@ -17,7 +17,7 @@ use redb::{ReadableTable, TableDefinition};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::error::BuildError;
+use crate::{error::BuildError, prune::PruneWish};
 
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
@@ -288,13 +288,12 @@ impl Cache {
         entries
     }
 
-    /// Forgets what `chosen` wants gone; answers what that was.
-    pub(crate) fn prune(
-        &self,
-        store: &Store,
-        chosen: &dyn Fn(&CacheEntry) -> bool,
-    ) -> Result<Vec<CacheEntry>, BuildError> {
-        let gone: Vec<CacheEntry> = self.entries(store).into_iter().filter(|entry| chosen(entry)).collect();
+    /// Forgets what is wished gone; answers what that was.
+    pub(crate) fn prune(&self, store: &Store, wish: &PruneWish) -> Result<Vec<CacheEntry>, BuildError> {
+        wish.check()?;
+        let mut gone = self.entries(store);
+        let chosen = wish.chosen(&gone);
+        gone.retain(|entry| chosen.contains(&entry.id));
         let mut keys = Vec::new();
         let mut stacks = Vec::new();
         {

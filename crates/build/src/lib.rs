@@ -10,9 +10,10 @@ pub mod plan; // stages: which there are, which are needed
 
 mod cache; // what was built before
 mod context; // the files that somebody sent
-mod event;
+mod event; // what a build tells while it goes on
+mod prune; // what leaves the cache
 mod request; // what a build is asked for
-mod solve; // stages side by side, step after step // what a build tells while it goes on
+mod solve; // stages side by side, step after step
 
 pub mod buildkit; // BuildKit's protocols
 mod classic; // the same in the words of the classic builder
@@ -24,5 +25,6 @@ pub use classic::ClassicText;
 pub use context::Context;
 pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
+pub use prune::PruneWish;
 pub use request::{BuildRequest, GivenSecrets, SecretFuture, Secrets};
 pub use solve::{Builder, Built, CacheEntry};

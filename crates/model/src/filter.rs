@@ -25,6 +25,11 @@ impl Filters {
         self.0.get(key).into_iter().flatten().map(String::as_str)
     }
 
+    /// Removes a key; answers the values that were wanted.
+    pub fn take(&mut self, key: &str) -> BTreeSet<String> {
+        self.0.remove(key).unwrap_or_default()
+    }
+
     /// Whether the key is present at all.
     pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)

@@ -17,8 +17,8 @@ use hako_model::Platform;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, export::Target, news, solves::Solve};
-use crate::CacheEntry;
+use super::{BuildKit, bridge::failed, export::Target, news, solves::Solve};
+use crate::{CacheEntry, PruneWish};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -92,11 +92,17 @@ impl Control for BuildKit {
 
     async fn prune(&self, request: Request<PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
         let request = request.into_inner();
-        let since = clock::now() - jiff::SignedDuration::from_nanos(request.keep_duration);
-        let chosen = move |entry: &CacheEntry| {
-            (request.all || !entry.shared) && (request.keep_duration == 0 || entry.last_used < since)
+        if request.min_free_space > 0 {
+            return Err(not_built("pruning until so much of the disk is free"));
+        }
+        let age = jiff::SignedDuration::from_nanos(request.keep_duration);
+        let wish = PruneWish {
+            all: request.all,
+            before: (request.keep_duration > 0).then(|| clock::now() - age),
+            filters: PruneWish::filters(&request.filter),
+            keep_bytes: u64::try_from(request.max_used_space.max(request.reserved_space)).unwrap_or_default(),
         };
-        let gone = self.0.builder.cache_prune(chosen).await.map_err(|error| Status::internal(error.to_string()))?;
+        let gone = self.0.builder.cache_prune(wish).await.map_err(|error| failed(&error))?;
         let mut gone = gone.into_iter();
         Ok(Response::new(answers(move || {
             let next = gone.next().map(|entry| Ok(usage(&entry)));

@@ -1,6 +1,8 @@
 //! How instructions are spelled in histories and progress.
 
-use crate::language::{Command, Health, Instruction, Kind};
+use hako_model::HealthSpec;
+
+use crate::language::{Command, Instruction, Kind};
 
 /// Whether an instruction may make files; the others only change the configuration.
 pub(crate) fn makes_files(kind: &Kind) -> bool {
@@ -28,9 +30,9 @@ pub(crate) fn list(words: &[String]) -> String {
 }
 
 /// A health check as histories have it.
-pub(crate) fn health(health: &Health) -> String {
-    match health {
-        Health::None => "HEALTHCHECK NONE".to_owned(),
-        Health::Check { command, .. } => format!("HEALTHCHECK CMD {}", self::command(command, &[]).trim()),
+pub(crate) fn health(health: &HealthSpec) -> String {
+    match health.test.split_first() {
+        Some((kind, words)) if kind != "NONE" => format!("HEALTHCHECK CMD {}", words.join(" ")),
+        _ => "HEALTHCHECK NONE".to_owned(),
     }
 }

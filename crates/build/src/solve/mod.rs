@@ -35,6 +35,7 @@ use crate::{
     event::{Event, Progress, Vertex},
     language::Dockerfile,
     plan::{self, Plan, Wishes},
+    prune::PruneWish,
     request::BuildRequest,
 };
 use stage::State;
@@ -209,16 +210,13 @@ impl Builder {
         blocking(move || builder.0.cache.entries(builder.store())).await
     }
 
-    /// Forgets what `chosen` wants gone.
+    /// Forgets what is wished gone; answers what that was.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub async fn cache_prune(
-        &self,
-        chosen: impl Fn(&CacheEntry) -> bool + Send + 'static,
-    ) -> Result<Vec<CacheEntry>, BuildError> {
+    /// A filter that is not known, and those of the disk.
+    pub async fn cache_prune(&self, wish: PruneWish) -> Result<Vec<CacheEntry>, BuildError> {
         let builder = self.clone();
-        blocking(move || builder.0.cache.prune(builder.store(), &chosen)).await
+        blocking(move || builder.0.cache.prune(builder.store(), &wish)).await
     }
 }
 

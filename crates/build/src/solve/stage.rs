@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hako_image::{BuiltImage, BuiltLine};
-use hako_model::{Digest, HealthSpec, ImageConfig, Platform, PortKey};
+use hako_model::{Digest, ImageConfig, Platform, PortKey};
 use jiff::Timestamp;
 
 use super::{Solving, blocking, history, now};
@@ -14,7 +14,7 @@ use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
     event::{Completed, Event},
-    language::{self, Command, Health, Instruction, Kind},
+    language::{self, Command, Instruction, Kind},
     plan::{Base, PREDEFINED, from_of},
 };
 
@@ -168,19 +168,6 @@ impl State {
         Ok(())
     }
 
-    fn health(&mut self, health: &Health) {
-        self.config.health = Some(match health {
-            Health::None => HealthSpec { test: vec!["NONE".to_owned()], ..HealthSpec::default() },
-            Health::Check { command, spec } => {
-                let test = match command {
-                    Command::Exec(words) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
-                    Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
-                };
-                HealthSpec { test, ..spec.clone() }
-            }
-        });
-    }
-
     /// An instruction that only changes the configuration; answers its line of history.
     fn configure(&mut self, instruction: &Instruction) -> Result<Option<String>, BuildError> {
         let line = match &instruction.kind {
@@ -200,7 +187,7 @@ impl State {
             Kind::Expose(words) => self.expose_all(words)?,
             Kind::StopSignal(signal) => self.stop_signal(signal)?,
             Kind::HealthCheck(health) => {
-                self.health(health);
+                self.config.health = Some(health.clone());
                 history::health(health)
             }
             Kind::OnBuild(trigger) => {

@@ -11,7 +11,7 @@ use hako_api::{
     query::{BuildPruneQuery, BuildStartQuery},
 };
 use hako_build::{
-    BuildError, BuildRequest, Builder, CacheEntry, ClassicText, Context, GivenSecrets, Progress, buildkit::SessionHead,
+    BuildError, BuildRequest, Builder, ClassicText, Context, GivenSecrets, Progress, PruneWish, buildkit::SessionHead,
     plan::parse_platform,
 };
 use hako_model::{HostSpec, Limits, NetworkMode, Reference, Ulimit};
@@ -222,45 +222,22 @@ fn host(query: &BuildStartQuery) -> Result<HostSpec, Failure> {
     })
 }
 
-const KNOWN_FILTERS: &[&str] =
-    &["description", "id", "inuse", "parent", "private", "shared", "type", "until", "unused-for"];
-
 pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
     let query: BuildPruneQuery = call.query()?;
-    let filters = convert::filters(query.filters);
-    if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
-        return Err(Failure::invalid(format!("invalid filter '{key}'")));
+    if query.min_free_space.is_some_and(|bytes| bytes > 0) {
+        return Err(Failure::not_built("build_prune with min-free-space is not built yet"));
     }
-    let mut until = None;
-    for text in filters.values("until").chain(filters.values("unused-for")) {
-        let age = hako_api::text::parse_go_duration(text);
-        let age = age.ok_or_else(|| Failure::invalid(format!("\"until\" filter expects a duration, not {text:?}")))?;
-        until = Some(jiff::Timestamp::now() - jiff::SignedDuration::from_nanos(age));
+    let mut filters = convert::filters(query.filters);
+    let mut before = None;
+    for text in filters.take("until").into_iter().chain(filters.take("unused-for")) {
+        let age = hako_base::duration::parse_go(&text);
+        let age = age.map_err(|_| Failure::invalid(format!("\"until\" filter expects a duration, not {text:?}")))?;
+        before = Some(jiff::Timestamp::now() - jiff::SignedDuration::from_nanos(age));
     }
-    let all = query.all;
-    let keep = query.reserved_space.or(query.keep_storage).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-    let builder = call.daemon.builder.clone();
-    let mut kept = 0;
-    let stays: Vec<String> = builder
-        .cache_list()
-        .await
-        .into_iter()
-        .take_while(|entry| {
-            kept += entry.size;
-            kept <= keep
-        })
-        .map(|entry| entry.id)
-        .collect();
-    let chosen = move |entry: &CacheEntry| {
-        // What an image has too frees nothing; it goes only with everything.
-        (all || !entry.shared)
-            && !stays.contains(&entry.id)
-            && until.is_none_or(|until| entry.last_used < until)
-            && filters.any("id", |id| entry.id.starts_with(id))
-            && filters.any("type", |kind| entry.kind == kind)
-            && filters.any("description", |text| entry.description.contains(text))
-    };
-    let gone = builder.cache_prune(chosen).await?;
+    let reserved = query.reserved_space.or(query.keep_storage).unwrap_or_default();
+    let keep = reserved.max(query.max_used_space.unwrap_or_default());
+    let wish = PruneWish { all: query.all, before, filters, keep_bytes: u64::try_from(keep).unwrap_or_default() };
+    let gone = call.daemon.builder.cache_prune(wish).await?;
     let space_reclaimed = gone.iter().filter(|entry| !entry.shared).map(|entry| entry.size).sum();
     let caches_deleted = (!gone.is_empty()).then(|| gone.into_iter().map(|entry| entry.id).collect());
     reply::json(&BuildPruneResponse { caches_deleted, space_reclaimed })

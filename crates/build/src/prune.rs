@@ -1,0 +1,148 @@
+//! Which entries of the cache a prune takes away: one decision for every protocol, made on a list.
+
+use std::collections::HashSet;
+
+use hako_model::Filters;
+use jiff::Timestamp;
+
+use crate::{cache::CacheEntry, error::BuildError};
+
+const KNOWN: &[&str] = &["description", "id", "immutable", "inuse", "mutable", "private", "shared", "type"];
+
+/// What is to go.
+#[derive(Debug, Clone, Default)]
+pub struct PruneWish {
+    /// Also what images have too, which frees nothing.
+    pub all: bool,
+    /// Only what was used last before this.
+    pub before: Option<Timestamp>,
+    /// Keys without a value mean that the word is true of the entry.
+    pub filters: Filters,
+    /// So much of what was used last stays; 0: nothing has to.
+    pub keep_bytes: u64,
+}
+
+impl PruneWish {
+    /// Reads BuildKit's filters: `KEY`, `KEY==VALUE`, `KEY~=VALUE`.
+    pub fn filters(texts: &[String]) -> Filters {
+        let mut filters = Filters::default();
+        for text in texts {
+            let (key, value) = text.split_once("==").or_else(|| text.split_once("~=")).unwrap_or((text, "true"));
+            filters.add(key, value);
+        }
+        filters
+    }
+
+    /// Whether every filter is one that can be obeyed.
+    ///
+    /// # Errors
+    /// The first that is not known, or has no value that makes sense: more would go than was meant.
+    pub fn check(&self) -> Result<(), BuildError> {
+        if let Some(key) = self.filters.unknown_key(KNOWN) {
+            return Err(BuildError::Invalid { text: format!("invalid filter '{key}'") });
+        }
+        for key in ["immutable", "inuse", "mutable", "private", "shared"] {
+            if let Some(value) = self.filters.values(key).find(|value| truth(value).is_none()) {
+                return Err(BuildError::Invalid {
+                    text: format!("invalid filter '{key}={value}': expected a boolean"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids of what goes, of entries in the order of their last use, latest first.
+    pub(crate) fn chosen(&self, entries: &[CacheEntry]) -> HashSet<String> {
+        let mut sum = 0_u64;
+        let mut stays = |entry: &CacheEntry| {
+            sum = sum.saturating_add(entry.size);
+            self.keep_bytes > 0 && sum <= self.keep_bytes
+        };
+        let gone = entries.iter().filter(|entry| !stays(entry) && self.wants(entry));
+        gone.map(|entry| entry.id.clone()).collect()
+    }
+
+    fn wants(&self, entry: &CacheEntry) -> bool {
+        let is = |key: &str, fact: bool| self.filters.any(key, |value| truth(value) == Some(fact));
+        let mutable = entry.kind != "regular";
+        (self.all || !entry.shared)
+            && self.before.is_none_or(|before| entry.last_used < before)
+            && self.filters.any("id", |id| entry.id.starts_with(id))
+            && self.filters.any("type", |kind| entry.kind == kind)
+            && self.filters.any("description", |text| entry.description.contains(text))
+            && is("inuse", entry.in_use)
+            && is("shared", entry.shared)
+            && is("private", !entry.shared)
+            && is("mutable", mutable)
+            && is("immutable", !mutable)
+    }
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, second: i64, size: u64, shared: bool) -> CacheEntry {
+        let at = Timestamp::from_second(second).unwrap();
+        CacheEntry {
+            id: id.to_owned(),
+            kind: if id == "mount" { "exec.cachemount" } else { "regular" },
+            description: format!("RUN {id}"),
+            size,
+            created: at,
+            last_used: at,
+            uses: 1,
+            shared,
+            in_use: false,
+        }
+    }
+
+    fn check(wish: PruneWish, expected: &str) {
+        let entries = [
+            entry("new", 40, 10, false),
+            entry("image", 30, 10, true),
+            entry("mount", 20, 10, false),
+            entry("old", 10, 10, false),
+        ];
+        let got = match wish.check() {
+            Ok(()) => {
+                let mut gone: Vec<String> = wish.chosen(&entries).into_iter().collect();
+                gone.sort();
+                gone.join(" ")
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(got, expected, "{wish:?}");
+    }
+
+    fn filtered(texts: &[&str], expected: &str) {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        check(PruneWish { all: true, filters: PruneWish::filters(&texts), ..PruneWish::default() }, expected);
+    }
+
+    #[test]
+    fn no_more_goes_than_was_meant() {
+        check(PruneWish::default(), "mount new old");
+        check(PruneWish { all: true, ..PruneWish::default() }, "image mount new old");
+        check(PruneWish { before: Timestamp::from_second(25).ok(), ..PruneWish::default() }, "mount old");
+        // What an image has too counts, and what was used last stays.
+        check(PruneWish { keep_bytes: 25, ..PruneWish::default() }, "mount old");
+        filtered(&["type==exec.cachemount"], "mount");
+        filtered(&["id~=ol"], "old");
+        filtered(&["description==RUN new"], "new");
+        filtered(&["shared"], "image");
+        filtered(&["private", "immutable"], "new old");
+        filtered(&["mutable==true"], "mount");
+        filtered(&["inuse"], "");
+        filtered(&["parents~=x"], "invalid filter 'parents'");
+        filtered(&["inuse==perhaps"], "invalid filter 'inuse=perhaps': expected a boolean");
+    }
+}
