@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The checkout.
+/// The checkout: cargo says which, and it need not be the one that this program was built in.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
 /// Where cargo puts what it builds.

@@ -58,6 +58,27 @@ impl Hijacked {
         }
     }
 
+    /// Whether the daemon has hung up already; what has come meanwhile is kept for the reader.
+    ///
+    /// Since connections queue while no daemon runs, a request made after this one may have been answered by the next
+    /// daemon, which knows nothing of this connection.
+    pub async fn has_ended(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let ended = std::future::poll_fn(|cx| {
+            Poll::Ready(match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(())) => buffer.filled().is_empty(),
+                Poll::Ready(Err(_)) => true,
+            })
+        });
+        let ended = ended.await;
+        if !buffer.filled().is_empty() {
+            self.first = [&self.first, buffer.filled()].concat().into();
+        }
+        ended
+    }
+
     /// Reads and writes independently.
     pub fn split(self) -> (HijackedReader, HijackedWriter) {
         let (read, write) = tokio::io::split(self.socket);

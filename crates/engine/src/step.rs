@@ -65,18 +65,31 @@ pub enum StepSource {
 
 /// Steps that run, by the id their process has with the keeper.
 #[derive(Default)]
-pub(crate) struct Steps(Mutex<HashMap<ContainerId, oneshot::Sender<ExitStatus>>>);
+pub(crate) struct Steps(Mutex<HashMap<ContainerId, Running>>);
+
+struct Running {
+    end: oneshot::Sender<ExitStatus>,
+    listeners: Arc<Listeners>,
+}
 
 impl Steps {
     /// A process has ended; `false` when it was no step's.
     pub(crate) fn ended(&self, id: ContainerId, status: ExitStatus) -> bool {
         match self.0.lock().remove(&id) {
             // Whoever waited may have gone.
-            Some(waiting) => {
-                let _ = waiting.send(status);
+            Some(running) => {
+                let _ = running.end.send(status);
                 true
             }
             None => false,
+        }
+    }
+
+    /// The keeper has died. Steps are not handed on: what they have done so far would be half a layer, and a build is
+    /// easily begun again. Nobody fills their output any more, and nobody tells their end.
+    pub(crate) fn keeper_lost(&self) {
+        for running in std::mem::take(&mut *self.0.lock()).into_values() {
+            running.listeners.end();
         }
     }
 }
@@ -106,8 +119,9 @@ impl Step {
     pub async fn wait(mut self) -> (i32, bool) {
         let status = (&mut self.ended).await;
         if let Some(live) = self.live.take() {
-            let (engine, id) = (self.engine.clone(), self.id);
-            crate::blocking(move || engine.take_step_down(id, live)).await;
+            let (engine, id, is_over) = (self.engine.clone(), self.id, status.is_ok());
+            crate::blocking(move || if is_over { engine.take_step_down(id, live) } else { engine.end_step(id, live) })
+                .await;
         }
         status.map_or((255, false), |status| (status.code, status.oom_killed))
     }
@@ -118,12 +132,7 @@ impl Drop for Step {
         let Some(live) = self.live.take() else { return };
         let (engine, id) = (self.engine.clone(), self.id);
         // Not here: ending a process takes the kernel a moment, and a future is dropped on the reactor's thread.
-        std::thread::spawn(move || {
-            if let Err(error) = live.cgroup.kill_all() {
-                tracing::warn!(step = %id.short(), %error, "cannot end a build step");
-            }
-            engine.take_step_down(id, live);
-        });
+        std::thread::spawn(move || engine.end_step(id, live));
     }
 }
 
@@ -177,12 +186,12 @@ impl Engine {
         let engine = self.clone();
         let id = ContainerId::random();
         let (end, ended) = oneshot::channel();
-        self.steps.0.lock().insert(id, end);
+        let listeners = Arc::new(Listeners::default());
+        let output = listeners.add(true, true);
+        self.steps.0.lock().insert(id, Running { end, listeners: listeners.clone() });
         let started = crate::blocking(move || engine.start_step(id, spec)).await;
         match started {
             Ok((launched, live)) => {
-                let listeners = Arc::new(Listeners::default());
-                let output = listeners.add(true, true);
                 let ring = launched.ring;
                 tokio::spawn(async move {
                     pump_exec(&listeners, ring).await;
@@ -252,6 +261,14 @@ impl Engine {
         if let Err(error) = removed {
             tracing::warn!(step = %id.short(), %error, "cannot remove its cgroup");
         }
+    }
+
+    /// Ends what runs, and takes it down.
+    fn end_step(&self, id: ContainerId, live: LiveStep) {
+        if let Err(error) = live.cgroup.kill_all() {
+            tracing::warn!(step = %id.short(), %error, "cannot end a build step");
+        }
+        self.take_step_down(id, live);
     }
 
     fn take_step_down(&self, id: ContainerId, live: LiveStep) {

@@ -73,6 +73,7 @@ impl Engine {
             return;
         }
         tracing::warn!("the keeper has ended: another one takes over");
+        self.steps.keeper_lost();
         for pause in keeper::attempts() {
             let engine = self.clone();
             match crate::blocking(move || engine.succeed()).await {

@@ -3,7 +3,7 @@
 //! The order matters: attach and wait before start, so that neither the first line of output nor
 //! the end of a short process can be missed.
 
-use hako_api::query::{ContainerAttachQuery, ContainerStartQuery, ContainerWaitQuery};
+use hako_api::query::{ContainerAttachQuery, ContainerRemoveQuery, ContainerStartQuery, ContainerWaitQuery};
 use hako_client::{Client, ContainerWait, Hijacked};
 
 use super::{
@@ -118,13 +118,21 @@ impl Foreground {
     /// When it cannot be started, or ends with another code than 0.
     pub(crate) async fn run(self, cx: &mut Context, keys: DetachKeys) -> Result<(), CommandError> {
         let _signals = self.sig_proxy.then(|| signals::forward(self.client.clone(), self.id.clone())).transpose()?;
-        let connection = self.attach().await.map_err(|error| run_error(cx, error))?;
+        let mut connection = self.attach().await.map_err(|error| run_error(cx, error))?;
         let condition = if self.removed { "removed" } else { "next-exit" };
         let waiting = self
             .client
             .container_wait(&self.id, &ContainerWaitQuery { condition: Some(condition.to_owned()) })
             .await
             .map_err(|error| run_error(cx, error.into()))?;
+        if connection.has_ended().await {
+            // Another daemon has answered since. Started now, the container's output would go nowhere.
+            if self.removed {
+                let _ = self.client.container_remove(&self.id, &ContainerRemoveQuery::default()).await;
+            }
+            let lost = "error during connect: the daemon went away before the container was started".to_owned();
+            return Err(run_error(cx, CommandError::Said(lost)));
+        }
         let started = self.client.container_start(&self.id, &ContainerStartQuery::default()).await;
         if let Err(error) = started {
             drop(connection);
