@@ -8,6 +8,7 @@
 
 pub mod limits; // every limit, with its reason
 
+mod digest; // what content is named by
 mod name; // repositories, tags and targets as they stand in paths
 mod wire; // manifests, indexes, descriptors: the JSON both ends read
 

@@ -36,6 +36,12 @@ pub const PAGE_MAX: usize = 1000;
 /// Names on one page of the catalogue when nobody says how many: as the reference registry.
 pub const PAGE_DEFAULT: usize = 100;
 
+/// The descriptors of one page of referrers, so that the index around them is no larger than a manifest may be.
+pub const REFERRERS_BYTES_MAX: usize = MANIFEST_BYTES_MAX - 4096;
+
+/// Tags that one push of a manifest may set; the specification asks for at least 10.
+pub const TAGS_AT_ONCE_MAX: usize = 100;
+
 /// Repositories are nested in folders; honest names have fewer parts (a name has at most 255 bytes).
 pub const NAME_PARTS_MAX: usize = 64;
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use hako_model::Digest;
+use crate::digest::ContentDigest;
 
 /// The longest name that registries accept.
 const NAME_BYTES_MAX: usize = 255;
@@ -39,7 +39,7 @@ impl FromStr for Repository {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     Tag(String),
-    Digest(Digest),
+    Digest(ContentDigest),
 }
 
 impl FromStr for Target {

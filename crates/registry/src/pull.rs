@@ -43,6 +43,24 @@ pub struct Pulled {
     pub is_new: bool,
 }
 
+/// A blob that an image needs.
+#[derive(Clone, Copy)]
+struct Blob {
+    digest: Digest,
+    size: u64,
+}
+
+impl TryFrom<&Descriptor> for Blob {
+    type Error = RegistryError;
+
+    fn try_from(descriptor: &Descriptor) -> Result<Self, RegistryError> {
+        let digest = descriptor.digest.sha256();
+        let refused =
+            || RegistryError::Unsupported(format!("images of {} blobs", descriptor.digest.algorithm().name()));
+        Ok(Self { digest: digest.ok_or_else(refused)?, size: descriptor.size })
+    }
+}
+
 /// The manifest of one image, and what it was found by.
 struct Chosen {
     /// Of the tag: the index, if there is one.
@@ -127,6 +145,7 @@ async fn found(remote: &Remote, target: &str) -> Result<Found, RegistryError> {
     let platforms = match (document.manifests, document.config) {
         (Some(entries), _) => entries.into_iter().filter_map(|entry| entry.platform).map(own).collect(),
         (None, Some(config)) => {
+            let config = Blob::try_from(&config)?;
             let raw = remote.document(config.digest, config.size).await?;
             // An artifact that is no image is for no platform.
             serde_json::from_slice(&raw).map(own).into_iter().filter(|own| !own.os.is_empty()).collect()
@@ -243,14 +262,15 @@ fn platform_text(platform: &Platform) -> String {
 }
 
 // The configuration and the layers of a manifest, which must be an image's.
-fn parts(chosen: &Chosen) -> Result<(Descriptor, Vec<Descriptor>), RegistryError> {
-    let config = chosen.document.config.clone().ok_or_else(|| unreadable(DocumentError::Shape))?;
+fn parts(chosen: &Chosen) -> Result<(Blob, Vec<Blob>), RegistryError> {
+    let config = chosen.document.config.as_ref().ok_or_else(|| unreadable(DocumentError::Shape))?;
     let known = ["application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"];
     // Old tools wrote octet-stream; anything else is a chart, a signature, a module, but no image.
     if !known.contains(&config.media_type.as_str()) && config.media_type != "application/octet-stream" {
         return Err(RegistryError::Unsupported(format!("unsupported media type {}", config.media_type)));
     }
-    Ok((config, chosen.document.layers.clone().unwrap_or_default()))
+    let layers = chosen.document.layers.iter().flatten().map(Blob::try_from).collect::<Result<_, _>>()?;
+    Ok((config.try_into()?, layers))
 }
 
 fn check_platform(config: &[u8], wanted: &Platform, reference: &Reference) -> Result<(), RegistryError> {
@@ -267,7 +287,7 @@ fn check_platform(config: &[u8], wanted: &Platform, reference: &Reference) -> Re
 async fn bring(
     remote: &Remote,
     reception: &Arc<Reception>,
-    layers: &[Descriptor],
+    layers: &[Blob],
     diff_ids: &[Digest],
     image_is_known: bool,
     steps: &Steps,
@@ -284,7 +304,7 @@ async fn bring(
         }
         begun.push(*diff_id);
         steps.say(&id, "Pulling fs layer").await;
-        let (remote, reception, layer, steps) = (remote.clone(), reception.clone(), layer.clone(), steps.clone());
+        let (remote, reception, layer, steps) = (remote.clone(), reception.clone(), *layer, steps.clone());
         let wanted = WantedLayer { diff_id: *diff_id, blob: layer.digest };
         bringing.spawn(async move {
             let slots = remote.client().downloads();
@@ -292,7 +312,7 @@ async fn bring(
                 steps.say(layer.digest.short(), "Waiting").await;
             }
             let _slot = slots.acquire_owned().await;
-            one(&remote, reception, &layer, wanted, &steps).await
+            one(&remote, reception, layer, wanted, &steps).await
         });
     }
     let mut failure = None;
@@ -312,7 +332,7 @@ async fn bring(
 async fn one(
     remote: &Remote,
     reception: Arc<Reception>,
-    layer: &Descriptor,
+    layer: Blob,
     wanted: WantedLayer,
     steps: &Steps,
 ) -> Result<(), RegistryError> {
@@ -338,7 +358,7 @@ async fn one(
 // Sends every byte of a blob on, in order, whatever it takes; stops early when the receiver has failed.
 async fn download(
     remote: &Remote,
-    layer: &Descriptor,
+    layer: Blob,
     sender: &mpsc::Sender<io::Result<Bytes>>,
     steps: &Steps,
 ) -> Result<(), RegistryError> {
@@ -364,7 +384,7 @@ async fn download(
 
 async fn download_from(
     remote: &Remote,
-    layer: &Descriptor,
+    layer: Blob,
     done: &mut u64,
     sender: &mpsc::Sender<io::Result<Bytes>>,
     bar: &mut crate::progress::Bar,

@@ -92,7 +92,7 @@ async fn came_by(shipment: &Shipment, remote: &Remote) -> Result<Option<Manifest
             continue;
         }
         for (wanted, here) in wanted.iter().zip(&shipment.layers) {
-            if wanted.digest != here.blob && !remote.has_blob(wanted.digest).await? {
+            if wanted.digest != here.blob.into() && !remote.has_blob(wanted.digest).await? {
                 continue 'manifests;
             }
         }

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use hako_model::Digest;
 use serde::{Deserialize, Serialize};
+
+use crate::digest::ContentDigest;
 
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -23,7 +24,7 @@ pub(crate) const DESCRIPTION: &str = "org.opencontainers.image.description";
 pub(crate) struct Descriptor {
     #[serde(default)]
     pub(crate) media_type: String,
-    pub(crate) digest: Digest,
+    pub(crate) digest: ContentDigest,
     pub(crate) size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) artifact_type: Option<String>,

@@ -24,6 +24,7 @@ pub use auth::Credentials;
 pub use error::RegistryError;
 pub(crate) use exchange::pause;
 pub use login::LoggedIn;
+pub(crate) use origin::encode;
 pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};
 pub use search::SearchResult;
 pub use settings::{Proxies, SettingError, Settings};

@@ -15,6 +15,7 @@ use super::{
     parsed,
 };
 use crate::{
+    digest::ContentDigest,
     limits,
     wire::{DOCKER_LIST, DOCKER_MANIFEST, DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST},
 };
@@ -129,8 +130,8 @@ impl Remote {
     }
 
     /// Whether the repository has this blob.
-    pub(crate) async fn has_blob(&self, digest: Digest) -> Result<bool, RegistryError> {
-        let address = self.at(&format!("blobs/{digest}")).await?;
+    pub(crate) async fn has_blob(&self, digest: impl Into<ContentDigest>) -> Result<bool, RegistryError> {
+        let address = self.at(&format!("blobs/{}", digest.into())).await?;
         let answer = self.client.ask(&self.ask(Method::HEAD, address)).await?;
         match answer.status {
             status if status.is_success() => Ok(true),

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
 use serde::Serialize;
@@ -16,24 +16,25 @@ use super::{
     blob::set,
     endpoint::{Endpoint, Parameters, decode},
     error::ApiError,
-    manifest, search, transfer, upload,
+    manifest, referrers, search, transfer, upload,
 };
-use crate::{body::Body, limits};
+use crate::{body::Body, limits, name::Repository};
 
 /// Answers one request, whatever it is.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
     let (method, target) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match dispatch(&shared, request).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::debug!(%peer, %method, %target, status = error.status.as_u16(), message = %error.message, "refused");
-            let mut response = error.into_response();
-            if method == Method::HEAD {
-                *response.body_mut() = Body::empty();
-            }
-            response
+    let mut response = dispatch(&shared, request).await.unwrap_or_else(|error| {
+        tracing::debug!(%peer, %method, %target, status = error.status.as_u16(), message = %error.message, "refused");
+        error.into_response()
+    });
+    if method == Method::HEAD {
+        // The answer to a GET without its body. Where there is none to measure, the handler has said how long it is.
+        let length = response.body().size_hint().exact().filter(|length| *length > 0);
+        if let Some(length) = length {
+            set(&mut response, header::CONTENT_LENGTH, &length.to_string());
         }
-    };
+        *response.body_mut() = Body::empty();
+    }
     tracing::info!(%peer, %method, %target, status = response.status().as_u16());
     let headers = response.headers_mut();
     let version = HeaderName::from_static("docker-distribution-api-version");
@@ -58,19 +59,10 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
     match (&head.method, endpoint) {
         (&Method::GET | &Method::HEAD, Endpoint::Root) => Ok(Response::new(Body::empty())),
         (&Method::GET | &Method::HEAD, Endpoint::Base) => json(&json!({})),
-        (&Method::GET, Endpoint::Ping1) => ping1(),
-        (&Method::GET, Endpoint::Search) => search::search(shared, &parameters).await,
-        (&Method::GET, Endpoint::Catalog) => catalog(shared, &parameters).await,
-        (&Method::GET, Endpoint::Tags(name)) => {
-            let (held, known) = (shared.clone(), name.clone());
-            let tags = blocking("cannot list tags", move || {
-                let tags = held.storage.tags(&known)?;
-                Ok((!tags.is_empty() || held.storage.has_repository(&known)).then_some(tags))
-            });
-            let tags = tags.await?.ok_or_else(|| ApiError::name_unknown(name.as_str()))?;
-            let page = Page::of(&parameters, None)?;
-            page.answer(&format!("/v2/{name}/tags/list"), tags, |tags| json!({ "name": name.as_str(), "tags": tags }))
-        }
+        (&Method::GET | &Method::HEAD, Endpoint::Ping1) => ping1(),
+        (&Method::GET | &Method::HEAD, Endpoint::Search) => search::search(shared, &parameters).await,
+        (&Method::GET | &Method::HEAD, Endpoint::Catalog) => catalog(shared, &parameters).await,
+        (&Method::GET | &Method::HEAD, Endpoint::Tags(name)) => tags(shared, name, &parameters).await,
         (&Method::GET | &Method::HEAD, Endpoint::Manifest(name, target)) => {
             manifest::read(shared, &head.method, headers, name, target).await
         }
@@ -89,8 +81,8 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
             upload::finish(shared, name, &id, &parameters, headers, body).await
         }
         (&Method::DELETE, Endpoint::Upload(name, id)) => upload::cancel(shared, name, &id).await,
-        (&Method::GET, Endpoint::Referrers(name, digest)) => {
-            manifest::referrers(shared, name, digest, &parameters).await
+        (&Method::GET | &Method::HEAD, Endpoint::Referrers(name, digest)) => {
+            referrers::list(shared, name, digest, &parameters).await
         }
         _ => Err(ApiError::unsupported("the operation is unsupported")),
     }
@@ -135,6 +127,17 @@ async fn catalog(shared: &Arc<Shared>, parameters: &Parameters) -> Result<Respon
     let names = blocking("cannot list repositories", move || held.storage.repositories()).await?;
     let names = names.into_iter().map(|name| name.as_str().to_owned()).collect();
     page.answer("/v2/_catalog", names, |names| json!({ "repositories": names }))
+}
+
+async fn tags(shared: &Arc<Shared>, name: Repository, parameters: &Parameters) -> Result<Response<Body>, ApiError> {
+    let page = Page::of(parameters, None)?;
+    let (held, known) = (shared.clone(), name.clone());
+    let tags = blocking("cannot list tags", move || {
+        let tags = held.storage.tags(&known)?;
+        Ok((!tags.is_empty() || held.storage.has_repository(&known)).then_some(tags))
+    });
+    let tags = tags.await?.ok_or_else(|| ApiError::name_unknown(name.as_str()))?;
+    page.answer(&format!("/v2/{name}/tags/list"), tags, |tags| json!({ "name": name.as_str(), "tags": tags }))
 }
 
 /// Which part of a sorted list is wanted.

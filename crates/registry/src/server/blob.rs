@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use hako_model::Digest;
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
     header::{self, HeaderValue},
 };
 
 use super::{Shared, answer::blocking, error::ApiError};
-use crate::{body::Body, name::Repository};
+use crate::{body::Body, digest::ContentDigest, name::Repository};
 
 type Answer = Result<Response<Body>, ApiError>;
 
@@ -18,7 +17,7 @@ pub(crate) async fn read(
     method: &Method,
     headers: &HeaderMap,
     name: Repository,
-    digest: Digest,
+    digest: ContentDigest,
 ) -> Answer {
     let (held, known) = (shared.clone(), name.clone());
     let found = blocking("cannot read a blob", move || held.storage.blob_open(&known, digest)).await?;
@@ -53,7 +52,7 @@ pub(crate) async fn read(
     Ok(response)
 }
 
-pub(crate) async fn remove(shared: &Arc<Shared>, name: Repository, digest: Digest) -> Answer {
+pub(crate) async fn remove(shared: &Arc<Shared>, name: Repository, digest: ContentDigest) -> Answer {
     let held = shared.clone();
     let removed = blocking("cannot remove a blob", move || held.storage.blob_unlink(&name, digest)).await?;
     if !removed {

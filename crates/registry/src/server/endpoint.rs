@@ -1,9 +1,10 @@
 //! What a request is about: its path and query as values. Pure, so that it is tested as text.
 
-use hako_model::Digest;
-
 use super::error::ApiError;
-use crate::name::{Repository, Target};
+use crate::{
+    digest::{ContentDigest, DigestError},
+    name::{Repository, Target},
+};
 
 /// A path of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +17,12 @@ pub(crate) enum Endpoint {
     Catalog,
     Tags(Repository),
     Manifest(Repository, Target),
-    Blob(Repository, Digest),
+    Blob(Repository, ContentDigest),
     /// `…/blobs/uploads/`
     Uploads(Repository),
     /// `…/blobs/uploads/UUID`
     Upload(Repository, String),
-    Referrers(Repository, Digest),
+    Referrers(Repository, ContentDigest),
     /// `/v1/_ping`: docker looks there before it searches.
     Ping1,
     /// `/v1/search`
@@ -73,13 +74,13 @@ fn repository(name: &str) -> Result<Repository, ApiError> {
     name.parse().map_err(|()| ApiError::name_invalid(name))
 }
 
-pub(crate) fn digest(text: &str) -> Result<Digest, ApiError> {
-    text.parse().map_err(|error: hako_model::IdError| ApiError::digest_invalid(error.to_string()))
+pub(crate) fn digest(text: &str) -> Result<ContentDigest, ApiError> {
+    text.parse().map_err(|error: DigestError| ApiError::digest_invalid(error.to_string()))
 }
 
 fn bad_target(text: &str) -> ApiError {
-    if text.contains(':') {
-        return ApiError::digest_invalid(format!("{text:?} is not a digest: sha256 is what is supported"));
+    if let (true, Err(error)) = (text.contains(':'), text.parse::<ContentDigest>()) {
+        return ApiError::digest_invalid(error.to_string());
     }
     // A tag that cannot be cannot be there either.
     ApiError::manifest_unknown(text)
@@ -111,6 +112,9 @@ impl Parameters {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
+
+/// For a value in a query.
+pub(crate) use crate::client::encode;
 
 /// `%2F` and `+` undone; what is no UTF-8 is no name of anything here.
 pub(crate) fn decode(text: &str) -> String {

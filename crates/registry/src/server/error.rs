@@ -9,7 +9,7 @@ use hyper::{
 };
 use serde_json::json;
 
-use crate::body::Body;
+use crate::{body::Body, digest::ContentDigest};
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -17,18 +17,19 @@ pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    detail: serde_json::Value,
+    /// One error is told for each; one without detail if there is none.
+    details: Vec<serde_json::Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: serde_json::Value::Null, headers: Vec::new() }
+        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new() }
     }
 
     #[must_use]
     pub(crate) fn detail(mut self, detail: serde_json::Value) -> Self {
-        self.detail = detail;
+        self.details.push(detail);
         self
     }
 
@@ -73,9 +74,9 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why)
     }
 
-    pub(crate) fn manifest_blob_unknown(digest: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
-            .detail(json!({ "digest": digest }))
+    pub(crate) fn manifest_blob_unknown(missing: &[ContentDigest]) -> Self {
+        let error = Self::new(StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry");
+        missing.iter().fold(error, |error, digest| error.detail(json!({ "digest": digest })))
     }
 
     pub(crate) fn too_large(what: &str, most: u64) -> Self {
@@ -106,11 +107,16 @@ impl ApiError {
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
-        let mut error = json!({ "code": self.code, "message": self.message });
-        if !self.detail.is_null() {
-            error["detail"] = self.detail;
+        let (code, message) = (self.code, self.message);
+        let mut errors: Vec<_> = self
+            .details
+            .into_iter()
+            .map(|detail| json!({ "code": code, "message": message, "detail": detail }))
+            .collect();
+        if errors.is_empty() {
+            errors.push(json!({ "code": code, "message": message }));
         }
-        let text = json!({ "errors": [error] }).to_string();
+        let text = json!({ "errors": errors }).to_string();
         let mut response = Response::new(Body::Whole(Bytes::from(text)));
         *response.status_mut() = self.status;
         let json = HeaderValue::from_static("application/json");

@@ -9,8 +9,9 @@ mod answer; // from a path to an answer
 mod blob; // blobs out
 mod endpoint; // what a request is about
 mod error; // errors as the protocol tells them
-mod manifest; // manifests in and out, referrers
+mod manifest; // manifests in and out
 mod password; // htpasswd files
+mod referrers; // who refers to a manifest
 mod search; // `/v1/search`, over what is here
 mod settings; // flags and the REGISTRY_* variables
 mod transfer; // bodies in and files out

@@ -5,7 +5,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hako_model::Digest;
 use hyper::Response;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -18,6 +17,7 @@ use super::{
 };
 use crate::{
     body::Body,
+    digest::ContentDigest,
     limits,
     name::Repository,
     storage::Storage,
@@ -26,7 +26,7 @@ use crate::{
 
 /// Descriptions by the digest of the manifest they come from; those never change.
 #[derive(Default)]
-pub(crate) struct Descriptions(Mutex<HashMap<Digest, String>>);
+pub(crate) struct Descriptions(Mutex<HashMap<ContentDigest, String>>);
 
 /// More descriptions than a registry has repositories are not kept.
 const DESCRIPTIONS_MAX: usize = 100_000;
@@ -128,7 +128,7 @@ impl Descriptions {
     }
 }
 
-fn read(storage: &Storage, name: &Repository, digest: Digest, depth: usize) -> std::io::Result<Option<String>> {
+fn read(storage: &Storage, name: &Repository, digest: ContentDigest, depth: usize) -> std::io::Result<Option<String>> {
     let Some(bytes) = storage.manifest_read(name, digest)? else { return Ok(None) };
     let Ok(document) = Document::parse(&bytes, "") else { return Ok(None) };
     if let Some(text) = document.annotations.as_ref().and_then(|annotations| annotations.get(DESCRIPTION)) {

@@ -6,7 +6,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use hako_model::Digest;
 use hyper::{
     HeaderMap, Response, StatusCode,
     body::Incoming,
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::{
     body::Body,
+    digest::{Algorithm, ContentDigest, DigestError},
     limits,
     name::Repository,
     storage::{Appended, Upload},
@@ -74,7 +74,7 @@ pub(crate) async fn begin(
     body: Incoming,
 ) -> Answer {
     if let (Some(wanted), Some(from)) = (parameters.get("mount"), parameters.get("from"))
-        && let (Ok(wanted), Ok(from)) = (wanted.parse::<Digest>(), from.parse::<Repository>())
+        && let (Ok(wanted), Ok(from)) = (wanted.parse::<ContentDigest>(), from.parse::<Repository>())
     {
         let (held, known) = (shared.clone(), name.clone());
         let mounted = blocking("cannot mount a blob", move || {
@@ -86,9 +86,17 @@ pub(crate) async fn begin(
             return Ok(created(&name, wanted));
         }
     }
+    let algorithm = match algorithm(parameters) {
+        Ok(algorithm) => algorithm,
+        Err(error) => {
+            transfer::drain(body).await;
+            return Err(error);
+        }
+    };
     let id = uuid();
     let (held, known, text) = (shared.clone(), name.clone(), id.clone());
-    let upload = blocking("cannot begin an upload", move || held.storage.upload_begin(&known, &text)).await?;
+    let begun = blocking("cannot begin an upload", move || held.storage.upload_begin(&known, &text, algorithm));
+    let upload = begun.await?;
     let shelf = Arc::new(AsyncMutex::new(Some(upload)));
     shared.uploads.keep((name.clone(), id.clone()), shelf);
     if parameters.get("digest").is_some() {
@@ -96,6 +104,15 @@ pub(crate) async fn begin(
     }
     transfer::drain(body).await;
     Ok(progress(StatusCode::ACCEPTED, &name, &id, 0))
+}
+
+// By which algorithm the blob will be named, as far as the client says so before it sends it.
+fn algorithm(parameters: &Parameters) -> Result<Algorithm, ApiError> {
+    match (parameters.get("digest-algorithm"), parameters.get("digest").map(digest)) {
+        (_, Some(known)) => known.map(ContentDigest::algorithm),
+        (Some(text), None) => text.parse().map_err(|error: DigestError| ApiError::digest_invalid(error.to_string())),
+        (None, None) => Ok(Algorithm::Sha256),
+    }
 }
 
 /// `GET …/uploads/UUID`: how far it is.
@@ -153,7 +170,11 @@ pub(crate) async fn finish(
     append(&mut place, body).await?;
     let upload = place.take().ok_or_else(ApiError::upload_unknown)?;
     shared.uploads.forget(&name, id);
-    let found = upload.digest();
+    let (upload, found) = blocking("cannot read an upload", move || {
+        let found = upload.digest(expected.algorithm())?;
+        Ok((upload, found))
+    })
+    .await?;
     if found != expected {
         blocking("cannot remove an upload", move || upload.cancel()).await?;
         return Err(ApiError::digest_invalid(format!("the blob that came has digest {found}, not {expected}")));
@@ -256,7 +277,7 @@ fn progress(status: StatusCode, name: &Repository, id: &str, size: u64) -> Respo
     response
 }
 
-fn created(name: &Repository, digest: Digest) -> Response<Body> {
+fn created(name: &Repository, digest: ContentDigest) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));

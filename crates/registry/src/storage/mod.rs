@@ -2,7 +2,7 @@
 //! unchanged and can be taken back there.
 //!
 //! ```text
-//! docker/registry/v2/blobs/sha256/ab/ab…/data                   every blob and manifest, once
+//! docker/registry/v2/blobs/sha256/ab/ab…/data                   every blob and manifest, once (sha512 beside it)
 //!   repositories/NAME/_layers/sha256/…/link                    blobs that belong to NAME
 //!   repositories/NAME/_manifests/revisions/sha256/…/link       manifests of NAME
 //!   repositories/NAME/_manifests/tags/TAG/current/link         what TAG stands for
@@ -21,11 +21,11 @@ use std::{
 };
 
 use hako_base::file::{Durability, make_dir, write_atomic};
-use hako_model::Digest;
 
 pub(crate) use upload::{Appended, Upload};
 
 use crate::{
+    digest::ContentDigest,
     limits,
     name::{Repository, is_tag},
 };
@@ -41,8 +41,8 @@ impl Storage {
     /// Opens (and makes) the storage below `root`.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let base = root.join("docker/registry/v2");
-        let storage = Self { blobs: base.join("blobs/sha256"), repositories: base.join("repositories") };
-        make_dir(&storage.blobs, 0o755)?;
+        let storage = Self { blobs: base.join("blobs"), repositories: base.join("repositories") };
+        make_dir(&storage.blobs.join("sha256"), 0o755)?;
         make_dir(&storage.repositories, 0o755)?;
         Ok(storage)
     }
@@ -51,25 +51,25 @@ impl Storage {
         self.repositories.join(name.as_str())
     }
 
-    fn blob(&self, digest: Digest) -> PathBuf {
+    fn blob(&self, digest: ContentDigest) -> PathBuf {
         let hex = digest.hex();
-        self.blobs.join(&hex[..2]).join(hex).join("data")
+        self.blobs.join(digest.algorithm().name()).join(&hex[..2]).join(hex).join("data")
     }
 
-    fn layer_link(&self, name: &Repository, digest: Digest) -> PathBuf {
-        self.repository(name).join("_layers/sha256").join(digest.hex()).join("link")
+    fn layer_link(&self, name: &Repository, digest: ContentDigest) -> PathBuf {
+        folder(self.repository(name).join("_layers"), digest).join("link")
     }
 
-    fn revision_link(&self, name: &Repository, digest: Digest) -> PathBuf {
-        self.repository(name).join("_manifests/revisions/sha256").join(digest.hex()).join("link")
+    fn revision_link(&self, name: &Repository, digest: ContentDigest) -> PathBuf {
+        folder(self.repository(name).join("_manifests/revisions"), digest).join("link")
     }
 
     fn tag(&self, name: &Repository, tag: &str) -> PathBuf {
         self.repository(name).join("_manifests/tags").join(tag)
     }
 
-    fn referrers_of(&self, name: &Repository, subject: Digest) -> PathBuf {
-        self.repository(name).join("_manifests/referrers/sha256").join(subject.hex())
+    fn referrers_of(&self, name: &Repository, subject: ContentDigest) -> PathBuf {
+        folder(self.repository(name).join("_manifests/referrers"), subject)
     }
 
     /// Whether anything was ever pushed under this name.
@@ -78,12 +78,12 @@ impl Storage {
     }
 
     /// Whether the repository has this blob.
-    pub(crate) fn has_blob(&self, name: &Repository, digest: Digest) -> bool {
+    pub(crate) fn has_blob(&self, name: &Repository, digest: ContentDigest) -> bool {
         self.layer_link(name, digest).exists() && self.blob(digest).exists()
     }
 
     /// A blob of the repository, and its size.
-    pub(crate) fn blob_open(&self, name: &Repository, digest: Digest) -> io::Result<Option<(File, u64)>> {
+    pub(crate) fn blob_open(&self, name: &Repository, digest: ContentDigest) -> io::Result<Option<(File, u64)>> {
         let linked = self.layer_link(name, digest).exists() || self.revision_link(name, digest).exists();
         if !linked {
             return Ok(None);
@@ -99,24 +99,24 @@ impl Storage {
     }
 
     /// Makes a blob that is here belong to the repository, too.
-    pub(crate) fn blob_link(&self, name: &Repository, digest: Digest) -> io::Result<()> {
+    pub(crate) fn blob_link(&self, name: &Repository, digest: ContentDigest) -> io::Result<()> {
         // The reference registry lists only repositories with this folder.
         make_dir(&self.repository(name).join("_manifests/revisions"), 0o755)?;
         link(&self.layer_link(name, digest), digest)
     }
 
     /// The repository forgets a blob; the bytes go with the next collection.
-    pub(crate) fn blob_unlink(&self, name: &Repository, digest: Digest) -> io::Result<bool> {
-        removed(fs::remove_dir_all(self.repository(name).join("_layers/sha256").join(digest.hex())))
+    pub(crate) fn blob_unlink(&self, name: &Repository, digest: ContentDigest) -> io::Result<bool> {
+        removed(fs::remove_dir_all(folder(self.repository(name).join("_layers"), digest)))
     }
 
     /// What a tag stands for.
-    pub(crate) fn tag_read(&self, name: &Repository, tag: &str) -> io::Result<Option<Digest>> {
+    pub(crate) fn tag_read(&self, name: &Repository, tag: &str) -> io::Result<Option<ContentDigest>> {
         read_link(&self.tag(name, tag).join("current/link"))
     }
 
     /// A manifest's bytes.
-    pub(crate) fn manifest_read(&self, name: &Repository, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn manifest_read(&self, name: &Repository, digest: ContentDigest) -> io::Result<Option<Vec<u8>>> {
         if !self.revision_link(name, digest).exists() {
             return Ok(None);
         }
@@ -124,12 +124,12 @@ impl Storage {
     }
 
     /// A small blob's bytes, such as a configuration's; `None` if it is missing or larger than a document.
-    pub(crate) fn document_read(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn document_read(&self, digest: ContentDigest) -> io::Result<Option<Vec<u8>>> {
         read_document(&self.blob(digest))
     }
 
     /// Whether the repository has this manifest.
-    pub(crate) fn has_manifest(&self, name: &Repository, digest: Digest) -> bool {
+    pub(crate) fn has_manifest(&self, name: &Repository, digest: ContentDigest) -> bool {
         self.revision_link(name, digest).exists()
     }
 
@@ -137,9 +137,9 @@ impl Storage {
     pub(crate) fn manifest_write(
         &self,
         name: &Repository,
-        digest: Digest,
+        digest: ContentDigest,
         bytes: &[u8],
-        subject: Option<Digest>,
+        subject: Option<ContentDigest>,
         tags: &[&str],
     ) -> io::Result<()> {
         let path = self.blob(digest);
@@ -154,14 +154,14 @@ impl Storage {
         }
         for tag in tags {
             let tag = self.tag(name, tag);
-            link(&tag.join("index/sha256").join(digest.hex()).join("link"), digest)?;
+            link(&folder(tag.join("index"), digest).join("link"), digest)?;
             link(&tag.join("current/link"), digest)?;
         }
         Ok(())
     }
 
     /// The repository forgets a manifest and every tag that stands for it.
-    pub(crate) fn manifest_remove(&self, name: &Repository, digest: Digest) -> io::Result<bool> {
+    pub(crate) fn manifest_remove(&self, name: &Repository, digest: ContentDigest) -> io::Result<bool> {
         for tag in self.tags(name)? {
             if self.tag_read(name, &tag)? == Some(digest) {
                 self.tag_remove(name, &tag)?;
@@ -174,7 +174,7 @@ impl Storage {
         removed(fs::remove_dir_all(parent(&revision)))
     }
 
-    fn subject_of(&self, name: &Repository, digest: Digest) -> io::Result<Option<Digest>> {
+    fn subject_of(&self, name: &Repository, digest: ContentDigest) -> io::Result<Option<ContentDigest>> {
         let bytes = self.manifest_read(name, digest)?;
         let document = bytes.and_then(|bytes| crate::wire::Document::parse(&bytes, "").ok());
         Ok(document.and_then(|document| document.subject).map(|subject| subject.digest))
@@ -194,11 +194,12 @@ impl Storage {
     }
 
     /// Manifests that refer to this one.
-    pub(crate) fn referrers(&self, name: &Repository, subject: Digest) -> io::Result<Vec<Digest>> {
-        let mut digests: Vec<Digest> = names_in(&self.referrers_of(name, subject))?
-            .into_iter()
-            .filter_map(|hex| format!("sha256:{hex}").parse().ok())
-            .collect();
+    pub(crate) fn referrers(&self, name: &Repository, subject: ContentDigest) -> io::Result<Vec<ContentDigest>> {
+        let above = self.referrers_of(name, subject);
+        let mut digests = Vec::new();
+        for hex in names_in(&above)? {
+            digests.extend(read_link(&above.join(hex).join("link"))?);
+        }
         digests.sort_unstable();
         Ok(digests)
     }
@@ -234,16 +235,21 @@ impl Storage {
     }
 }
 
+// Where links keep what is under a digest: `sha256/ab…`.
+fn folder(above: PathBuf, digest: ContentDigest) -> PathBuf {
+    above.join(digest.algorithm().name()).join(digest.hex())
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-fn link(path: &Path, digest: Digest) -> io::Result<()> {
+fn link(path: &Path, digest: ContentDigest) -> io::Result<()> {
     make_dir(parent(path), 0o755)?;
     write_atomic(path, digest.to_string().as_bytes(), 0o644, Durability::Process)
 }
 
-fn read_link(path: &Path) -> io::Result<Option<Digest>> {
+fn read_link(path: &Path) -> io::Result<Option<ContentDigest>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -9,16 +9,18 @@ use std::{
 };
 
 use hako_base::file::{Durability, make_dir, write_atomic};
-use hako_model::Digest;
-use ring::digest::{Context, SHA256};
 
 use super::{Storage, names_in};
-use crate::{limits, name::Repository};
+use crate::{
+    digest::{Algorithm, ContentDigest, Hasher},
+    limits,
+    name::Repository,
+};
 
 /// An upload in progress.
 pub(crate) struct Upload {
     directory: PathBuf,
-    hasher: Context,
+    hasher: Hasher,
     pub(crate) size: u64,
 }
 
@@ -35,14 +37,14 @@ impl Storage {
         self.repository(name).join("_uploads").join(id)
     }
 
-    /// Begins an upload; its id is a fresh UUID's text.
-    pub(crate) fn upload_begin(&self, name: &Repository, id: &str) -> io::Result<Upload> {
+    /// Begins an upload; its id is a fresh UUID's text, and it will be named by a digest of this algorithm.
+    pub(crate) fn upload_begin(&self, name: &Repository, id: &str, algorithm: Algorithm) -> io::Result<Upload> {
         let directory = self.upload(name, id);
         make_dir(&directory, 0o755)?;
         let now = hako_base::clock::rfc3339_nano(hako_base::clock::now());
         write_atomic(&directory.join("startedat"), now.as_bytes(), 0o644, Durability::Process)?;
         File::create(directory.join("data"))?;
-        Ok(Upload { directory, hasher: Context::new(&SHA256), size: 0 })
+        Ok(Upload { directory, hasher: algorithm.hasher(), size: 0 })
     }
 
     /// Takes an upload up again that an earlier process began; `None` if there is none.
@@ -53,7 +55,7 @@ impl Storage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut upload = Upload { directory, hasher: Context::new(&SHA256), size: 0 };
+        let mut upload = Upload { directory, hasher: Algorithm::Sha256.hasher(), size: 0 };
         let mut buffer = vec![0; limits::CHUNK_BYTES];
         loop {
             let count = file.read(&mut buffer)?;
@@ -66,7 +68,7 @@ impl Storage {
     }
 
     /// The blob gets its place and belongs to the repository; the upload is over.
-    pub(crate) fn upload_finish(&self, name: &Repository, upload: Upload, digest: Digest) -> io::Result<()> {
+    pub(crate) fn upload_finish(&self, name: &Repository, upload: Upload, digest: ContentDigest) -> io::Result<()> {
         let target = self.blob(digest);
         let data = upload.directory.join("data");
         if target.exists() {
@@ -123,11 +125,20 @@ impl Upload {
         Ok(Appended::Whole)
     }
 
-    /// The digest of what has come so far.
-    pub(crate) fn digest(&self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.hasher.clone().finish().as_ref());
-        Digest::from_sha256(bytes)
+    /// The digest of what has come so far; read again if the running hash is of the other algorithm.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> io::Result<ContentDigest> {
+        if self.hasher.algorithm == algorithm {
+            return Ok(self.hasher.digest());
+        }
+        let mut file = File::open(self.directory.join("data"))?;
+        let mut hasher = algorithm.hasher();
+        let mut buffer = vec![0; limits::CHUNK_BYTES];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hasher.digest()),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
     }
 
     /// Takes everything back.

@@ -142,6 +142,11 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hako_base::random::encode_hex(hash.as_ref()))
 }
 
+pub(crate) fn sha512(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA512, bytes);
+    format!("sha512:{}", hako_base::random::encode_hex(hash.as_ref()))
+}
+
 /// A manifest's text.
 pub(crate) fn manifest(config: &str, layers: &[(&str, usize)], more: &str) -> String {
     let layers: Vec<String> = layers
