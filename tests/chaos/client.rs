@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use hako_testkit::{Host, Shown, wait};
 
+const LOST_KEEPER: &str = "the keeper has ended while";
+
 /// What a command says whose connection broke, or whose keeper died under it.
 const LOST: [&str; 12] = [
     "Cannot connect to the Docker daemon",
@@ -15,7 +17,7 @@ const LOST: [&str; 12] = [
     "connection reset",
     "broken pipe",
     "connection closed",
-    "the keeper has ended while",
+    LOST_KEEPER,
     "no keeper is there",
     "the connection to the keeper is lost",
 ];
@@ -38,7 +40,9 @@ impl<'a> Client<'a> {
     /// Types a line once; `None` if the connection was lost, and it may or may not have been done.
     pub(crate) fn once(&self, line: &str) -> Option<Shown> {
         let shown = self.host.run(line);
-        (!LOST.iter().any(|words| shown.stderr().contains(words))).then_some(shown)
+        // Why an exec could not begin is said where its output would have been, as Docker does it.
+        let lost = LOST.iter().any(|words| shown.stderr().contains(words)) || shown.stdout().contains(LOST_KEEPER);
+        (!lost).then_some(shown)
     }
 
     /// Types a line that may be typed twice until it is answered.

@@ -29,7 +29,7 @@ fn create(client: &Client<'_>, name: &str, rest: &str) {
 /// Starts a container that has never run, once.
 fn start(client: &Client<'_>, name: &str) {
     let begun = || {
-        let _ = client.ask(&format!("docker start {name}"));
+        let _ = client.once(&format!("docker start {name}"));
         client.inspect(name, "{{.State.StartedAt}}")
     };
     // A start whose answer is lost has happened or has not; a job is not to run twice.

@@ -1,6 +1,10 @@
 //! What is measured. Each part samples hako and its peer by turns, so that both see the same machine.
 
-use std::{process::Stdio, sync::Barrier, time::Instant};
+use std::{
+    process::Stdio,
+    sync::Barrier,
+    time::{Duration, Instant},
+};
 
 use hako_testkit::{http::Connection, program};
 
@@ -165,11 +169,15 @@ fn many(table: &mut Table, own: &Subject, peer: Option<&Subject>, _: usize, coun
     table.amount(&what, "≤ 150 KB", "KB", measured(own, count), peer.map(|peer| measured(peer, 10)));
 }
 
+/// How long a daemon and its keeper had nothing to do before they are said to be at rest.
+const AT_REST: Duration = Duration::from_secs(8);
+
 /// Proportional set size of a daemon that has nothing to do.
 fn rest(table: &mut Table, own: &Subject, peer: Option<&Subject>, _: usize, _: usize) {
     let megabytes = |pids: &[u32]| memory::proportional_kb(pids) / 1024.0;
     // A keeper is started with the first container.
     own.run(&["run", "--rm", "busybox", "true"]);
+    hako_testkit::wait::pass(AT_REST);
     table.amount(
         "daemon at rest",
         "≤ 20 MB",
