@@ -6,7 +6,7 @@ use hako_testkit::Host;
 /// Starts a registry on the machine and waits until it listens.
 fn serve(host: &Host, port: u16, flags: &str) {
     host.run(&format!(
-        "hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null &"
+        "hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null & echo $! >registry-{port}.pid"
     ))
     .success();
     host.wait_until(
@@ -219,4 +219,59 @@ fn names_without_a_registry_are_docker_hubs() {
         ! Error response from daemon: manifest for nosuch:latest not found: manifest unknown: manifest unknown
         exit 1
     "#]]);
+}
+
+#[test]
+fn the_registrys_own_image_runs_as_everybody_has_written_it() {
+    let host = own_host!();
+    host.run("hako image bootstrap -q registry && docker images --format '{{.Repository}}:{{.Tag}}' registry | sort")
+        .shows(expect![[r#"
+            registry:latest
+            registry:2
+            registry:3
+            registry:latest
+        "#]]);
+    host.run("docker run -d -p 5000:5000 --restart=always --name registry -e REGISTRY_STORAGE_DELETE_ENABLED=true -v data:/var/lib/registry registry:2 >/dev/null && echo runs")
+        .shows(expect![[r#"
+            runs
+        "#]]);
+    host.wait_until(
+        "the registry to listen",
+        |host| host.run("docker logs registry 2>&1 | grep -c ' ready '"),
+        |shown| shown.text() == "1",
+    );
+    host.run("docker tag busybox localhost:5000/box && docker push -q localhost:5000/box && docker rmi localhost:5000/box >/dev/null && docker run --rm localhost:5000/box echo came back 2>/dev/null")
+        .shows(expect![[r#"
+            localhost:5000/box:latest
+            came back
+        "#]]);
+    // What it keeps is in the volume, and its own program collects garbage beside the server.
+    host.run("docker run --rm -v data:/data busybox ls /data/docker/registry/v2/repositories").shows(expect![[r#"
+        box
+    "#]]);
+    host.run("docker exec registry /bin/registry garbage-collect --dry-run /etc/docker/registry/config.yml").shows(
+        expect![[r#"
+            would remove 0 manifests and 0 blobs, 0 bytes
+        "#]],
+    );
+    // The reference registry's file is read, and its mistakes are named.
+    host.write("config.yml", "version: 0.1\nhttp:\n  addr: 127.0.0.1:5001\nstorage:\n  s3:\n    bucket: x\n");
+    host.run("docker run --rm -v $PWD/config.yml:/etc/docker/registry/config.yml registry").shows(expect![[r#"
+        ! hako registry: REGISTRY_STORAGE_S3_BUCKET: x: this is not built yet
+        exit 1
+    "#]]);
+}
+
+#[test]
+fn a_cache_of_another_registry_serves_on_when_that_one_is_gone() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    serve(&host, 5001, "--upstream http://127.0.0.1:5000");
+    host.run("docker tag busybox localhost:5000/me/box && docker push -q localhost:5000/me/box").success();
+    host.run("docker pull -q localhost:5001/me/box && docker rmi localhost:5001/me/box >/dev/null && kill $(cat registry-5000.pid); docker pull -q localhost:5001/me/box")
+        .shows(expect![[r#"
+            localhost:5001/me/box:latest
+            localhost:5001/me/box:latest
+        "#]]);
+    host.run("docker push localhost:5001/me/box").code(1).says("the registry is a cache of another one");
 }

@@ -40,6 +40,7 @@ static TABLE: &[Entry] = &[
     entry::<contexts::select::Use>(),
     entry::<contexts::transfer::Export>(),
     entry::<contexts::transfer::Import>(),
+    entry::<image::bootstrap::Bootstrap>(),
     entry::<image::history::History>(),
     entry::<image::import::Import>(),
     entry::<image::list::List>(),

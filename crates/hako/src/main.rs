@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         (Some("dockerd"), _) => daemon::main(arguments),
         (Some("docker"), _) => hako_cli::main(arguments),
         (Some("docker-init"), _) => hako_runtime::init::main(arguments.into_iter().skip(1).collect()),
+        // As the reference registry's program is called in its image.
+        (Some("registry"), _) => registry::main(arguments),
         (_, "daemon") => daemon::main(arguments.into_iter().skip(1).collect()),
         (_, "keeper") => hako_keeper::process::main(arguments.into_iter().skip(2)),
         (_, "registry") => registry::main(arguments.into_iter().skip(1).collect()),

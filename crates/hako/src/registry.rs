@@ -2,10 +2,16 @@
 //!
 //! Flags win over the `REGISTRY_*` variables that people set for the reference registry's image.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
-use hako_registry::server::{Authorization, Server, Settings};
+use hako_registry::server::{self, Authorization, Server, Settings};
 use hako_tls::{Pair, ServerFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,10 +21,35 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Role {
     /// Serve a directory of images until told to stop
     Serve(ServeFlags),
+    /// Remove what no manifest needs; a server may go on meanwhile
+    #[command(name = "garbage-collect")]
+    GarbageCollect(CollectFlags),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CollectFlags {
+    /// The reference registry's configuration file, if there is one
+    #[arg(value_name = "CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory of the content [default: as for serve]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Remove manifests without a tag, too
+    #[arg(short = 'm', long)]
+    delete_untagged: bool,
+    /// Only tell what would go
+    #[arg(short, long)]
+    dry_run: bool,
+    /// Leave what came within this time: a push may still need it
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    grace: Duration,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 struct ServeFlags {
+    /// The reference registry's configuration file; REGISTRY_* variables and flags win over it
+    #[arg(value_name = "CONFIG")]
+    config: Option<PathBuf>,
     /// Address to listen on [default: REGISTRY_HTTP_ADDR, else 0.0.0.0:5000]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
@@ -40,6 +71,12 @@ struct ServeFlags {
     /// Let clients delete manifests, tags and blobs
     #[arg(long)]
     allow_delete: bool,
+    /// Keep nothing of one's own, but fetch from this registry and remember
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Remove what no manifest needs so often (24h); else only when told by "hako registry garbage-collect"
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    collect_every: Option<Duration>,
     /// Level of the log: debug, info, warn, error
     #[arg(long, default_value = "info")]
     log_level: String,
@@ -47,15 +84,15 @@ struct ServeFlags {
 
 /// The role; `arguments` begin with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
-    let Role::Serve(flags) = match Role::try_parse_from(arguments) {
-        Ok(role) => role,
+    let done = match Role::try_parse_from(arguments) {
+        Ok(Role::Serve(flags)) => {
+            hako_base::telemetry::start(&flags.log_level);
+            settings(flags).and_then(run)
+        }
+        Ok(Role::GarbageCollect(flags)) => collect(&flags),
         Err(error) => error.exit(),
     };
-    hako_base::telemetry::start(&flags.log_level);
-    let variables: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    match settings(flags, &variables).and_then(run) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("hako registry: {why}");
@@ -64,11 +101,61 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn settings(flags: ServeFlags, variables: &[(String, String)]) -> Result<Settings, String> {
+// What the file says, and over it what the environment says.
+fn told(config: Option<&Path>) -> Result<Settings, String> {
+    let mut variables = Vec::new();
+    if let Some(path) = config {
+        match std::fs::read_to_string(path) {
+            Ok(text) => variables = server::variables(&text).map_err(|error| error.to_string())?,
+            // The image names its usual place, and most people have none there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path == Path::new(USUAL_CONFIG) => {}
+            Err(error) => {
+                let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+                return Err(format!("cannot read {}: {why}", path.display()));
+            }
+        }
+    }
+    let ours =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    variables.extend(ours);
     let mut settings = Settings::default();
-    for remark in settings.apply(variables).map_err(|error| error.to_string())? {
+    for remark in settings.apply(&variables).map_err(|error| error.to_string())? {
         tracing::warn!("{remark}");
     }
+    Ok(settings)
+}
+
+/// Where the reference registry's image has its file.
+const USUAL_CONFIG: &str = "/etc/docker/registry/config.yml";
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = hako_base::duration::parse_go(text).map_err(|error| error.to_string())?;
+    u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "less than nothing".to_owned())
+}
+
+fn collect(flags: &CollectFlags) -> Result<(), String> {
+    let settings = told(flags.config.as_deref())?;
+    let root = flags.root.as_ref().unwrap_or(&settings.root);
+    if !root.join("docker/registry/v2").is_dir() {
+        return Err(format!("{} holds no registry: name its directory with --root", root.display()));
+    }
+    let CollectFlags { grace, delete_untagged: untagged, dry_run, .. } = *flags;
+    let collected = server::collect(root, server::CollectOptions { grace, untagged, dry_run });
+    let collected = collected.map_err(|error| format!("cannot collect in {}: {error}", root.display()))?;
+    let verb = if dry_run { "would remove" } else { "removed" };
+    println!("{verb} {} manifests and {} blobs, {} bytes", collected.manifests, collected.blobs, collected.bytes);
+    Ok(())
+}
+
+fn settings(flags: ServeFlags) -> Result<Settings, String> {
+    let mut settings = told(flags.config.as_deref())?;
+    if let Some(url) = flags.upstream {
+        let variable = ("REGISTRY_PROXY_REMOTEURL".to_owned(), url);
+        let mut alone = Settings::default();
+        alone.apply(&[variable]).map_err(|error| format!("--upstream: {}", error.why))?;
+        settings.proxy = alone.proxy;
+    }
+    settings.collect_every = flags.collect_every.filter(|span| !span.is_zero());
     if let Some(listen) = flags.listen {
         settings.listen = if listen.starts_with(':') { format!("[::]{listen}") } else { listen };
     }

@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use crate::limits;
 
@@ -25,6 +28,16 @@ pub(crate) enum Body {
     },
 }
 
+/// How far a file is that is still coming.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Arriving {
+    /// So many bytes are there.
+    Here(u64),
+    /// All is there, and is what it should be.
+    Whole,
+    Failed(String),
+}
+
 impl Body {
     pub(crate) fn empty() -> Self {
         Self::Whole(Bytes::new())
@@ -32,24 +45,59 @@ impl Body {
 
     /// `count` bytes of a file from `start` on, read ahead by a few chunks in a thread that may wait.
     pub(crate) fn of_file(file: Arc<File>, start: u64, count: u64) -> Self {
-        Self::read(file, start, count, |_| ())
+        Self::read(file, start, count, |_| Ok(u64::MAX), |_| ())
+    }
+
+    /// The same of a file that is still coming; its last byte is sent once it is known to be right.
+    pub(crate) fn of_arriving(
+        file: Arc<File>,
+        size: u64,
+        start: u64,
+        count: u64,
+        mut arriving: watch::Receiver<Arriving>,
+    ) -> Self {
+        let handle = Handle::current();
+        let ready = move |at: u64| {
+            let enough = |state: &Arriving| match state {
+                Arriving::Here(bytes) => (*bytes).min(size.saturating_sub(1)) > at,
+                Arriving::Whole | Arriving::Failed(_) => true,
+            };
+            let state = handle.block_on(arriving.wait_for(enough)).map(|state| state.clone());
+            match state.map_err(io::Error::other)? {
+                Arriving::Here(bytes) => Ok(bytes.min(size.saturating_sub(1))),
+                Arriving::Whole => Ok(size),
+                Arriving::Failed(why) => Err(io::Error::other(why)),
+            }
+        };
+        Self::read(file, start, count, ready, |_| ())
     }
 
     /// A whole file; `sent` hears how far it is.
     pub(crate) fn of_file_counted(file: Arc<File>, count: u64, sent: watch::Sender<u64>) -> Self {
-        Self::read(file, 0, count, move |done| {
+        let tell = move |done| {
             sent.send_replace(done);
-        })
+        };
+        Self::read(file, 0, count, |_| Ok(u64::MAX), tell)
     }
 
-    fn read(file: Arc<File>, start: u64, count: u64, tell: impl Fn(u64) + Send + 'static) -> Self {
+    // `ready` waits until there is something at a position, and answers up to where there is.
+    fn read(
+        file: Arc<File>,
+        start: u64,
+        count: u64,
+        mut ready: impl FnMut(u64) -> io::Result<u64> + Send + 'static,
+        tell: impl Fn(u64) + Send + 'static,
+    ) -> Self {
         let (sender, chunks) = mpsc::channel(limits::CHUNKS_QUEUED_MAX);
         tokio::task::spawn_blocking(move || {
             let mut at = start;
             while at < start + count {
-                let size = (start + count - at).min(limits::CHUNK_BYTES as u64);
-                let mut chunk = vec![0; usize::try_from(size).unwrap_or(limits::CHUNK_BYTES)];
-                let read = file.read_exact_at(&mut chunk, at).map(|()| chunk.into());
+                let mut size = (start + count - at).min(limits::CHUNK_BYTES as u64);
+                let read = ready(at).and_then(|end| {
+                    size = size.min(end.saturating_sub(at));
+                    let mut chunk = vec![0; usize::try_from(size).unwrap_or(limits::CHUNK_BYTES)];
+                    file.read_exact_at(&mut chunk, at).map(|()| chunk.into())
+                });
                 let failed = read.is_err();
                 // Without a receiver the other side has gone.
                 if sender.blocking_send(read).is_err() || failed {

@@ -53,6 +53,19 @@ pub const SEARCH_RESULTS_DEFAULT: usize = 25;
 /// Uploads that nobody has touched for this long are removed: as the reference registry's purge.
 pub const UPLOAD_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often a server looks for what nobody needs any more, unless it is told.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What is younger is no garbage: a client may be between its blobs and its manifest.
+pub const GARBAGE_GRACE: Duration = Duration::from_secs(3600);
+
+/// A bearer token; those that list hundreds of repositories have some tens of KiB.
+pub const TOKEN_BYTES_MAX: usize = 256 << 10;
+/// Certificates that a token may bring along.
+pub const TOKEN_CHAIN_MAX: usize = 8;
+/// By how much the clocks of a token service and of this host may differ.
+pub const TOKEN_LEEWAY_SECONDS: i64 = 60;
+
 /// Passwords that were verified are remembered this long, since bcrypt is slow on purpose.
 pub const PASSWORD_REMEMBERED: Duration = Duration::from_secs(300);
 /// How many of them.

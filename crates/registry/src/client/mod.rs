@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 pub use auth::Credentials;
 pub use error::RegistryError;
-pub(crate) use exchange::pause;
+pub(crate) use exchange::{Reading, pause};
 pub use login::LoggedIn;
 pub(crate) use origin::encode;
 pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};

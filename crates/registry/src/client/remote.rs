@@ -20,6 +20,9 @@ use crate::{
     wire::{DOCKER_LIST, DOCKER_MANIFEST, DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST},
 };
 
+/// The manifests that are understood, or at least recognised.
+const ACCEPTED: [&str; 5] = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, DOCKER_SCHEMA1_SIGNED];
+
 /// A repository somewhere.
 #[derive(Clone)]
 pub(crate) struct Remote {
@@ -85,7 +88,7 @@ impl Remote {
 
     /// The manifest of a tag or digest. Whether it is what was asked for is the caller's to see.
     pub(crate) async fn manifest(&self, target: &str) -> Result<Fetched, RegistryError> {
-        let accept = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, DOCKER_SCHEMA1_SIGNED].join(", ");
+        let accept = ACCEPTED.join(", ");
         let address = self.at(&format!("manifests/{target}")).await?;
         let mut answer = self.client.ask(&self.ask(Method::GET, address).header(header::ACCEPT, accept)).await?;
         if answer.status != StatusCode::OK {
@@ -102,6 +105,17 @@ impl Remote {
         Ok(Fetched { bytes, digest, media_type })
     }
 
+    /// What a tag stands for, without bringing it; `None` if the registry only tells it with the manifest.
+    pub(crate) async fn manifest_digest(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
+        let address = self.at(&format!("manifests/{tag}")).await?;
+        let answer =
+            self.client.ask(&self.ask(Method::HEAD, address).header(header::ACCEPT, ACCEPTED.join(", "))).await?;
+        if answer.status != StatusCode::OK {
+            return Err(answer.refusal().await);
+        }
+        Ok(answer.header("docker-content-digest").and_then(|text| text.parse().ok()))
+    }
+
     /// A small blob, verified.
     pub(crate) async fn document(&self, digest: Digest, size: u64) -> Result<Vec<u8>, RegistryError> {
         let what = "the configuration";
@@ -116,8 +130,8 @@ impl Remote {
     }
 
     /// A blob from byte `start` on, as a stream. A server without ranges sends it whole: see the status.
-    pub(crate) async fn blob(&self, digest: Digest, start: u64) -> Result<Reading, RegistryError> {
-        let address = self.at(&format!("blobs/{digest}")).await?;
+    pub(crate) async fn blob(&self, digest: impl Into<ContentDigest>, start: u64) -> Result<Reading, RegistryError> {
+        let address = self.at(&format!("blobs/{}", digest.into())).await?;
         let mut ask = self.ask(Method::GET, address);
         if start > 0 {
             ask = ask.header(header::RANGE, format!("bytes={start}-"));
@@ -125,6 +139,17 @@ impl Remote {
         let answer = self.client.ask(&ask).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            _ => Err(answer.refusal().await),
+        }
+    }
+
+    /// How large a blob of the repository is; `None` if it is not there.
+    pub(crate) async fn blob_size(&self, digest: impl Into<ContentDigest>) -> Result<Option<u64>, RegistryError> {
+        let address = self.at(&format!("blobs/{}", digest.into())).await?;
+        let answer = self.client.ask(&self.ask(Method::HEAD, address)).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.header("content-length").and_then(|text| text.parse().ok())),
+            StatusCode::NOT_FOUND => Ok(None),
             _ => Err(answer.refusal().await),
         }
     }

@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Shared, blob,
+    Shared,
+    access::{Grant, Granted, needs},
+    blob,
     blob::set,
     endpoint::{Endpoint, Parameters, decode},
     error::ApiError,
@@ -47,9 +49,9 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
     let path = decode(&request.uri().path().replace('+', "%2B"));
     let parameters = Parameters::parse(request.uri().query().unwrap_or_default());
     let (head, body) = request.into_parts();
-    let judged = judge(shared, &path, &head.method, &head.headers).await;
-    let endpoint = match judged {
-        Ok(endpoint) => endpoint,
+    let judged = judge(shared, &path, &parameters, &head.method, &head.headers).await;
+    let (endpoint, granted) = match judged {
+        Ok(judged) => judged,
         Err(error) => {
             transfer::drain(body).await;
             return Err(error);
@@ -74,7 +76,9 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
             blob::read(shared, &head.method, headers, name, digest).await
         }
         (&Method::DELETE, Endpoint::Blob(name, digest)) => blob::remove(shared, name, digest).await,
-        (&Method::POST, Endpoint::Uploads(name)) => upload::begin(shared, name, &parameters, headers, body).await,
+        (&Method::POST, Endpoint::Uploads(name)) => {
+            upload::begin(shared, name, &parameters, &granted, headers, body).await
+        }
         (&Method::GET | &Method::HEAD, Endpoint::Upload(name, id)) => upload::status(shared, name, &id).await,
         (&Method::PATCH, Endpoint::Upload(name, id)) => upload::piece(shared, name, &id, headers, body).await,
         (&Method::PUT, Endpoint::Upload(name, id)) => {
@@ -92,16 +96,26 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
 async fn judge(
     shared: &Arc<Shared>,
     path: &str,
+    parameters: &Parameters,
     method: &Method,
     headers: &hyper::HeaderMap,
-) -> Result<Endpoint, ApiError> {
+) -> Result<(Endpoint, Granted), ApiError> {
     let parsed = Endpoint::parse(path);
+    let mut granted = Granted::Everything;
     if !matches!(parsed, Ok(Endpoint::Root | Endpoint::Ping1)) {
         // Strangers do not learn which paths there are.
-        shared.access.check(headers).await?;
+        let needs = parsed.as_ref().map(|endpoint| needs(method, endpoint)).unwrap_or_default();
+        let from = parameters.get("from").filter(|_| matches!(parsed, Ok(Endpoint::Uploads(_))));
+        let wishes: Vec<Grant> = from.map(|name| Grant::repository(name, &["pull"])).into_iter().collect();
+        granted = shared.access.check(headers, &needs, &wishes).await?;
     }
     let endpoint = parsed?;
     let changes = !method.is_safe();
+    if shared.upstream.is_some() && (changes || matches!(endpoint, Endpoint::Referrers(..))) {
+        // Clients look for referrers under a tag when there is no such endpoint, and tags are brought.
+        let why = "the registry is a cache of another one";
+        return Err(if changes { ApiError::unsupported(why) } else { ApiError::not_found() });
+    }
     if changes && shared.settings.read_only {
         return Err(ApiError::unsupported("the registry is read-only"));
     }
@@ -110,7 +124,7 @@ async fn judge(
     if deletes && !shared.settings.delete {
         return Err(ApiError::unsupported("deleting is not allowed here (REGISTRY_STORAGE_DELETE_ENABLED)"));
     }
-    Ok(endpoint)
+    Ok((endpoint, granted))
 }
 
 // What registries of the first protocol said; docker searches nowhere else.
@@ -131,6 +145,12 @@ async fn catalog(shared: &Arc<Shared>, parameters: &Parameters) -> Result<Respon
 
 async fn tags(shared: &Arc<Shared>, name: Repository, parameters: &Parameters) -> Result<Response<Body>, ApiError> {
     let page = Page::of(parameters, None)?;
+    if let Some(upstream) = &shared.upstream
+        && let Some(tags) = upstream.tags(&name).await
+    {
+        let path = format!("/v2/{name}/tags/list");
+        return page.answer(&path, tags, |tags| json!({ "name": name.as_str(), "tags": tags }));
+    }
     let (held, known) = (shared.clone(), name.clone());
     let tags = blocking("cannot list tags", move || {
         let tags = held.storage.tags(&known)?;

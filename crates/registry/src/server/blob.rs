@@ -1,13 +1,13 @@
 //! Blobs out: whole, by range, or only whether they are here.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
     header::{self, HeaderValue},
 };
 
-use super::{Shared, answer::blocking, error::ApiError};
+use super::{Shared, answer::blocking, error::ApiError, upstream::Coming};
 use crate::{body::Body, digest::ContentDigest, name::Repository};
 
 type Answer = Result<Response<Body>, ApiError>;
@@ -19,9 +19,9 @@ pub(crate) async fn read(
     name: Repository,
     digest: ContentDigest,
 ) -> Answer {
-    let (held, known) = (shared.clone(), name.clone());
-    let found = blocking("cannot read a blob", move || held.storage.blob_open(&known, digest)).await?;
-    let (file, size) = found.ok_or_else(|| ApiError::blob_unknown(&digest.to_string()))?;
+    let source = source(shared, method, &name, digest).await?;
+    let source = source.ok_or_else(|| ApiError::blob_unknown(&digest.to_string()))?;
+    let size = source.size();
     let range =
         headers.get(header::RANGE).and_then(|value| value.to_str().ok()).map_or(Range::Whole, |text| range(text, size));
     let mut response = Response::new(Body::empty());
@@ -47,9 +47,59 @@ pub(crate) async fn read(
     if method == Method::HEAD {
         set(&mut response, header::CONTENT_LENGTH, &count.to_string());
     } else {
-        *response.body_mut() = Body::of_file(Arc::new(file), start, count);
+        *response.body_mut() = source.body(start, count);
     }
     Ok(response)
+}
+
+/// Where a blob's bytes are.
+enum Source {
+    Here(File, u64),
+    /// Upstream, and coming.
+    Coming(Coming),
+    /// Upstream, and nobody wants more than to know so.
+    There(u64),
+}
+
+impl Source {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Here(_, size) | Self::There(size) => *size,
+            Self::Coming(coming) => coming.size,
+        }
+    }
+
+    fn body(self, start: u64, count: u64) -> Body {
+        match self {
+            Self::Here(file, _) => Body::of_file(Arc::new(file), start, count),
+            Self::Coming(Coming { file, size, arriving }) => Body::of_arriving(file, size, start, count, arriving),
+            Self::There(_) => Body::empty(),
+        }
+    }
+}
+
+async fn source(
+    shared: &Arc<Shared>,
+    method: &Method,
+    name: &Repository,
+    digest: ContentDigest,
+) -> Result<Option<Source>, ApiError> {
+    let (held, known, is_read_only) = (shared.clone(), name.clone(), shared.settings.read_only);
+    let here = blocking("cannot read a blob", move || {
+        let found = held.storage.blob_open(&known, digest)?;
+        if found.is_some() && !is_read_only {
+            held.storage.blob_freshen(&known, digest)?;
+        }
+        Ok(found)
+    });
+    match (here.await?, &shared.upstream) {
+        (Some((file, size)), _) => Ok(Some(Source::Here(file, size))),
+        (None, None) => Ok(None),
+        (None, Some(upstream)) if method == Method::HEAD => {
+            Ok(upstream.blob_size(name, digest).await?.map(Source::There))
+        }
+        (None, Some(upstream)) => Ok(upstream.blob(shared, name, digest).await?.map(Source::Coming)),
+    }
 }
 
 pub(crate) async fn remove(shared: &Arc<Shared>, name: Repository, digest: ContentDigest) -> Answer {

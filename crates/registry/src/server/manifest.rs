@@ -12,10 +12,9 @@ use hyper::{
 use super::{Shared, answer::blocking, blob::set, endpoint::Parameters, error::ApiError, transfer};
 use crate::{
     body::Body,
-    digest::{Algorithm, ContentDigest},
+    digest::Algorithm,
     limits,
     name::{Repository, Target, is_tag},
-    storage::Storage,
     wire::{Document, DocumentError, OCI_INDEX},
 };
 
@@ -30,6 +29,9 @@ pub(crate) async fn read(
     name: Repository,
     target: Target,
 ) -> Answer {
+    if let Some(upstream) = &shared.upstream {
+        upstream.manifest(shared, &name, &target).await?;
+    }
     let (held, wanted) = (shared.clone(), target.clone());
     let found = blocking("cannot read a manifest", move || {
         let digest = match wanted {
@@ -95,14 +97,11 @@ pub(crate) async fn write(
     let subject = document.subject.as_ref().map(|subject| subject.digest);
     let (held, known) = (shared.clone(), name.clone());
     let written = blocking("cannot keep a manifest", move || {
-        let missing = missing(&held.storage, &known, &document);
-        if !missing.is_empty() {
-            return Ok(Err(missing));
-        }
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        held.storage.manifest_write(&known, digest, &bytes, subject, &tags).map(Ok)
+        held.storage.manifest_write_checked(&known, digest, &bytes, &document, &tags)
     });
-    if let Err(missing) = written.await? {
+    let missing = written.await?;
+    if !missing.is_empty() {
         return Err(ApiError::manifest_blob_unknown(&missing));
     }
     let mut response = Response::new(Body::empty());
@@ -130,15 +129,6 @@ pub(crate) async fn remove(shared: &Arc<Shared>, name: Repository, target: Targe
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
-}
-
-// What a manifest needs and the repository lacks. A subject may come later.
-fn missing(storage: &Storage, name: &Repository, document: &Document) -> Vec<ContentDigest> {
-    let blobs = document.blobs().map(|blob| blob.digest).filter(|digest| !storage.has_blob(name, *digest));
-    let inner = document.manifests.iter().flatten().map(|inner| inner.digest);
-    let mut missing: Vec<_> = blobs.chain(inner.filter(|digest| !storage.has_manifest(name, *digest))).collect();
-    missing.dedup();
-    missing
 }
 
 fn invalid(error: DocumentError) -> ApiError {

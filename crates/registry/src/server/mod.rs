@@ -7,6 +7,7 @@
 mod access; // who may do what: htpasswd and tokens
 mod answer; // from a path to an answer
 mod blob; // blobs out
+mod config_file; // the reference registry's YAML
 mod endpoint; // what a request is about
 mod error; // errors as the protocol tells them
 mod manifest; // manifests in and out
@@ -14,8 +15,10 @@ mod password; // htpasswd files
 mod referrers; // who refers to a manifest
 mod search; // `/v1/search`, over what is here
 mod settings; // flags and the REGISTRY_* variables
+mod token; // tokens that a service signed
 mod transfer; // bodies in and files out
 mod upload; // blobs in
+mod upstream; // what is fetched from another registry
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc};
 
@@ -29,10 +32,12 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub use settings::{Authorization, Settings, SettingsError};
+pub use config_file::variables;
+pub use settings::{Authorization, ProxySettings, Settings, SettingsError, TokenSettings};
 
 use hako_tls::TlsError;
 
+pub use crate::storage::{CollectOptions, Collected};
 use crate::{limits, storage::Storage};
 use access::Access;
 
@@ -63,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) settings: Settings,
     pub(crate) access: Access,
+    /// The registry that this one is a cache of.
+    pub(crate) upstream: Option<upstream::Upstream>,
     pub(crate) uploads: upload::Uploads,
     pub(crate) descriptions: search::Descriptions,
 }
@@ -85,6 +92,7 @@ impl Server {
             .await
             .map_err(|source| ServeError::Listen { address: settings.listen.clone(), source })?;
         let shared = Shared {
+            upstream: settings.proxy.clone().map(upstream::Upstream::new),
             storage,
             settings,
             access,
@@ -105,12 +113,7 @@ impl Server {
     /// Serves until `shutdown` completes; then lets what is in flight end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, tls, shared } = self;
-        let purging = shared.clone();
-        tokio::task::spawn_blocking(move || match purging.storage.uploads_purge() {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed uploads that nobody has touched for a week"),
-            Err(error) => tracing::warn!(%error, "cannot remove old uploads"),
-        });
+        let keeping = tokio::spawn(keep_house(shared.clone()));
         let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
@@ -140,9 +143,52 @@ impl Server {
             }
         }
         drop(listener);
+        keeping.abort();
         stop.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(limits::SHUTDOWN_DEADLINE, ended).await;
+    }
+}
+
+/// Removes what no manifest of a storage needs, also while a server serves it.
+///
+/// # Errors
+/// Those of the disk.
+pub fn collect(root: &std::path::Path, options: CollectOptions) -> io::Result<Collected> {
+    Storage::open(root)?.collect(options)
+}
+
+// Old uploads, what a cache has not been asked for, garbage: at the start, and from time to time.
+async fn keep_house(shared: Arc<Shared>) {
+    let every = shared.settings.collect_every.unwrap_or(limits::HOUSEKEEPING_INTERVAL);
+    loop {
+        let held = shared.clone();
+        let kept = tokio::task::spawn_blocking(move || -> io::Result<()> {
+            let uploads = held.storage.uploads_purge()?;
+            let expired = match held.settings.proxy.as_ref().and_then(|proxy| proxy.keep) {
+                Some(age) => held.storage.expire(age)?,
+                None => 0,
+            };
+            if held.settings.collect_every.is_some() || expired > 0 {
+                let collected = held.storage.collect(CollectOptions {
+                    grace: limits::GARBAGE_GRACE,
+                    untagged: false,
+                    dry_run: false,
+                })?;
+                tracing::info!(
+                    uploads,
+                    expired,
+                    blobs = collected.blobs,
+                    bytes = collected.bytes,
+                    "removed what nobody needs"
+                );
+            }
+            Ok(())
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(%error, "cannot remove what nobody needs");
+        }
+        crate::client::pause(every).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! A variable that is known is obeyed, one that would change what a person relies on but is not built is an error,
 //! and any other is told as a remark. Pure: the variables come in as pairs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use hako_tls::{Pair, ServerFiles};
 
@@ -20,6 +20,33 @@ pub struct Settings {
     pub delete: bool,
     /// Whether nothing may be changed at all.
     pub read_only: bool,
+    /// The registry that this one is a cache of.
+    pub proxy: Option<ProxySettings>,
+    /// How often what no manifest needs is removed; never, if it is not said.
+    pub collect_every: Option<Duration>,
+}
+
+/// The registry that a cache fetches from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    pub url: String,
+    pub username: String,
+    pub password: String,
+    /// What nobody has asked for in this time is forgotten; `None`: never.
+    pub keep: Option<Duration>,
+}
+
+/// Who signs tokens, and for whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// The address of the token service.
+    pub realm: String,
+    pub service: String,
+    pub issuer: String,
+    /// Certificates of those who sign (PEM).
+    pub bundle: Option<PathBuf>,
+    /// A JSON Web Key Set.
+    pub jwks: Option<PathBuf>,
 }
 
 /// Who may come in.
@@ -31,6 +58,8 @@ pub enum Authorization {
         realm: String,
         path: PathBuf,
     },
+    /// Those with a token that a service signed.
+    Token(TokenSettings),
 }
 
 /// A setting that makes no sense.
@@ -50,6 +79,8 @@ impl Default for Settings {
             authorization: Authorization::Everybody,
             delete: false,
             read_only: false,
+            proxy: None,
+            collect_every: None,
         }
     }
 }
@@ -74,6 +105,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "REGISTRY_HTTP_DRAINTIMEOUT",
     "REGISTRY_VALIDATION",
     "REGISTRY_CATALOG",
+    "REGISTRY_HTTP_HEADERS",
+    "REGISTRY_AUTH_TOKEN_AUTOREDIRECT",
 ];
 
 impl Settings {
@@ -85,6 +118,7 @@ impl Settings {
         let mut remarks = Vec::new();
         let (mut realm, mut htpasswd, mut kind) = ("Registry Realm".to_owned(), None, None);
         let (mut certificate, mut key, mut clients) = (None, None, Vec::new());
+        let (mut token, mut proxy) = (TokenSettings::default(), ProxyWords::default());
         for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("REGISTRY_")) {
             match name.as_str() {
                 "REGISTRY_HTTP_ADDR" => self.listen = listen(value),
@@ -97,6 +131,15 @@ impl Settings {
                 "REGISTRY_AUTH" => kind = Some(value.as_str()),
                 "REGISTRY_AUTH_HTPASSWD_REALM" => realm.clone_from(value),
                 "REGISTRY_AUTH_HTPASSWD_PATH" => htpasswd = Some(PathBuf::from(value)),
+                "REGISTRY_AUTH_TOKEN_REALM" => token.realm.clone_from(value),
+                "REGISTRY_AUTH_TOKEN_SERVICE" => token.service.clone_from(value),
+                "REGISTRY_AUTH_TOKEN_ISSUER" => token.issuer.clone_from(value),
+                "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE" => token.bundle = Some(PathBuf::from(value)),
+                "REGISTRY_AUTH_TOKEN_JWKS" => token.jwks = Some(PathBuf::from(value)),
+                "REGISTRY_PROXY_REMOTEURL" => proxy.url.clone_from(value),
+                "REGISTRY_PROXY_USERNAME" => proxy.username.clone_from(value),
+                "REGISTRY_PROXY_PASSWORD" => proxy.password.clone_from(value),
+                "REGISTRY_PROXY_TTL" => proxy.ttl = Some(value.as_str()),
                 "REGISTRY_HTTP_TLS_CERTIFICATE" => certificate = Some(PathBuf::from(value)),
                 "REGISTRY_HTTP_TLS_KEY" => key = Some(PathBuf::from(value)),
                 name if name.starts_with("REGISTRY_HTTP_TLS_CLIENTCAS") => clients.push(PathBuf::from(value)),
@@ -107,10 +150,13 @@ impl Settings {
         }
         match (kind, htpasswd) {
             (None | Some("htpasswd"), Some(path)) => self.authorization = Authorization::Htpasswd { realm, path },
-            (None | Some("none"), None) => {}
+            (None, None) if token == TokenSettings::default() => {}
+            (Some("none"), None) => {}
+            (None | Some("token"), None) => self.authorization = Authorization::Token(complete(token)?),
             (Some("htpasswd"), None) => return Err(missing("REGISTRY_AUTH_HTPASSWD_PATH", "REGISTRY_AUTH")),
-            (Some(other), _) => return Err(not_built("REGISTRY_AUTH", other, "htpasswd is what is built")),
+            (Some(other), _) => return Err(not_built("REGISTRY_AUTH", other, "htpasswd and token are what is built")),
         }
+        self.proxy = proxy.read()?;
         match (certificate, key) {
             (Some(certificate), Some(key)) => self.tls = Some(ServerFiles { own: Pair { certificate, key }, clients }),
             (None, None) => {}
@@ -118,6 +164,54 @@ impl Settings {
             (None, Some(_)) => return Err(missing("REGISTRY_HTTP_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_KEY")),
         }
         Ok(remarks)
+    }
+}
+
+#[derive(Default)]
+struct ProxyWords<'v> {
+    url: String,
+    username: String,
+    password: String,
+    ttl: Option<&'v str>,
+}
+
+impl ProxyWords<'_> {
+    fn read(self) -> Result<Option<ProxySettings>, SettingsError> {
+        if self.url.is_empty() {
+            return Ok(None);
+        }
+        let bad = |name: &str, why: &str| SettingsError { name: name.to_owned(), why: why.to_owned() };
+        if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
+            return Err(bad("REGISTRY_PROXY_REMOTEURL", "expected http://HOST[:PORT] or https://HOST[:PORT]"));
+        }
+        let keep = match self.ttl {
+            None => Some(PROXY_KEEP),
+            Some("0") => None,
+            Some(text) => {
+                let nanoseconds = hako_base::duration::parse_go(text).ok().and_then(|span| u64::try_from(span).ok());
+                let span = nanoseconds.ok_or_else(|| bad("REGISTRY_PROXY_TTL", "expected a duration such as 168h"))?;
+                Some(Duration::from_nanos(span)).filter(|span| !span.is_zero())
+            }
+        };
+        let (url, username, password) = (self.url, self.username, self.password);
+        Ok(Some(ProxySettings { url, username, password, keep }))
+    }
+}
+
+/// How long a cache keeps what nobody asks for: as the reference registry.
+const PROXY_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+// Without one of these every token would be refused, or any be taken.
+fn complete(token: TokenSettings) -> Result<TokenSettings, SettingsError> {
+    let because = "token authorization";
+    match () {
+        () if token.realm.is_empty() => Err(missing("REGISTRY_AUTH_TOKEN_REALM", because)),
+        () if token.service.is_empty() => Err(missing("REGISTRY_AUTH_TOKEN_SERVICE", because)),
+        () if token.issuer.is_empty() => Err(missing("REGISTRY_AUTH_TOKEN_ISSUER", because)),
+        () if token.bundle.is_none() && token.jwks.is_none() => {
+            Err(missing("REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE", because))
+        }
+        () => Ok(token),
     }
 }
 
@@ -190,15 +284,20 @@ mod tests {
             "0.0.0.0:5000 /var/lib/registry delete=false Htpasswd { realm: \"Registry Realm\", path: \"/auth/htpasswd\" } tls=false []",
         );
         check(&[("REGISTRY_AUTH", "htpasswd")], "REGISTRY_AUTH_HTPASSWD_PATH: is missing, but REGISTRY_AUTH is set");
-        check(&[("REGISTRY_AUTH", "silly")], "REGISTRY_AUTH: silly: htpasswd is what is built");
+        check(&[("REGISTRY_AUTH", "silly")], "REGISTRY_AUTH: silly: htpasswd and token are what is built");
+        check(
+            &[("REGISTRY_AUTH_TOKEN_REALM", "https://x/token")],
+            "REGISTRY_AUTH_TOKEN_SERVICE: is missing, but token authorization is set",
+        );
         check(
             &[("REGISTRY_HTTP_TLS_KEY", "k")],
             "REGISTRY_HTTP_TLS_CERTIFICATE: is missing, but REGISTRY_HTTP_TLS_KEY is set",
         );
         check(
-            &[("REGISTRY_PROXY_REMOTEURL", "https://x")],
-            "REGISTRY_PROXY_REMOTEURL: https://x: this is not built yet",
+            &[("REGISTRY_PROXY_REMOTEURL", "x")],
+            "REGISTRY_PROXY_REMOTEURL: expected http://HOST[:PORT] or https://HOST[:PORT]",
         );
+        check(&[("REGISTRY_STORAGE_S3_BUCKET", "x")], "REGISTRY_STORAGE_S3_BUCKET: x: this is not built yet");
         check(
             &[("REGISTRY_LOG_LEVEL", "debug"), ("REGISTRY_FOO", "1")],
             "0.0.0.0:5000 /var/lib/registry delete=false Everybody tls=false [\"REGISTRY_FOO does nothing here\"]",

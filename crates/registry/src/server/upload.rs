@@ -16,6 +16,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::{
     Shared,
+    access::{Grant, Granted},
     answer::blocking,
     blob::set,
     endpoint::{Parameters, digest},
@@ -70,11 +71,14 @@ pub(crate) async fn begin(
     shared: &Arc<Shared>,
     name: Repository,
     parameters: &Parameters,
+    granted: &Granted,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
     if let (Some(wanted), Some(from)) = (parameters.get("mount"), parameters.get("from"))
         && let (Ok(wanted), Ok(from)) = (wanted.parse::<ContentDigest>(), from.parse::<Repository>())
+        // Nobody gets by mounting what they could not have got by reading.
+        && granted.allows(&Grant::repository(from.as_str(), &["pull"]))
     {
         let (held, known) = (shared.clone(), name.clone());
         let mounted = blocking("cannot mount a blob", move || {
@@ -286,7 +290,7 @@ fn created(name: &Repository, digest: ContentDigest) -> Response<Body> {
 }
 
 // A random UUID (version 4), which is what the reference registry takes for an upload's id.
-fn uuid() -> String {
+pub(crate) fn uuid() -> String {
     let mut bytes = hako_base::random::bytes::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

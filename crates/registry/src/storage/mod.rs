@@ -12,6 +12,7 @@
 //! ```
 //! A `link` is a file with a digest in it. Content is on the disk before a link to it is. Synchronous.
 
+mod collect;
 mod upload;
 
 use std::{
@@ -22,12 +23,14 @@ use std::{
 
 use hako_base::file::{Durability, make_dir, write_atomic};
 
+pub use collect::{CollectOptions, Collected};
 pub(crate) use upload::{Appended, Upload};
 
 use crate::{
     digest::ContentDigest,
     limits,
     name::{Repository, is_tag},
+    wire::Document,
 };
 
 /// The directory.
@@ -100,6 +103,11 @@ impl Storage {
 
     /// Makes a blob that is here belong to the repository, too.
     pub(crate) fn blob_link(&self, name: &Repository, digest: ContentDigest) -> io::Result<()> {
+        let _guard = self.write_guard()?;
+        self.blob_link_guarded(name, digest)
+    }
+
+    fn blob_link_guarded(&self, name: &Repository, digest: ContentDigest) -> io::Result<()> {
         // The reference registry lists only repositories with this folder.
         make_dir(&self.repository(name).join("_manifests/revisions"), 0o755)?;
         link(&self.layer_link(name, digest), digest)
@@ -131,6 +139,28 @@ impl Storage {
     /// Whether the repository has this manifest.
     pub(crate) fn has_manifest(&self, name: &Repository, digest: ContentDigest) -> bool {
         self.revision_link(name, digest).exists()
+    }
+
+    /// Keeps a manifest if the repository has all that it needs; answers what is missing.
+    pub(crate) fn manifest_write_checked(
+        &self,
+        name: &Repository,
+        digest: ContentDigest,
+        bytes: &[u8],
+        document: &Document,
+        tags: &[&str],
+    ) -> io::Result<Vec<ContentDigest>> {
+        let _guard = self.write_guard()?;
+        let blobs = document.blobs().map(|blob| blob.digest).filter(|digest| !self.has_blob(name, *digest));
+        let inner = document.manifests.iter().flatten().map(|inner| inner.digest);
+        let mut missing: Vec<_> = blobs.chain(inner.filter(|digest| !self.has_manifest(name, *digest))).collect();
+        missing.dedup();
+        if missing.is_empty() {
+            // A subject may come later.
+            let subject = document.subject.as_ref().map(|subject| subject.digest);
+            self.manifest_write(name, digest, bytes, subject, tags)?;
+        }
+        Ok(missing)
     }
 
     /// Keeps a manifest: its bytes, then that it belongs to the repository, then what refers to it.
@@ -176,7 +206,7 @@ impl Storage {
 
     fn subject_of(&self, name: &Repository, digest: ContentDigest) -> io::Result<Option<ContentDigest>> {
         let bytes = self.manifest_read(name, digest)?;
-        let document = bytes.and_then(|bytes| crate::wire::Document::parse(&bytes, "").ok());
+        let document = bytes.and_then(|bytes| Document::parse(&bytes, "").ok());
         Ok(document.and_then(|document| document.subject).map(|subject| subject.digest))
     }
 

@@ -69,10 +69,11 @@ impl Storage {
 
     /// The blob gets its place and belongs to the repository; the upload is over.
     pub(crate) fn upload_finish(&self, name: &Repository, upload: Upload, digest: ContentDigest) -> io::Result<()> {
+        let _guard = self.write_guard()?;
         let target = self.blob(digest);
         let data = upload.directory.join("data");
         if target.exists() {
-            self.blob_link(name, digest)?;
+            self.blob_link_guarded(name, digest)?;
         } else {
             let folder = super::parent(&target);
             make_dir(folder, 0o755)?;
@@ -80,7 +81,7 @@ impl Storage {
             File::open(&data)?.sync_data()?;
             fs::rename(&data, &target)?;
             File::open(folder)?.sync_all()?;
-            self.blob_link(name, digest)?;
+            self.blob_link_guarded(name, digest)?;
         }
         upload.cancel()
     }
@@ -112,6 +113,11 @@ impl Upload {
         file.set_len(self.size)?;
         file.seek(SeekFrom::End(0))?;
         Ok(file)
+    }
+
+    /// The file, to read while it grows.
+    pub(crate) fn read(&self) -> io::Result<File> {
+        File::open(self.directory.join("data"))
     }
 
     /// Appends to the file that [`Self::open`] gave.
