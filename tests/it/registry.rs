@@ -275,3 +275,65 @@ fn a_cache_of_another_registry_serves_on_when_that_one_is_gone() {
         "#]]);
     host.run("docker push localhost:5001/me/box").code(1).says("the registry is a cache of another one");
 }
+
+#[test]
+fn a_damaged_layer_is_found_and_brought_again() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    host.run("docker tag busybox localhost:5000/box && docker push -q localhost:5000/box && docker rmi -f $(docker images -q busybox) >/dev/null && docker pull -q localhost:5000/box && hako image verify localhost:5000/box")
+        .shows(expect![[r#"
+            localhost:5000/box:latest
+            localhost:5000/box:latest
+            localhost:5000/box: 1 layers are good
+        "#]]);
+    // A file that the disk lost a bit of; then the blob, too.
+    host.run("file=$(ls -d hako/data/snapshots/*/fs/bin/busybox) && printf x | dd of=$file bs=1 seek=1000 conv=notrunc 2>/dev/null; hako image verify localhost:5000/box | sed -E 's/[0-9a-f]{12}/LAYER/'").shows(
+        expect![[r#"
+            localhost:5000/box: layer LAYER is damaged
+              /bin/busybox has other content
+            ! 1 layer is damaged
+        "#]],
+    );
+    host.run("hako image verify --repair localhost:5000/box | head -1 | sed -E 's/[0-9a-f]{12}/LAYER/'; hako image verify localhost:5000/box")
+        .shows(expect![[r#"
+            localhost:5000/box: layer LAYER was damaged and is repaired
+            localhost:5000/box: 1 layers are good
+        "#]]);
+    host.run("blob=$(ls -S hako/data/content/sha256/* | head -1) && printf x | dd of=$blob bs=1 seek=1000 conv=notrunc 2>/dev/null; hako image verify localhost:5000/box")
+        .code(1)
+        .says("is damaged");
+    host.run("hako image verify --repair localhost:5000/box >/dev/null && hako image verify localhost:5000/box && docker run --rm localhost:5000/box echo whole")
+        .shows(expect![[r#"
+            localhost:5000/box: 1 layers are good
+            whole
+        "#]]);
+    // A container that runs keeps its files.
+    host.run("docker run -d --name running localhost:5000/box sleep 1000 >/dev/null; file=$(ls -d hako/data/snapshots/*/fs/bin/busybox) && printf x | dd of=$file bs=1 seek=1000 conv=notrunc 2>/dev/null; hako image verify --repair localhost:5000/box | grep -o 'runs on it: stop it first'")
+        .says("runs on it: stop it first");
+}
+
+#[test]
+fn images_are_explained_and_compared() {
+    let host = own_host!();
+    host.run("docker run --name one busybox sh -c 'head -c 100000 /dev/zero >/big; mkdir /d; echo 1 >/d/a' && docker commit one step:1 >/dev/null && docker run --name two step:1 sh -c 'rm /big; echo 22 >/d/a; echo 3 >/d/b' && docker commit two step:2 >/dev/null")
+        .success();
+    host.run("hako image explain --format '{{.Size}} {{.Files}} {{.Wasted}}' step:2 | tail -2").shows(expect![[r#"
+        100kB 2 100kB
+        5B 3 0B
+    "#]]);
+    host.run("hako image explain step:2 | tail -3 | sed -E 's/^[0-9.]+MB/SIZE/'").shows(expect![[r#"
+        SIZE in all, 100kB of it nobody sees
+          100kB  /big
+          2B  /d/a
+    "#]]);
+    host.run("hako image diff step:1 step:2 | sed -E 's/[0-9a-f]{12} .*/LAYER/'").shows(expect![[r#"
+        D /big -100000
+        C /d
+        C /d/a +1
+        A /d/b +2
+        = layer LAYER
+        = layer LAYER
+        + layer LAYER
+    "#]]);
+    host.run("hako image diff step:1 nosuch").code(1).says("No such image: nosuch:latest");
+}

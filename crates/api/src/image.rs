@@ -30,6 +30,56 @@ wire! {
         pub virtual_size: Option<i64>,
     }
 
+    /// What a close look at a layer found (hako's own).
+    pub struct ImageLayerCheck {
+        pub diff_id: String,
+        pub blob: String,
+        /// What is wrong with the blob; empty: nothing.
+        pub blob_damage: String,
+        /// Files that are not as the blob has them, the first of them.
+        pub files: Vec<ImageFileNote>,
+        pub files_damaged: u64,
+        pub repaired: bool,
+        /// Why it could not be repaired.
+        pub failure: String,
+    }
+
+    /// Something about a file of an image (hako's own).
+    pub struct ImageFileNote {
+        pub path: String,
+        pub note: String,
+        pub bytes: i64,
+    }
+
+    /// What a layer costs (hako's own).
+    pub struct ImageLayerCost {
+        pub diff_id: String,
+        /// The line of the history that made it.
+        pub created_by: String,
+        pub size: u64,
+        pub blob_size: u64,
+        pub files: u64,
+        /// Bytes of its files that no container sees.
+        pub wasted: u64,
+        /// Those files, the largest of them.
+        pub hidden: Vec<ImageFileNote>,
+    }
+
+    /// What is other in a second image (hako's own).
+    pub struct ImageDiff {
+        /// The note is `A` (added), `C` (changed) or `D` (deleted); the bytes are gained or lost.
+        pub files: Vec<ImageFileNote>,
+        pub shared: Vec<ImageLayerSize>,
+        pub removed: Vec<ImageLayerSize>,
+        pub added: Vec<ImageLayerSize>,
+    }
+
+    /// A layer and the bytes of its files (hako's own).
+    pub struct ImageLayerSize {
+        pub diff_id: String,
+        pub size: u64,
+    }
+
     /// Everything about one image.
     pub struct ImageInspect {
         pub id: String,

@@ -133,6 +133,11 @@ routes! {
     ImageSave = "image_save", Get "/images/get", since 15, Built;
     ImageLoad = "image_load", Post "/images/load", since 7, Built;
 
+    // Image, beyond Docker: in a name space of hako's own
+    ImageVerify = "image_verify", Post "/hako/images/{name}/verify", since 44, Built;
+    ImageExplain = "image_explain", Get "/hako/images/{name}/explain", since 44, Built;
+    ImageDiff = "image_diff", Get "/hako/images/{name}/diff", since 44, Built;
+
     // System
     SystemAuth = "system_auth", Post "/auth", since 0, Built;
     SystemInfo = "system_info", Get "/info", since 0, Built;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff; // waiting for a condition, by a deadline
+pub mod chunks; // bytes that come from elsewhere, for code that blocks
 pub mod clock; // the time, in one place
 pub mod database; // the database file, which gets over a full disk
 pub mod duration; // spans of time in Go's spelling

@@ -1,5 +1,6 @@
 //! Commands for images, one file each.
 
+pub(crate) mod anatomy; // verify, explain, diff
 pub(crate) mod bootstrap;
 pub(crate) mod history;
 pub(crate) mod import;

@@ -5,13 +5,13 @@ use hako_api::{
     auth::{self, AuthConfig, AuthResponse},
     container::ContainerConfig,
     image::{
-        DistributionInspect, IdResponse, ImageDeleteItem, ImageHistoryItem, ImageInspect, ImagePruneResponse,
-        ImageSummary, SearchItem,
+        DistributionInspect, IdResponse, ImageDeleteItem, ImageDiff, ImageHistoryItem, ImageInspect, ImageLayerCheck,
+        ImageLayerCost, ImagePruneResponse, ImageSummary, SearchItem,
     },
     progress::ProgressMessage,
     query::{
-        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery, ImageRemoveQuery,
-        ImageSaveQuery, ImageSearchQuery, ImageTagQuery, PruneQuery,
+        ImageCommitQuery, ImageCreateQuery, ImageDiffQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery,
+        ImageRemoveQuery, ImageSaveQuery, ImageSearchQuery, ImageTagQuery, ImageVerifyQuery, PruneQuery,
     },
 };
 use hyper::header::HeaderName;
@@ -85,6 +85,25 @@ impl Client {
 
     pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<(), ClientError> {
         self.call(Operation::ImageTag, &[name]).query(query).done().await
+    }
+
+    /// Looks at every layer closely; with `repair`, makes what is damaged what it was.
+    pub async fn image_verify(
+        &self,
+        name: &str,
+        query: &ImageVerifyQuery,
+        credentials: &AuthConfig,
+    ) -> Result<Vec<ImageLayerCheck>, ClientError> {
+        let call = self.call(Operation::ImageVerify, &[name]).query(query);
+        call.header(HeaderName::from_static(AUTH_HEADER), &credentials.encode()).read().await
+    }
+
+    pub async fn image_explain(&self, name: &str) -> Result<Vec<ImageLayerCost>, ClientError> {
+        self.call(Operation::ImageExplain, &[name]).read().await
+    }
+
+    pub async fn image_diff(&self, name: &str, query: &ImageDiffQuery) -> Result<ImageDiff, ClientError> {
+        self.call(Operation::ImageDiff, &[name]).query(query).read().await
     }
 
     pub async fn image_remove(

@@ -15,6 +15,7 @@ mod event; // what happened, for those who watch
 mod exec; // further processes in running containers
 mod health; // whether a container does its work
 mod image; // images, and what containers make of them
+mod image_anatomy; // layers looked at closely
 mod keeper; // the keeper, and the one after it
 mod limits; // every limit, with its reason
 mod log; // what containers wrote
@@ -32,6 +33,7 @@ mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
 mod timer; // deadlines
 pub mod view; // what operations take and give
+mod view_anatomy; // of images looked at closely
 mod volume; // volumes and who uses them
 mod volume_copy; // snapshots, clones, export and import of volumes // why an operation did not happen
 

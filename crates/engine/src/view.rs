@@ -3,6 +3,8 @@
 //! Nothing here knows JSON's spelling of it (that is `api`) nor how it comes about (that is the
 //! operation's own file).
 
+pub use crate::view_anatomy::{FileNote, ImageDiffView, LayerCheckView, LayerCostView};
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},

@@ -169,6 +169,15 @@ impl Content {
         Ok(true)
     }
 
+    /// Gives a blob its name, whatever has that name now.
+    pub(crate) fn replace(&self, mut blob: Blob) -> io::Result<()> {
+        if let Some(staged) = &blob.path.0 {
+            fs::rename(staged, self.path(blob.digest))?;
+        }
+        blob.path.0 = None;
+        Ok(())
+    }
+
     /// Stores bytes at hand.
     pub(crate) fn put(&self, bytes: &[u8]) -> io::Result<(Digest, bool)> {
         let mut staging = self.stage()?;

@@ -36,3 +36,4 @@ pub use store::{
     ArrivedImage, ArrivedManifest, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
 };
 pub use store::{BuiltImage, BuiltLine, Draft, Hold, StackView};
+pub use store::{Comparison, LayerCheck, LayerCost};

@@ -20,3 +20,9 @@ pub const INDEX_DEPTH_MAX: usize = 4;
 
 /// How many chunks may wait between two threads of the unpacking pipeline: eight bound the memory to 2 MiB a queue.
 pub const CHUNKS_QUEUED_MAX: usize = 8;
+
+/// Damaged files of one layer that are named; the others are counted.
+pub const DAMAGE_TOLD_MAX: usize = 100;
+
+/// Files of one layer that nobody sees and that are named.
+pub const FILES_TOLD_MAX: usize = 20;

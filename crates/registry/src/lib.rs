@@ -19,7 +19,8 @@ mod storage; // the server's directory
 pub mod client; // requests to registries
 mod progress; // what both tell meanwhile
 mod pull; // an image from a registry into the store
-mod push; // an image from the store to a registry
+mod push;
+mod repair; // a damaged layer, once more // an image from the store to a registry
 
 pub mod server; // the registry server
 

@@ -7,12 +7,15 @@
 //! Nothing is recorded, and nothing stays, unless everything is what its digest says.
 
 use std::{
-    io::{self, Read},
-    sync::Arc,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use hako_base::backoff::Doubling;
+use hako_base::{backoff::Doubling, chunks::ChunkReader};
 use hako_image::{ArrivedImage, ArrivedManifest, Reception, Store, WantedLayer};
 use hako_model::{Digest, Platform, Reference};
 use hyper::StatusCode;
@@ -45,9 +48,9 @@ pub struct Pulled {
 
 /// A blob that an image needs.
 #[derive(Clone, Copy)]
-struct Blob {
-    digest: Digest,
-    size: u64,
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
 impl TryFrom<&Descriptor> for Blob {
@@ -336,9 +339,19 @@ async fn one(
     wanted: WantedLayer,
     steps: &Steps,
 ) -> Result<(), RegistryError> {
-    let (sender, chunks) = mpsc::channel(limits::LAYER_CHUNKS_QUEUED_MAX);
-    let reader = Chunks { chunks, current: Bytes::new() };
-    let unpacking = tokio::task::spawn_blocking(move || reception.layer(wanted, reader, &mut |_| ()));
+    let (sender, mut chunks) = mpsc::channel(limits::LAYER_CHUNKS_QUEUED_MAX);
+    let reader = ChunkReader::new(move || chunks.blocking_recv());
+    let came_whole = Arc::new(AtomicBool::new(false));
+    let mut bar = steps.bar(&layer.digest.short(), "Extracting", layer.size);
+    let (whole, total) = (came_whole.clone(), layer.size);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        // A layer has one line: what is unpacked is shown once all of it has come.
+        reception.layer(wanted, reader, &mut |read| {
+            if whole.load(Ordering::Relaxed) {
+                bar.set(read.min(total));
+            }
+        })
+    });
     let came = download(remote, layer, &sender, steps).await;
     if let Err(error) = &came {
         let _ = sender.send(Err(io::Error::other(error.to_string()))).await;
@@ -347,6 +360,7 @@ async fn one(
     let id = layer.digest.short();
     if came.is_ok() {
         steps.say(&id, "Download complete").await;
+        came_whole.store(true, Ordering::Relaxed);
     }
     let unpacked = unpacking.await.map_err(|_| RegistryError::Invalid("the unpacking was cut off".to_owned()))?;
     came?;
@@ -356,7 +370,7 @@ async fn one(
 }
 
 // Sends every byte of a blob on, in order, whatever it takes; stops early when the receiver has failed.
-async fn download(
+pub(crate) async fn download(
     remote: &Remote,
     layer: Blob,
     sender: &mpsc::Sender<io::Result<Bytes>>,
@@ -427,26 +441,6 @@ async fn download_from(
 // `bytes START-END/SIZE`
 fn range_start(text: &str) -> Option<u64> {
     text.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
-}
-
-/// Chunks, for code that blocks while it reads.
-struct Chunks {
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(into.len());
-        into[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
-    }
 }
 
 /// The store's work, in a thread that may wait for the disk.

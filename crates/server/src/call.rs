@@ -11,6 +11,7 @@ use hako_api::{
     auth::{self, AuthConfig},
     query::{Query, QueryError},
 };
+use hako_base::chunks::ChunkReader;
 use hako_engine::Engine;
 use http_body_util::BodyExt;
 use hyper::{
@@ -124,7 +125,7 @@ impl Call {
     /// The body for code that blocks while it reads. Ends early, with an error, when the client
     /// goes away.
     pub(crate) fn into_reader(self) -> Box<dyn Read + Send> {
-        let (send, chunks) = mpsc::channel(limits::UPLOAD_CHUNKS_QUEUED);
+        let (send, mut chunks) = mpsc::channel(limits::UPLOAD_CHUNKS_QUEUED);
         let mut body = self.body;
         tokio::spawn(async move {
             while let Some(chunk) = next_chunk(&mut body).await {
@@ -136,7 +137,7 @@ impl Call {
                 }
             }
         });
-        Box::new(ChunkReader { chunks, current: Bytes::new() })
+        Box::new(ChunkReader::new(move || chunks.blocking_recv()))
     }
 
     /// Body, as it comes: the input of a client that did not ask for the connection.
@@ -155,25 +156,6 @@ pub(crate) async fn next_chunk(body: &mut Incoming) -> Option<io::Result<Bytes>>
             },
             Err(error) => return Some(Err(io::Error::other(error))),
         }
-    }
-}
-
-struct ChunkReader {
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for ChunkReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(into.len());
-        into[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
     }
 }
 

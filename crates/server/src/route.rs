@@ -5,6 +5,7 @@ mod build;
 mod container;
 mod exec;
 mod image;
+mod image_anatomy; // /hako/images
 mod network;
 mod registry;
 mod stream; // attach, logs, wait: answers that go on
@@ -83,6 +84,9 @@ handlers! {
     ImageLoad => image::load,
     ImagePush => registry::push,
     ImageSearch => registry::search,
+    ImageVerify => image_anatomy::verify,
+    ImageExplain => image_anatomy::explain,
+    ImageDiff => image_anatomy::diff,
     SystemAuth => registry::auth,
     DistributionInspect => registry::distribution,
     NetworkList => network::list,

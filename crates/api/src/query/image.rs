@@ -46,6 +46,16 @@ query! {
         pub tag: String = "tag",
     }
 
+    /// Of `POST /hako/images/{name}/verify`.
+    pub struct ImageVerifyQuery {
+        pub repair: bool = "repair",
+    }
+
+    /// Of `GET /hako/images/{name}/diff`.
+    pub struct ImageDiffQuery {
+        pub with: String = "with",
+    }
+
     /// Of `DELETE /images/{name}`.
     pub struct ImageRemoveQuery {
         pub force: bool = "force",

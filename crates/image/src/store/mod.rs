@@ -4,6 +4,7 @@
 //! their names and the record is committed; unpacking, which takes the time, happens before that and outside of it. A
 //! [`Lease`] keeps layers that an operation counts on while it is still unpacking others.
 
+mod anatomy;
 mod build;
 mod commit;
 mod diff;
@@ -18,6 +19,7 @@ mod save;
 mod shipment;
 mod skeleton;
 mod snapshot;
+mod verify;
 mod wire;
 
 use std::{
@@ -40,10 +42,12 @@ use crate::{
     limits,
 };
 
+pub use anatomy::{Comparison, LayerCost};
 pub use build::{BuiltImage, BuiltLine, Draft, Hold, StackView};
 pub use reception::{ArrivedImage, ArrivedManifest, Reception, WantedLayer};
 pub use shipment::{Recompression, Shipment, ShippedLayer};
 pub use snapshot::View;
+pub use verify::LayerCheck;
 
 use lease::Leases;
 use snapshot::{Held, Live};

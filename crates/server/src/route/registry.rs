@@ -85,7 +85,7 @@ pub(super) async fn distribution(call: Call) -> Result<Reply, Failure> {
     })
 }
 
-fn credentials(config: &AuthConfig) -> Credentials {
+pub(super) fn credentials(config: &AuthConfig) -> Credentials {
     let mut credentials = Credentials {
         username: config.username.clone(),
         password: config.password.clone(),
