@@ -72,12 +72,12 @@ impl Body {
         Self::read(file, start, count, ready, |_| ())
     }
 
-    /// A whole file; `sent` hears how far it is.
-    pub(crate) fn of_file_counted(file: Arc<File>, count: u64, sent: watch::Sender<u64>) -> Self {
+    /// The same; `sent` hears at which position of the file it is.
+    pub(crate) fn of_file_counted(file: Arc<File>, start: u64, count: u64, sent: watch::Sender<u64>) -> Self {
         let tell = move |done| {
-            sent.send_replace(done);
+            sent.send_replace(start + done);
         };
-        Self::read(file, 0, count, |_| Ok(u64::MAX), tell)
+        Self::read(file, start, count, |_| Ok(u64::MAX), tell)
     }
 
     // `ready` waits until there is something at a position, and answers up to where there is.

@@ -17,6 +17,7 @@ mod body; // what requests and answers carry
 mod storage; // the server's directory
 
 pub mod client; // requests to registries
+mod download; // one blob, whatever it takes
 mod progress; // what both tell meanwhile
 mod pull; // an image from a registry into the store
 mod push;

@@ -109,6 +109,16 @@ pub const CONFIG_BYTES_MAX: usize = 8 << 20;
 /// Chunks of a layer that wait to be unpacked; hyper's are at most 400 KiB, so 3 MiB a layer.
 pub const LAYER_CHUNKS_QUEUED_MAX: usize = 8;
 
+/// A smaller blob is sent at once, which spares a round trip; a larger one so that it can be resumed.
+pub const UPLOAD_RESUMED_MIN: u64 = 8 << 20;
+
+/// A smaller layer comes over one connection.
+pub const PARTS_LAYER_MIN: u64 = 64 << 20;
+/// A larger one in parts of this size, so many at once: 12 MiB a layer, which the limit on memory allows.
+pub const PART_BYTES: u64 = 4 << 20;
+/// See [`PART_BYTES`].
+pub const PARTS_AT_ONCE: usize = 3;
+
 /// Pauses before a download or an upload is tried again: doubling, from the first to the longest.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// See [`RETRY_PAUSE`].

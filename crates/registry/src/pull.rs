@@ -14,15 +14,14 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-use hako_base::{backoff::Doubling, chunks::ChunkReader};
+use hako_base::chunks::ChunkReader;
 use hako_image::{ArrivedImage, ArrivedManifest, Reception, Store, WantedLayer};
 use hako_model::{Digest, Platform, Reference};
-use hyper::StatusCode;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    client::{Client, Credentials, Fetched, RegistryError, Remote, pause},
+    client::{Client, Credentials, Fetched, RegistryError, Remote},
+    download::download,
     limits,
     progress::Steps,
     wire::{Descriptor, DescriptorPlatform, Document, DocumentError},
@@ -367,80 +366,6 @@ async fn one(
     unpacked?;
     steps.say(&id, "Pull complete").await;
     Ok(())
-}
-
-// Sends every byte of a blob on, in order, whatever it takes; stops early when the receiver has failed.
-pub(crate) async fn download(
-    remote: &Remote,
-    layer: Blob,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-    steps: &Steps,
-) -> Result<(), RegistryError> {
-    let mut bar = steps.bar(&layer.digest.short(), "Downloading", layer.size);
-    let (mut done, mut left) = (0, remote.client().settings().attempts.max(1));
-    let mut pauses = Doubling::new(limits::RETRY_PAUSE, limits::RETRY_PAUSE_MAX);
-    loop {
-        let before = done;
-        match download_from(remote, layer, &mut done, sender, &mut bar).await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                // What moves is not given up.
-                left = if done > before { remote.client().settings().attempts.max(1) } else { left - 1 };
-                if left == 0 || !error.is_passing() {
-                    return Err(error);
-                }
-                tracing::debug!(%error, layer = %layer.digest, done, "a download broke off and is resumed");
-            }
-        }
-        pause(pauses.next().unwrap_or(limits::RETRY_PAUSE_MAX)).await;
-    }
-}
-
-async fn download_from(
-    remote: &Remote,
-    layer: Blob,
-    done: &mut u64,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-    bar: &mut crate::progress::Bar,
-) -> Result<(), RegistryError> {
-    let mut answer = remote.blob(layer.digest, *done).await?;
-    // A server without ranges begins anew: what is here already is passed over.
-    let mut skip = if answer.status == StatusCode::PARTIAL_CONTENT { 0 } else { *done };
-    if answer.status == StatusCode::PARTIAL_CONTENT {
-        let start = answer.header("content-range").and_then(range_start);
-        if start != Some(*done) {
-            let why = "the registry sent another part of the blob than was asked for".to_owned();
-            return Err(RegistryError::Malformed { what: "a blob", address: answer.address.to_string(), why });
-        }
-    }
-    while let Some(mut chunk) = answer.chunk().await? {
-        let passed = skip.min(chunk.len() as u64);
-        skip -= passed;
-        let _ = chunk.split_to(usize::try_from(passed).unwrap_or(chunk.len()));
-        if chunk.is_empty() {
-            continue;
-        }
-        *done += chunk.len() as u64;
-        if *done > layer.size {
-            let (what, address) = (format!("layer {}", layer.digest), answer.address.to_string());
-            return Err(RegistryError::TooLarge { what, address, most: layer.size });
-        }
-        bar.set(*done);
-        if sender.send(Ok(chunk)).await.is_err() {
-            // The unpacking has failed, and says why.
-            return Ok(());
-        }
-    }
-    if *done < layer.size {
-        let (method, address) = ("Get".to_owned(), answer.address.to_string());
-        return Err(RegistryError::Transport { method, address, why: "unexpected EOF".to_owned() });
-    }
-    Ok(())
-}
-
-// `bytes START-END/SIZE`
-fn range_start(text: &str) -> Option<u64> {
-    text.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 
 /// The store's work, in a thread that may wait for the disk.

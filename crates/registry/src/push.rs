@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    client::{Begun, BlobBody, Client, Credentials, RegistryError, Remote, digest_of, pause},
+    client::{Address, Begun, BlobBody, Client, Credentials, RegistryError, Remote, digest_of, pause},
     limits,
     progress::Steps,
     pull::blocking,
@@ -259,8 +259,52 @@ async fn send_once(
     };
     match begun {
         Begun::Mounted => Ok(true),
-        Begun::Here(place) => remote.upload(&place, digest, body, sent).await.map(|()| false),
+        Begun::Here(place) => match body {
+            BlobBody::File { file, size } if size >= limits::UPLOAD_RESUMED_MIN => {
+                stream(remote, place, digest, (file, size), sent).await.map(|()| false)
+            }
+            body => remote.upload(&place, digest, body, sent).await.map(|()| false),
+        },
     }
+}
+
+// A large file, which goes on where it broke off as long as the registry knows where that was.
+async fn stream(
+    remote: &Remote,
+    mut place: Address,
+    digest: Digest,
+    (file, size): (Arc<std::fs::File>, u64),
+    sent: Option<watch::Sender<u64>>,
+) -> Result<(), RegistryError> {
+    let (mut start, mut left) = (0, remote.client().settings().attempts.max(1));
+    let mut pauses = Doubling::new(limits::RETRY_PAUSE, limits::RETRY_PAUSE_MAX);
+    loop {
+        match remote.upload_piece(&place, file.clone(), (start, size), sent.clone()).await {
+            Ok(next) => {
+                place = next;
+                break;
+            }
+            // No pieces there: all of it at once.
+            Err(RegistryError::Said { status: 404 | 405 | 501, .. }) if start == 0 => {
+                return remote.upload(&place, digest, BlobBody::File { file, size }, sent).await;
+            }
+            Err(error) if error.is_passing() && left > 1 => {
+                left -= 1;
+                pause(pauses.next().unwrap_or(limits::RETRY_PAUSE_MAX)).await;
+                let before = start;
+                (place, start) = remote.upload_status(&place).await?;
+                if start > before {
+                    left = remote.client().settings().attempts.max(1);
+                }
+                tracing::debug!(%error, %digest, start, "an upload broke off and is resumed");
+                if start >= size {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    remote.upload(&place, digest, BlobBody::Bytes(Bytes::new()), None).await
 }
 
 #[cfg(test)]

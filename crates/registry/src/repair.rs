@@ -6,9 +6,10 @@ use tokio::sync::mpsc;
 
 use crate::{
     client::{Client, Credentials, RegistryError, Remote},
+    download::download,
     limits,
     progress::Steps,
-    pull::{Blob, blocking, download},
+    pull::{Blob, blocking},
 };
 
 impl Client {

@@ -1,6 +1,10 @@
 //! Certificates and keys in PEM files, and the file of authorities that the system trusts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use rustls::{
     RootCertStore,
@@ -40,16 +44,30 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// What the system trusts; `SSL_CERT_FILE` names another file. Nothing where there is none.
+/// What was read the last time: from where, as of when, how long it was.
+static KNOWN: Mutex<Option<(PathBuf, SystemTime, u64, RootCertStore)>> = Mutex::new(None);
+
+/// What the system trusts; `SSL_CERT_FILE` names another file. Nothing where there is none. A file is read once, and
+/// again when it changes: parsing 140 authorities for every connection would cost more than the connection.
 pub(crate) fn system_authorities() -> RootCertStore {
-    let mut store = RootCertStore::empty();
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let mut paths = named.into_iter().chain(BUNDLES.iter().map(PathBuf::from)).filter(|path| path.is_file());
-    if let Some(found) = paths.next()
-        && let Ok(all) = certificates(&found)
+    let mut paths = named.into_iter().chain(BUNDLES.iter().map(PathBuf::from));
+    let found = paths.find_map(|path| {
+        let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, metadata.modified().ok()?, metadata.len()))
+    });
+    let Some((path, changed, length)) = found else { return RootCertStore::empty() };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((from, at, size, store)) = &*known
+        && (from, *at, *size) == (&path, changed, length)
     {
+        return store.clone();
+    }
+    let mut store = RootCertStore::empty();
+    if let Ok(all) = certificates(&path) {
         // One that rustls cannot read is no reason to trust none.
         store.add_parsable_certificates(all);
     }
+    *known = Some((path, changed, length, store.clone()));
     store
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
+    lookup::look_up,
     origin::{Address, Origin, Scheme},
     settings::Settings,
 };
@@ -84,11 +86,7 @@ pub(crate) async fn open(settings: &Settings, origin: &Origin) -> Result<Connect
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let looking = tokio::net::lookup_host((host, port));
-    let found: Vec<_> = match within(limits::CONNECT_DEADLINE, looking).await {
-        Ok(found) => found.collect(),
-        Err(_) => return Err(format!("dial tcp: lookup {host}: no such host")),
-    };
+    let found = look_up(host).await?.into_iter().map(|address| SocketAddr::from((address, port)));
     let mut why = format!("dial tcp: lookup {host}: no such host");
     for address in found {
         match within(limits::CONNECT_DEADLINE, TcpStream::connect(address)).await {

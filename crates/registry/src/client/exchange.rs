@@ -41,9 +41,10 @@ pub(crate) struct Ask<'a> {
 pub(crate) enum AskBody {
     Empty,
     Bytes(Bytes),
-    /// A whole file, and who hears how much of it has gone.
+    /// A file from a position on, and who hears how much of it has gone.
     File {
         file: Arc<File>,
+        start: u64,
         size: u64,
         sent: Option<tokio::sync::watch::Sender<u64>>,
     },
@@ -446,10 +447,10 @@ fn request(
     let (body, length, moving) = match &ask.body {
         AskBody::Empty => (Body::empty(), 0, None),
         AskBody::Bytes(bytes) => (Body::Whole(bytes.clone()), bytes.len() as u64, None),
-        AskBody::File { file, size, sent } => {
+        AskBody::File { file, start, size, sent } => {
             let sent = sent.clone().unwrap_or_else(|| tokio::sync::watch::Sender::new(0));
             let moving = sent.subscribe();
-            (Body::of_file_counted(file.clone(), *size, sent), *size, Some(moving))
+            (Body::of_file_counted(file.clone(), *start, *size, sent), *size, Some(moving))
         }
     };
     let mut request = Request::new(body);

@@ -8,6 +8,7 @@ mod connect; // connections
 mod error; // why it failed
 mod exchange; // one request and its answer
 mod login; // whether a registry takes our word
+mod lookup; // addresses of names
 mod origin; // where things are
 mod remote; // one repository: manifests, blobs, uploads, tags
 mod search; // Docker Hub's search, which others speak as well
@@ -31,7 +32,8 @@ pub use settings::{Proxies, SettingError, Settings};
 
 use crate::limits;
 use exchange::Ask;
-use origin::{Address, Origin, Scheme};
+pub(crate) use origin::Address;
+use origin::{Origin, Scheme};
 
 /// Docker Hub's names: the one in images, and where its registry and its index are.
 pub(crate) const HUB: &str = "docker.io";

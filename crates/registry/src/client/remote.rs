@@ -129,6 +129,31 @@ impl Remote {
         Ok(bytes)
     }
 
+    /// The bytes of a blob from `start` to before `end`; `None` from a server that only gives the whole.
+    pub(crate) async fn blob_part(
+        &self,
+        digest: Digest,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let address = self.at(&format!("blobs/{digest}")).await?;
+        let ask = self.ask(Method::GET, address).header(header::RANGE, format!("bytes={start}-{}", end - 1));
+        let mut answer = self.client.ask(&ask).await?;
+        match answer.status {
+            StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::OK => return Ok(None),
+            _ => return Err(answer.refusal().await),
+        }
+        let count = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let bytes = answer.collect("a part of a blob", count).await?;
+        let is_it = answer.header("content-range").is_some_and(|range| range.starts_with(&format!("bytes {start}-")));
+        if !is_it || bytes.len() != count {
+            let why = "the registry sent another part of the blob than was asked for".to_owned();
+            return Err(RegistryError::Malformed { what: "a blob", address: answer.address.to_string(), why });
+        }
+        Ok(Some(bytes))
+    }
+
     /// A blob from byte `start` on, as a stream. A server without ranges sends it whole: see the status.
     pub(crate) async fn blob(&self, digest: impl Into<ContentDigest>, start: u64) -> Result<Reading, RegistryError> {
         let address = self.at(&format!("blobs/{}", digest.into())).await?;
@@ -192,12 +217,49 @@ impl Remote {
     ) -> Result<(), RegistryError> {
         let body = match body {
             BlobBody::Bytes(bytes) => AskBody::Bytes(bytes),
-            BlobBody::File { file, size } => AskBody::File { file, size, sent },
+            BlobBody::File { file, size } => AskBody::File { file, start: 0, size, sent },
         };
         let place = place.with("digest", &digest.to_string());
         let ask = self.ask(Method::PUT, place).header(header::CONTENT_TYPE, "application/octet-stream").body(body);
         let answer = self.client.ask(&ask).await?;
         if answer.status.is_success() { Ok(()) } else { Err(answer.refusal().await) }
+    }
+
+    /// Sends a file from `start` to its end, `size`; answers where to go on.
+    pub(crate) async fn upload_piece(
+        &self,
+        place: &Address,
+        file: Arc<File>,
+        (start, size): (u64, u64),
+        sent: Option<watch::Sender<u64>>,
+    ) -> Result<Address, RegistryError> {
+        let body = AskBody::File { file, start, size: size - start, sent };
+        let mut ask = self.ask(Method::PATCH, place.clone()).header(header::CONTENT_TYPE, "application/octet-stream");
+        // All at once goes without a range, as docker sends it: not all registries understand one.
+        if start > 0 {
+            ask = ask.header(header::CONTENT_RANGE, format!("{start}-{}", size - 1));
+        }
+        let answer = self.client.ask(&ask.body(body)).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(answer.refusal().await);
+        }
+        match answer.header("location") {
+            Some(next) => parsed(next, &answer.address),
+            None => Ok(place.clone()),
+        }
+    }
+
+    /// Where an upload that broke off goes on, and from which byte.
+    pub(crate) async fn upload_status(&self, place: &Address) -> Result<(Address, u64), RegistryError> {
+        let answer = self.client.ask(&self.ask(Method::GET, place.clone())).await?;
+        if answer.status != StatusCode::NO_CONTENT {
+            return Err(answer.refusal().await);
+        }
+        let next = answer.header("location").map(|next| parsed(next, &answer.address)).transpose()?;
+        let last = answer.header("range").and_then(|range| range.rsplit_once('-')?.1.parse::<u64>().ok());
+        // One byte and none look the same.
+        let start = last.filter(|last| *last > 0).map_or(0, |last| last + 1);
+        Ok((next.unwrap_or_else(|| place.clone()), start))
     }
 
     /// Puts a manifest under a tag or its digest.
