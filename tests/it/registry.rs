@@ -274,13 +274,16 @@ fn a_cache_of_another_registry_serves_on_when_that_one_is_gone() {
     );
     serve(&host, 5001, "--upstream http://127.0.0.1:5000");
     host.run("docker tag busybox localhost:5000/me/box && docker push -q localhost:5000/me/box").success();
+    host.run("docker tag busybox localhost:5001/me/box && docker push localhost:5001/me/box")
+        .code(1)
+        .says("the registry is a cache of another one");
+    host.run("docker rmi localhost:5001/me/box >/dev/null").success();
     host.run("docker pull -q localhost:5001/me/box && docker rmi localhost:5001/me/box >/dev/null && docker rm -f origin && docker pull -q localhost:5001/me/box")
         .shows(expect![[r#"
             localhost:5001/me/box:latest
             origin
             localhost:5001/me/box:latest
         "#]]);
-    host.run("docker push localhost:5001/me/box").code(1).says("the registry is a cache of another one");
 }
 
 #[test]
@@ -342,4 +345,23 @@ fn images_are_explained_and_compared() {
         + layer LAYER
     "#]]);
     host.run("hako image diff step:1 nosuch").code(1).says("No such image: nosuch:latest");
+}
+
+#[test]
+fn an_image_is_for_its_platform_alone() {
+    let host = own_host!();
+    host.run("own=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' busybox); docker save --platform $own busybox | tar -t | grep -c manifest.json; docker history -q --platform $own busybox | wc -l")
+        .shows(expect![[r#"
+            1
+            1
+        "#]]);
+    for command in [
+        "save --platform linux/s390x busybox -o x.tar",
+        "history --platform linux/s390x busybox",
+        "push --platform linux/s390x busybox",
+    ] {
+        host.run(&format!("docker {command}")).code(1).says(
+            "busybox was found but its platform (linux/amd64) does not match the specified platform (linux/s390x)",
+        );
+    }
 }

@@ -15,8 +15,8 @@ pub use container::{
     ContainerStartQuery, ContainerStatsQuery, ContainerStopQuery, ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
 };
 pub use image::{
-    ImageCommitQuery, ImageCreateQuery, ImageDiffQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery,
-    ImageRemoveQuery, ImageSaveQuery, ImageSearchQuery, ImageTagQuery, ImageVerifyQuery,
+    ImageCommitQuery, ImageCreateQuery, ImageDiffQuery, ImageListQuery, ImageLoadQuery, ImagePlatformQuery,
+    ImagePushQuery, ImageRemoveQuery, ImageSaveQuery, ImageSearchQuery, ImageTagQuery, ImageVerifyQuery,
 };
 pub use other::{
     NetworkInspectQuery, NetworkListQuery, PruneQuery, SystemDfQuery, SystemEventsQuery, VolumeCloneQuery,

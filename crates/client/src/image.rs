@@ -10,8 +10,9 @@ use hako_api::{
     },
     progress::ProgressMessage,
     query::{
-        ImageCommitQuery, ImageCreateQuery, ImageDiffQuery, ImageListQuery, ImageLoadQuery, ImagePushQuery,
-        ImageRemoveQuery, ImageSaveQuery, ImageSearchQuery, ImageTagQuery, ImageVerifyQuery, PruneQuery,
+        ImageCommitQuery, ImageCreateQuery, ImageDiffQuery, ImageListQuery, ImageLoadQuery, ImagePlatformQuery,
+        ImagePushQuery, ImageRemoveQuery, ImageSaveQuery, ImageSearchQuery, ImageTagQuery, ImageVerifyQuery,
+        PruneQuery,
     },
 };
 use hyper::header::HeaderName;
@@ -79,8 +80,12 @@ impl Client {
         self.call(Operation::ImageInspect, &[name]).read().await
     }
 
-    pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryItem>, ClientError> {
-        self.call(Operation::ImageHistory, &[name]).read().await
+    pub async fn image_history(
+        &self,
+        name: &str,
+        query: &ImagePlatformQuery,
+    ) -> Result<Vec<ImageHistoryItem>, ClientError> {
+        self.call(Operation::ImageHistory, &[name]).query(query).read().await
     }
 
     pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<(), ClientError> {

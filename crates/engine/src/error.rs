@@ -11,6 +11,11 @@ use hako_model::ContainerId;
 pub enum EngineError {
     #[error("No such container: {name}")]
     NoContainer { name: String },
+    /// Docker's sentence.
+    #[error(
+        "image with reference {name} was found but its platform ({own}) does not match the specified platform ({wanted})"
+    )]
+    OtherPlatform { name: String, own: String, wanted: String },
     #[error("No such image: {name}")]
     NoImage { name: String },
     /// A push of what is not here.
@@ -57,6 +62,7 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoContainer { .. }
+            | Self::OtherPlatform { .. }
             | Self::NoImage { .. }
             | Self::NoSuchTag { .. }
             | Self::NoNetwork { .. }

@@ -74,6 +74,30 @@ impl Engine {
         Ok(self.image_view(&image))
     }
 
+    /// Whether an image is for one of these platforms (`os/arch[/variant]`, or JSON as API clients send it); any is
+    /// one of none.
+    ///
+    /// # Errors
+    /// No such image, or one for another platform, in Docker's words.
+    pub fn image_check_platform(&self, name: &str, wanted: &[String]) -> Result<(), EngineError> {
+        let wanted: Vec<Platform> = wanted.iter().map(|text| platform(text)).collect::<Result<_, _>>()?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let image = self.images.resolve(name).map_err(error)?;
+        let own = &image.platform;
+        let is_it = |wanted: &Platform| {
+            wanted.os == own.os
+                && wanted.architecture == own.architecture
+                && (wanted.variant.is_none() || wanted.variant == own.variant)
+        };
+        if wanted.iter().any(is_it) {
+            return Ok(());
+        }
+        let shown: Vec<String> = wanted.iter().map(platform_text).collect();
+        Err(EngineError::OtherPlatform { name: name.to_owned(), own: platform_text(own), wanted: shown.join(", ") })
+    }
+
     fn image_view(&self, image: &Image) -> ImageView {
         let users = self.containers.all().iter().filter(|container| container.record().image == image.id).count();
         ImageView {
@@ -368,9 +392,20 @@ fn reference(repository: &str, tag: &str) -> Result<Option<Reference>, EngineErr
     Ok(Some(name))
 }
 
-/// `linux/amd64[/variant]`
+fn platform_text(platform: &Platform) -> String {
+    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    format!("{}/{}{variant}", platform.os, platform.architecture)
+}
+
+/// `linux/amd64[/variant]`, or the JSON of one.
 pub(crate) fn platform(text: &str) -> Result<Platform, EngineError> {
     let bad = || EngineError::invalid(format!("{text:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT]"));
+    if text.starts_with('{') {
+        let parsed: serde_json::Value = serde_json::from_str(text).map_err(|_| bad())?;
+        let part = |key: &str| parsed[key].as_str().filter(|part| !part.is_empty()).map(str::to_owned);
+        let (os, architecture) = (part("os").ok_or_else(bad)?, part("architecture").ok_or_else(bad)?);
+        return Ok(Platform { os, architecture, variant: part("variant") });
+    }
     let mut parts = text.split('/');
     let os = parts.next().filter(|part| !part.is_empty()).ok_or_else(bad)?.to_owned();
     let architecture = parts.next().map_or_else(|| Platform::host().architecture, str::to_owned);

@@ -33,6 +33,11 @@ query! {
         pub platform: Option<String> = "platform",
     }
 
+    /// Of `GET /images/{name}/json`, since 1.49, and `GET /images/{name}/history`, since 1.48.
+    pub struct ImagePlatformQuery {
+        pub platform: Option<String> = "platform",
+    }
+
     /// Of `GET /images/search`.
     pub struct ImageSearchQuery {
         pub term: String = "term",

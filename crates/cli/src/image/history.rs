@@ -1,6 +1,6 @@
 //! `image history`: the steps that an image was made by.
 
-use hako_api::image::ImageHistoryItem;
+use hako_api::{image::ImageHistoryItem, query::ImagePlatformQuery};
 use jiff::Timestamp;
 
 use crate::{
@@ -58,7 +58,7 @@ impl Command for History {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let steps = cx.client()?.image_history(&words[0]).await?;
+        let steps = cx.client()?.image_history(&words[0], &ImagePlatformQuery { platform: self.platform }).await?;
         let now = hako_base::clock::now();
         let rows: Vec<StepRow> =
             steps.into_iter().map(|step| StepRow { step, now, human: self.human, whole: self.no_trunc }).collect();

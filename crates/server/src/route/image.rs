@@ -5,8 +5,8 @@ use hako_api::{
     image::{IdResponse, ImageDeleteItem, ImageHistoryItem, ImagePruneResponse, ImageSummary},
     progress::ProgressMessage,
     query::{
-        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImageRemoveQuery, ImageSaveQuery,
-        ImageTagQuery, PruneQuery,
+        ImageCommitQuery, ImageCreateQuery, ImageListQuery, ImageLoadQuery, ImagePlatformQuery, ImageRemoveQuery,
+        ImageSaveQuery, ImageTagQuery, PruneQuery,
     },
 };
 use hako_engine::view::{CommitOptions, ImportOptions, Progress};
@@ -58,11 +58,15 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
 }
 
 pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
+    let query: ImagePlatformQuery = call.query()?;
     let view = call.engine().image_inspect(call.name())?;
+    check_platform(&call, call.name(), query.platform)?;
     reply::json(&convert::image::inspect(&view).for_version(call.version))
 }
 
 pub(super) async fn history(call: Call) -> Result<Reply, Failure> {
+    let query: ImagePlatformQuery = call.query()?;
+    check_platform(&call, call.name(), query.platform)?;
     let lines = call.engine().image_history(call.name())?;
     let lines: Vec<ImageHistoryItem> = lines.iter().map(convert::image::history).collect();
     reply::json(&lines)
@@ -76,9 +80,7 @@ pub(super) async fn tag(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
     let query: ImageRemoveQuery = call.query()?;
-    if !query.platforms.is_empty() {
-        return Err(Failure::not_built("image_remove of single platforms is not built yet"));
-    }
+    check_platform(&call, call.name(), query.platforms)?;
     let removed = call.engine().image_remove(call.name(), query.force, query.no_prune).await?;
     let lines: Vec<ImageDeleteItem> = removed.into_iter().map(convert::image::removed).collect();
     reply::json(&lines)
@@ -110,21 +112,22 @@ pub(super) async fn commit(mut call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn save(call: Call) -> Result<Reply, Failure> {
     let query: ImageSaveQuery = call.query()?;
-    whole_image(&query.platform)?;
+    for name in &query.names {
+        check_platform(&call, name, query.platform.clone())?;
+    }
     archive(&call, query.names).await
 }
 
 pub(super) async fn save_one(call: Call) -> Result<Reply, Failure> {
     let query: ImageSaveQuery = call.query()?;
-    whole_image(&query.platform)?;
+    check_platform(&call, call.name(), query.platform)?;
     archive(&call, vec![call.name().to_owned()]).await
 }
 
-fn whole_image(platforms: &[String]) -> Result<(), Failure> {
-    if platforms.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::not_built("saving and loading single platforms is not built yet"))
+/// An image here is for one platform: who asks for it gets it, and for another one an error.
+pub(super) fn check_platform(call: &Call, name: &str, wanted: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    let wanted: Vec<String> = wanted.into_iter().filter(|text| !text.is_empty()).collect();
+    Ok(call.engine().image_check_platform(name, &wanted)?)
 }
 
 async fn archive(call: &Call, names: Vec<String>) -> Result<Reply, Failure> {
@@ -135,7 +138,9 @@ async fn archive(call: &Call, names: Vec<String>) -> Result<Reply, Failure> {
 /// The head goes out with the first line; what goes wrong later is told in band, as Docker does.
 pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
     let query: ImageLoadQuery = call.query()?;
-    whole_image(&query.platform)?;
+    if !query.platform.is_empty() {
+        return Err(Failure::not_built("image_load of single platforms is not built yet"));
+    }
     let engine = call.engine().clone();
     let (progress, mut steps) = mpsc::channel::<Progress>(limits::PROGRESS_QUEUED);
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);

@@ -32,9 +32,8 @@ pub(super) async fn pull(call: Call, query: ImageCreateQuery) -> Result<Reply, F
 
 pub(super) async fn push(call: Call) -> Result<Reply, Failure> {
     let query: ImagePushQuery = call.query()?;
-    if query.platform.as_deref().is_some_and(|platform| !platform.is_empty()) {
-        return Err(Failure::not_built("image_push of a single platform is not built: an image here has one"));
-    }
+    let tagged = if query.tag.is_empty() { call.name().to_owned() } else { format!("{}:{}", call.name(), query.tag) };
+    super::image::check_platform(&call, &tagged, query.platform)?;
     let (engine, credentials) = (call.engine().clone(), credentials(&call.registry_auth()));
     let name = call.name().to_owned();
     told(move |progress| async move { engine.image_push(&name, &query.tag, credentials, progress).await }).await
