@@ -21,14 +21,14 @@ use hako_registry::{
 use crate::place::{Folder, Place, digest, manifest};
 
 /// A store, and a client that is soon out of patience.
-struct Side {
+pub(crate) struct Side {
     folder: Folder,
-    store: Store,
+    pub(crate) store: Store,
     client: Client,
 }
 
 impl Side {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Folder::new();
         let database = Arc::new(hako_base::database::Database::create(folder.path().join("state.redb")).unwrap());
         let store = Store::open(folder.path(), database).unwrap();
@@ -36,7 +36,7 @@ impl Side {
         Self { folder, store, client: Client::new(settings) }
     }
 
-    fn pull(&self, name: &str) -> Result<Pulled, RegistryError> {
+    pub(crate) fn pull(&self, name: &str) -> Result<Pulled, RegistryError> {
         let reference: Reference = name.parse().unwrap();
         let (sender, mut steps) = tokio::sync::mpsc::channel(8);
         run(async {
@@ -48,7 +48,7 @@ impl Side {
         })
     }
 
-    fn push(&self, name: &str) -> String {
+    pub(crate) fn push(&self, name: &str) -> String {
         let reference: Reference = name.parse().unwrap();
         let (sender, mut steps) = tokio::sync::mpsc::channel(8);
         run(async {
@@ -71,7 +71,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// The tar of one file.
-fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = [0_u8; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
     header[100..107].copy_from_slice(b"0000644");

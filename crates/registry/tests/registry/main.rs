@@ -2,6 +2,7 @@
 
 mod client; // the client, with honest and other servers
 mod keeping; // caches and garbage
+mod large; // large blobs
 mod place; // a server in a folder of its own, and a client that sends anything
 mod server; // the server as its clients see it
 mod specification; // the server, sentence by sentence of the distribution specification
