@@ -84,3 +84,35 @@ fn buildx() -> Result<PathBuf, String> {
         _ => Err("needs docker with the Buildx plugin".to_owned()),
     }
 }
+
+/// Podman with hako as its runtime: output and codes, limits, exec, terminal, pause, update, volumes.
+#[test]
+fn podman_runs_containers_by_hakos_runtime() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    for name in ["podman", "conmon"] {
+        needs!(require::program(name));
+    }
+    let host = Host::start();
+    let tar = hako_testkit::image::tar("busybox").unwrap_or_default();
+    // Called by this name the binary is the runtime.
+    host.run(&format!("ln -s {} hako-runtime", hako_testkit::binary().display())).success();
+    let common = "--root $PWD/store --runroot $PWD/run --storage-driver vfs --cgroup-manager cgroupfs";
+    let podman = format!("podman {common} --runtime $PWD/hako-runtime");
+    host.run(&format!("{podman} import -q {} bb", tar.display())).success();
+    let run = |flags: &str, command: &str| host.run(&format!("{podman} run --network none {flags} bb {command}"));
+    run("--rm", "echo hello").success().says("hello");
+    run("--rm", "sh -c 'exit 7'; echo ended with $?").says("ended with 7");
+    run("--rm", "nosuch; echo ended with $?").says("ended with 127");
+    run("--rm", "/etc/passwd; echo ended with $?").says("ended with 126");
+    run(
+        "--rm --user 5:6 --pids-limit 50 -v vol:/v --tmpfs /t --read-only",
+        "sh -c 'id -u; touch /v/x /t/x && ls /v /t'",
+    )
+    .success()
+    .says("5\n");
+    run("-d --name web", "sleep 1000").success();
+    host.run(&format!("{podman} exec web ps")).success().says("sleep 1000");
+    host.run(&format!("{podman} pause web && {podman} unpause web && {podman} update --memory 64m web")).success();
+    host.run(&format!("{podman} kill web && {podman} wait web && {podman} rm web")).success().says("137");
+}

@@ -308,6 +308,7 @@ impl Engine {
                 seccomp,
                 rlimits: confinement.rlimits.clone(),
                 oom_score_adj: confinement.oom_score_adj,
+                special: Default::default(),
             },
         };
         Ok((plan, descriptors))

@@ -5,6 +5,7 @@
 //! | `hako daemon`, `dockerd` | the engine and its API |
 //! | `hako keeper` | the parent of every container |
 //! | `hako registry` | a registry server |
+//! | `hako runtime`, `hako-runtime`, `runc` | runc's command line over OCI bundles |
 //! | `hako init` | pid 1 of a container that asked for one |
 //! | anything else, `docker` | the command line |
 #![forbid(unsafe_code)]
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         (Some("docker-init"), _) => hako_runtime::init::main(arguments.into_iter().skip(1).collect()),
         // As the reference registry's program is called in its image.
         (Some("registry"), _) => registry::main(arguments),
+        (Some(name), _) if hako_runtime::command::NAMES.contains(&name) => hako_runtime::command::main(arguments),
+        (_, "runtime") => hako_runtime::command::main(arguments.into_iter().skip(1).collect()),
         (_, "daemon") => daemon::main(arguments.into_iter().skip(1).collect()),
         (_, "keeper") => hako_keeper::process::main(arguments.into_iter().skip(2)),
         (_, "registry") => registry::main(arguments.into_iter().skip(1).collect()),

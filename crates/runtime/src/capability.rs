@@ -92,6 +92,16 @@ impl CapSet {
         Self(known & own)
     }
 
+    /// The one capability of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        number(name).map(|number| Self(1 << number))
+    }
+
+    /// The names of all that hako knows.
+    pub fn known() -> impl Iterator<Item = String> {
+        Self((1 << NAMES.len()) - 1).names()
+    }
+
     /// The bits, as the kernel counts them.
     pub fn bits(self) -> u64 {
         self.0

@@ -7,12 +7,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hako_sys::{
     credentials,
+    netlink::{
+        Batch, Protocol, Socket,
+        route::{self, LinkChange},
+    },
     process::{self, Clone, Cloned},
     seqpacket::Channel,
 };
 
 use crate::{
     error::{At, LaunchError, Step},
+    extra,
     launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
     plan::{Index, LaunchPlan, Namespace, Namespaces, UserNamespace},
@@ -32,6 +37,9 @@ pub(crate) struct Job<'a> {
 pub(crate) fn run(job: &Job<'_>) -> ! {
     let Err(error) = carry_out(job);
     message::send_failed(&job.channel, &error);
+    if let Some(gate) = job.plan.extra.gate {
+        gate.say(job.descriptors, &error);
+    }
     process::exit(1)
 }
 
@@ -42,20 +50,26 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
     job.cgroups.join()?;
-    if let Namespace::Join(index) = plan.namespaces.pid {
-        enter_pid_namespace(job, index)?;
+    extra::set_labels(&plan.process.special)?;
+    if enters_first(plan) {
+        enter_first(job)?;
     }
     if matches!(plan.namespaces.user, UserNamespace::New { .. }) {
         message::wait_for_go(&job.channel).at(Step::IdMap, String::new)?;
         credentials::become_user(0, 0, &[]).at(Step::IdMap, String::new)?;
+    } else if matches!(plan.namespaces.user, UserNamespace::Join(_)) {
+        credentials::become_user(0, 0, &[]).at(Step::JoinNamespace, || "user".to_owned())?;
     } else if let Some(score) = plan.process.oom_score_adj {
         write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
     }
     rustix::process::setsid().at(Step::Session, String::new)?;
     join_namespaces(job)?;
 
-    let terminal = root::build(job)?;
+    if plan.extra.loopback {
+        loopback_up().at(Step::NewNamespace, || "network".to_owned())?;
+    }
     set_host_name(plan)?;
+    let terminal = root::build(job)?;
     if let Some(pair) = &terminal {
         message::send_terminal(&job.channel, pair.master.as_fd()).at(Step::Terminal, String::new)?;
     }
@@ -67,6 +81,8 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
         terminal: terminal.map(|pair| pair.slave),
         make_cwd: true,
         channel: &job.channel,
+        gate: plan.extra.gate,
+        hooks: plan.extra.hooks.as_ref(),
     };
     program::run(&start)
 }
@@ -93,12 +109,34 @@ pub(crate) fn new_namespaces(asked: &Namespaces) -> process::Namespaces {
     namespaces
 }
 
-// A pid namespace can only be joined by one's children: this process moves, makes the real child as its sibling, says
-// so and ends. In the real child the function returns.
-fn enter_pid_namespace(job: &Job<'_>, index: Index) -> Result<(), LaunchError> {
-    let target = descriptor(job.descriptors, index)?;
-    process::join(target, process::Namespaces::PID).at(Step::JoinNamespace, || "pid".to_owned())?;
-    let namespaces = new_namespaces(&job.plan.namespaces);
+/// Whether a first process moves and the real one is born where it went: a pid namespace is joined by one's children
+/// only, clocks are set before anybody is in their namespace, and what a user namespace shall own is made inside it.
+pub(crate) fn enters_first(plan: &LaunchPlan) -> bool {
+    matches!(plan.namespaces.pid, Namespace::Join(_))
+        || matches!(plan.namespaces.user, UserNamespace::Join(_))
+        || !plan.extra.clocks.is_empty()
+}
+
+// This process moves, makes the real child as its sibling, says so and ends. In the real child the function returns.
+fn enter_first(job: &Job<'_>) -> Result<(), LaunchError> {
+    let asked = &job.plan.namespaces;
+    let mut namespaces = new_namespaces(asked);
+    if let Namespace::Join(index) = asked.pid {
+        let target = descriptor(job.descriptors, index)?;
+        process::join(target, process::Namespaces::PID).at(Step::JoinNamespace, || "pid".to_owned())?;
+    }
+    if !job.plan.extra.clocks.is_empty() {
+        process::unshare(process::Namespaces::TIME).at(Step::NewNamespace, || "time".to_owned())?;
+        extra::set_clocks(&job.plan.extra.clocks)?;
+        namespaces = namespaces.without(process::Namespaces::TIME);
+    }
+    if let UserNamespace::Join(index) = asked.user {
+        if let Some(score) = job.plan.process.oom_score_adj {
+            write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
+        }
+        let target = descriptor(job.descriptors, index)?;
+        process::join(target, process::Namespaces::USER).at(Step::JoinNamespace, || "user".to_owned())?;
+    }
     clone_sibling(&job.channel, namespaces)
 }
 
@@ -135,8 +173,18 @@ fn join_namespaces(job: &Job<'_>) -> Result<(), LaunchError> {
     Ok(())
 }
 
+// The one link that a new network namespace has, and that programs rely on.
+fn loopback_up() -> std::io::Result<()> {
+    const LOOPBACK: u32 = 1;
+    let mut batch = Batch::new();
+    route::link_change(&mut batch, LOOPBACK, LinkChange { up: Some(true), ..LinkChange::default() });
+    Socket::open(Protocol::Route)?
+        .transact(&mut batch)
+        .map_err(|error| std::io::Error::from_raw_os_error(error.errno()))
+}
+
 fn set_host_name(plan: &LaunchPlan) -> Result<(), LaunchError> {
-    if plan.namespaces.uts != Namespace::New {
+    if plan.namespaces.uts == Namespace::Host {
         return Ok(());
     }
     if !plan.hostname.is_empty() {

@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use crate::{
     child::{clone_sibling, descriptor},
     error::{At, LaunchError, Step},
+    extra,
     launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
     plan::ExecPlan,
@@ -49,6 +50,7 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
     job.cgroups.join()?;
+    extra::set_labels(&job.plan.process.special)?;
     if let Some(score) = job.plan.process.oom_score_adj {
         write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
     }
@@ -69,6 +71,8 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
         terminal,
         make_cwd: false,
         channel: &job.channel,
+        gate: None,
+        hooks: None,
     };
     program::run(&start)
 }

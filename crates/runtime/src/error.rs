@@ -39,6 +39,13 @@ pub enum Step {
     PivotRoot,
     Hostname,
     Rlimit,
+    /// Running a hook.
+    Hook,
+    /// Waiting to be started.
+    Gate,
+    /// Asking a security module for a label.
+    Label,
+    Schedule,
     Stdio,
     /// Making or entering the working directory.
     WorkingDirectory,
@@ -79,6 +86,10 @@ impl Step {
             Self::PivotRoot => "enter the root",
             Self::Hostname => "set the host name",
             Self::Rlimit => "set rlimit",
+            Self::Hook => "run hook",
+            Self::Gate => "wait to be started",
+            Self::Label => "take the label",
+            Self::Schedule => "set the",
             Self::Stdio => "set up standard streams",
             Self::WorkingDirectory => "enter working directory",
             Self::User => "become user",

@@ -29,6 +29,47 @@ pub fn program() -> io::Result<OwnedFd> {
     PROGRAM.get_or_init(|| made).try_clone()
 }
 
+/// Whether this program runs from where nobody can write to it.
+///
+/// # Errors
+/// Without `/proc`.
+pub fn runs_read_only() -> io::Result<bool> {
+    process::runs_read_only()
+}
+
+/// Executes this program again, from a mount that is read-only; returns only why it could not.
+///
+/// # Errors
+/// As [`process::read_only_program`].
+pub fn run_read_only(arguments: &[OsString]) -> io::Result<io::Error> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let program = process::read_only_program()?;
+    let text = |bytes: Vec<u8>| std::ffi::CString::new(bytes).map_err(io::Error::from);
+    let arguments: Vec<_> =
+        arguments.iter().map(|argument| text(argument.as_bytes().to_vec())).collect::<Result<_, _>>()?;
+    let variables = std::env::vars_os().map(|(name, value)| {
+        let mut line = name.into_vec();
+        line.push(b'=');
+        line.extend(value.as_bytes());
+        text(line)
+    });
+    let environment: Vec<_> = variables.collect::<Result<_, _>>()?;
+    Ok(process::execute_descriptor(program.as_fd(), &arguments, &environment))
+}
+
+/// Copies of descriptors that the caller of this program means for another one (`sys::process`).
+///
+/// # Errors
+/// When one of them is not open.
+pub fn inherited_descriptors(count: u32) -> io::Result<Vec<OwnedFd>> {
+    process::inherited_descriptors(count)
+}
+
+/// Whoever loses their parent below this process gets it as one, where the kernel can.
+pub fn adopt_orphans() {
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
 /// Runs as pid 1: `arguments` are those after the program's name (and its role), `--` and the command.
 pub fn main(mut arguments: Vec<OsString>) -> ! {
     if arguments.first().is_some_and(|first| first == "--") {

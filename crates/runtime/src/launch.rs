@@ -19,8 +19,9 @@ use crate::{
     cgroup::Layout,
     child, enter,
     error::{At, LaunchError, Step},
+    idmap,
     message::{self, Message},
-    plan::{CgroupJoin, ExecPlan, IdRange, LaunchPlan, Namespace, UserNamespace},
+    plan::{CgroupJoin, ExecPlan, IdRange, LaunchPlan, UserNamespace},
 };
 
 /// Where the program's standard streams lead.
@@ -45,6 +46,10 @@ pub enum Progress {
     Waiting,
     /// It failed, and what was begun is being ended: call `advance` again when [`Pending::ending`] is readable.
     Ending,
+    /// The root is about to be entered: run the hooks that are the caller's, then call [`Pending::go`].
+    Hooks,
+    /// The process waits at its gate; it goes its own way after [`Pending::into_child`].
+    Ready,
     /// The program runs (or ran, if it was quick).
     Running,
 }
@@ -59,8 +64,18 @@ pub struct Pending {
     /// The process that enters other namespaces first and then makes the child.
     entering: Option<Child>,
     terminal: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
     executing: bool,
+    /// To be mapped once the child is there.
+    ids: Option<Ids>,
     stage: Stage,
+}
+
+#[derive(Debug)]
+struct Ids {
+    uids: Vec<IdRange>,
+    gids: Vec<IdRange>,
+    oom_score_adj: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -68,6 +83,7 @@ enum Stage {
     Talking,
     /// Killed; the reason, unless the child went without giving one.
     Ending(Option<LaunchError>),
+    Ready,
     Running,
 }
 
@@ -79,7 +95,7 @@ enum Stage {
 pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
     let cgroups = Cgroups::open(&plan.cgroup)?;
     let (channel, childs_end) = channel_pair()?;
-    let enters_first = matches!(plan.namespaces.pid, Namespace::Join(_));
+    let enters_first = child::enters_first(plan);
     let namespaces = if enters_first { Namespaces::NONE } else { child::new_namespaces(&plan.namespaces) };
     let how = Clone { namespaces, ..cgroups.clone_into() };
     match process::clone(&how).at(Step::Clone, String::new)? {
@@ -89,6 +105,10 @@ pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result
         }
         Cloned::Parent(cloned) => {
             let pending = Pending::new(channel, cloned, enters_first);
+            if enters_first {
+                // Its ids are mapped when it is there (`advance`).
+                return Ok(pending.with_ids(plan));
+            }
             if let UserNamespace::New { uids, gids } = &plan.namespaces.user {
                 pending.map_ids(uids, gids, plan.process.oom_score_adj)?;
             }
@@ -141,7 +161,8 @@ fn channel_pair() -> Result<(Channel, Channel), LaunchError> {
 impl Pending {
     fn new(channel: Channel, cloned: Child, enters_first: bool) -> Self {
         let (child, entering) = if enters_first { (None, Some(cloned)) } else { (Some(cloned), None) };
-        Self { channel, child, entering, terminal: None, executing: false, stage: Stage::Talking }
+        let stage = Stage::Talking;
+        Self { channel, child, entering, terminal: None, listener: None, executing: false, ids: None, stage }
     }
 
     /// Readable when `advance` has something to do, until it is [`Progress::Ending`].
@@ -170,9 +191,31 @@ impl Pending {
         self.terminal.take()
     }
 
-    /// The running process, to be watched and reaped by the caller from now on; `None` before [`Progress::Running`].
+    /// The listener of the filter, if there is one and it has come.
+    pub fn take_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
+    }
+
+    /// Lets the child go on after [`Progress::Hooks`].
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn go(&self) -> Result<(), LaunchError> {
+        message::send_go(&self.channel).at(Step::Hook, String::new)
+    }
+
+    fn with_ids(mut self, plan: &LaunchPlan) -> Self {
+        if let UserNamespace::New { uids, gids } = &plan.namespaces.user {
+            let (uids, gids) = (uids.clone(), gids.clone());
+            self.ids = Some(Ids { uids, gids, oom_score_adj: plan.process.oom_score_adj });
+        }
+        self
+    }
+
+    /// The running process, to be watched and reaped by the caller from now on; `None` before [`Progress::Running`]
+    /// and [`Progress::Ready`].
     pub fn into_child(mut self) -> Option<Child> {
-        if matches!(self.stage, Stage::Running) { self.child.take() } else { None }
+        if matches!(self.stage, Stage::Running | Stage::Ready) { self.child.take() } else { None }
     }
 
     /// Why it failed, for a caller who does not wait for the end of a child that is [`Progress::Ending`].
@@ -189,29 +232,40 @@ impl Pending {
         match self.stage {
             Stage::Talking => {}
             Stage::Ending(_) => return self.end(),
+            Stage::Ready => return Ok(Progress::Ready),
             Stage::Running => return Ok(Progress::Running),
         }
         loop {
             match message::receive(&self.channel) {
                 Ok(None) => return Ok(Progress::Waiting),
-                Ok(Some(Message::Cloned { pid, pidfd })) => self.child = Some(Child { pid, pidfd }),
+                Ok(Some(Message::Cloned { pid, pidfd })) => {
+                    self.child = Some(Child { pid, pidfd });
+                    let mapped = self.ids.take().map(|ids| self.map_ids(&ids.uids, &ids.gids, ids.oom_score_adj));
+                    if let Some(Err(error)) = mapped {
+                        return self.fail(Some(error));
+                    }
+                }
                 Ok(Some(Message::Terminal(master))) => self.terminal = Some(master),
+                Ok(Some(Message::Listener(listener))) => self.listener = Some(listener),
+                Ok(Some(Message::Hooks)) => return Ok(Progress::Hooks),
+                Ok(Some(Message::Ready)) => return Ok(self.settle(Stage::Ready)),
                 Ok(Some(Message::Executing)) => self.executing = true,
                 Ok(Some(Message::Failed(error))) | Err(error) => return self.fail(Some(error)),
                 // Nobody has the other end any more: exec closed it, or the child died.
-                Ok(Some(Message::End)) if self.executing => return Ok(self.run()),
+                Ok(Some(Message::End)) if self.executing => return Ok(self.settle(Stage::Running)),
                 Ok(Some(Message::End)) => return self.fail(None),
             }
         }
     }
 
-    fn run(&mut self) -> Progress {
-        self.stage = Stage::Running;
+    fn settle(&mut self, stage: Stage) -> Progress {
+        let progress = if matches!(stage, Stage::Ready) { Progress::Ready } else { Progress::Running };
+        self.stage = stage;
         if let Some(entering) = self.entering.take() {
             // It has closed its end by ending. If that is not quite done the caller reaps it with the rest.
             let _ = process::try_reap(entering.pidfd.as_fd());
         }
-        Progress::Running
+        progress
     }
 
     fn fail(&mut self, reason: Option<LaunchError>) -> Result<Progress, LaunchError> {
@@ -254,14 +308,10 @@ impl Pending {
                 .at(Step::OomScore, || score.to_string())?;
         }
         for (file, ranges) in [("uid_map", uids), ("gid_map", gids)] {
-            fs::write(format!("/proc/{pid}/{file}"), id_map(ranges)).at(Step::IdMap, || file.to_owned())?;
+            fs::write(format!("/proc/{pid}/{file}"), idmap::text(ranges)).at(Step::IdMap, || file.to_owned())?;
         }
         message::send_go(&self.channel).at(Step::IdMap, String::new)
     }
-}
-
-fn id_map(ranges: &[IdRange]) -> String {
-    ranges.iter().map(|range| format!("{} {} {}\n", range.container, range.host, range.count)).collect()
 }
 
 impl Drop for Pending {

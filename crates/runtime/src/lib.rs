@@ -8,7 +8,12 @@
 pub mod launch; // the parent's side: clone, then follow without ever blocking
 pub mod plan; // what to do, as data
 
+pub mod extra; // what few launches ask for
+pub mod hook; // programs run on the way
+pub mod idmap; // user namespaces for mapped mounts
+
 mod child; // the child's side: the steps in their order
+mod copy; // what a new tmpfs begins with
 mod enter; // the way into a running container
 mod message; // what parent and child say to each other
 mod program; // its last steps: credentials, filter, exec
@@ -18,6 +23,9 @@ pub mod capability; // which parts of root's power it has
 pub mod cgroup; // what a container may use, and what it used
 pub mod seccomp; // which system calls it may make
 pub mod user; // who it runs as, from the image's own files
+
+pub mod command; // runc's command line
+pub mod oci; // bundles, and runc's operations on them
 
 pub mod error; // which step failed, on what, why
 pub mod init; // pid 1 of a container that asked for one

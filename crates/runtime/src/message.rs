@@ -4,6 +4,9 @@
 //! parent ── G ─────────────────► child    go on: ids are mapped            (user namespaces only)
 //! child  ── C pid + pidfd ─────► parent   the real process exists          (exec, joined pid namespace)
 //! child  ── T + master ────────► parent   here is the terminal             (with a terminal)
+//! child  ── H ─────────────────► parent   run your hooks, then say go           (bundles with such hooks)
+//! child  ── L + listener ──────► parent   calls are handed over here            (filters that notify)
+//! child  ── R ─────────────────► parent   all is ready: waits to be started     (with a gate)
 //! child  ── X ─────────────────► parent   all is set up, exec comes next
 //! child  ── F error as JSON ───► parent   a step failed
 //! child  ── end of file ───────► parent   exec has closed the channel: it runs
@@ -29,6 +32,9 @@ pub(crate) enum Message {
         pidfd: OwnedFd,
     },
     Terminal(OwnedFd),
+    Hooks,
+    Listener(OwnedFd),
+    Ready,
     Executing,
     Failed(LaunchError),
     /// Nothing more will come.
@@ -45,6 +51,21 @@ pub(crate) fn send_cloned(channel: &Channel, pid: u32, pidfd: BorrowedFd<'_>) ->
 /// Hands over the terminal's other side.
 pub(crate) fn send_terminal(channel: &Channel, master: BorrowedFd<'_>) -> io::Result<()> {
     channel.send(b"T", &[master])
+}
+
+/// Asks the parent to run its hooks.
+pub(crate) fn send_hooks(channel: &Channel) -> io::Result<()> {
+    channel.send(b"H", &[])
+}
+
+/// Hands over the listener of a filter.
+pub(crate) fn send_listener(channel: &Channel, listener: BorrowedFd<'_>) -> io::Result<()> {
+    channel.send(b"L", &[listener])
+}
+
+/// Says that the process waits at its gate. As [`send_executing`], nobody need hear it.
+pub(crate) fn send_ready(channel: &Channel) {
+    let _ = channel.send(b"R", &[]);
 }
 
 /// Says that only exec is left. A failure to say so is not worth stopping for: the parent sees the end of file.
@@ -95,6 +116,9 @@ fn parse(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message, LaunchError
             Ok(Message::Cloned { pid, pidfd: descriptors.next().ok_or_else(malformed)? })
         }
         [b'T'] => descriptors.next().map(Message::Terminal).ok_or_else(malformed),
+        [b'H'] => Ok(Message::Hooks),
+        [b'L'] => descriptors.next().map(Message::Listener).ok_or_else(malformed),
+        [b'R'] => Ok(Message::Ready),
         [b'X'] => Ok(Message::Executing),
         [b'F', json @ ..] => serde_json::from_slice(json).map(Message::Failed).map_err(|_| malformed()),
         _ => Err(malformed()),

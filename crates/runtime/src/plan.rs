@@ -12,7 +12,11 @@ use std::{
 use hako_model::{Propagation, Ulimit};
 use serde::{Deserialize, Serialize};
 
-use crate::{capability::CapSet, user::User};
+use crate::{
+    capability::CapSet,
+    extra::{Extra, Special},
+    user::User,
+};
 
 /// The place of a descriptor in the list that travels with a plan.
 pub type Index = usize;
@@ -36,6 +40,8 @@ pub struct LaunchPlan {
     /// The program to run as pid 1 instead of the command, which it then starts (`hako init`).
     pub init: Option<Index>,
     pub process: Process,
+    #[serde(default)]
+    pub extra: Extra,
 }
 
 /// A process to be started in a running container.
@@ -64,6 +70,8 @@ pub struct Process {
     pub seccomp: Option<Index>,
     pub rlimits: Vec<Rlimit>,
     pub oom_score_adj: Option<i32>,
+    #[serde(default)]
+    pub special: Special,
 }
 
 impl Default for Process {
@@ -79,6 +87,7 @@ impl Default for Process {
             seccomp: None,
             rlimits: Vec::new(),
             oom_score_adj: None,
+            special: Special::default(),
         }
     }
 }
@@ -117,6 +126,8 @@ pub enum UserNamespace {
         uids: Vec<IdRange>,
         gids: Vec<IdRange>,
     },
+    /// A descriptor of the namespace.
+    Join(Index),
 }
 
 /// `count` ids from `container` on are those from `host` on outside.
@@ -160,6 +171,17 @@ pub enum MountSource {
     Devpts,
     /// Options of the file system: `("size", "65536k")`.
     Tmpfs(Vec<(String, String)>),
+    /// Any other file system of the kernel.
+    Filesystem {
+        kind: String,
+        /// With a value, or without.
+        options: Vec<(String, Option<String>)>,
+    },
+    /// What is mounted there already, with other attributes (bits to set and to clear).
+    Remount {
+        set: u64,
+        clear: u64,
+    },
     /// The container's own cgroups, whatever version the host has.
     Cgroup,
 }
@@ -175,6 +197,47 @@ pub struct MountFlags {
     pub nodev: bool,
     pub noexec: bool,
     pub strict_atime: bool,
+    pub noatime: bool,
+    pub nodiratime: bool,
+    pub nosymfollow: bool,
+    /// Of a new tmpfs: it begins with what was at its place.
+    pub copy_up: bool,
+    /// How mounts below it travel, when it is not to be private.
+    pub travel: Option<Travel>,
+}
+
+impl MountFlags {
+    /// None of them.
+    pub const NONE: Self = Self {
+        read_only: false,
+        recursive: false,
+        nosuid: false,
+        nodev: false,
+        noexec: false,
+        strict_atime: false,
+        noatime: false,
+        nodiratime: false,
+        nosymfollow: false,
+        copy_up: false,
+        travel: None,
+    };
+}
+
+/// How mounts below a mount travel between its copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Travel {
+    pub how: TravelKind,
+    pub recursive: bool,
+}
+
+/// See `mount_namespaces(7)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TravelKind {
+    Private,
+    Slave,
+    Shared,
+    Unbindable,
 }
 
 /// A device node.
@@ -199,6 +262,8 @@ pub struct Device {
 pub enum DeviceKind {
     Block,
     Character,
+    /// A pipe with a name, which has no numbers.
+    Fifo,
 }
 
 /// The cgroup directories that the process joins, one for each hierarchy (`cgroup::Cgroup::join_plan`).
@@ -259,14 +324,21 @@ const RLIMIT_NAMES: [(&str, RlimitResource); 16] = [
     ("stack", RlimitResource::Stack),
 ];
 
+impl RlimitResource {
+    /// The one of this name: `nofile`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        RLIMIT_NAMES.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
+    }
+}
+
 impl TryFrom<&Ulimit> for Rlimit {
     type Error = InvalidUlimit;
 
     fn try_from(ulimit: &Ulimit) -> Result<Self, InvalidUlimit> {
-        let found = RLIMIT_NAMES.iter().find(|(name, _)| *name == ulimit.name);
-        let (_, resource) = found.ok_or_else(|| InvalidUlimit { name: ulimit.name.clone() })?;
+        let found = RlimitResource::by_name(&ulimit.name);
+        let resource = found.ok_or_else(|| InvalidUlimit { name: ulimit.name.clone() })?;
         // Minus one, and any other negative number, is "unlimited".
-        Ok(Self { resource: *resource, soft: ulimit.soft.try_into().ok(), hard: ulimit.hard.try_into().ok() })
+        Ok(Self { resource, soft: ulimit.soft.try_into().ok(), hard: ulimit.hard.try_into().ok() })
     }
 }
 
@@ -277,8 +349,7 @@ pub struct InvalidUlimit {
     name: String,
 }
 
-const KERNEL_DATA: MountFlags =
-    MountFlags { read_only: false, recursive: false, nosuid: true, nodev: true, noexec: true, strict_atime: false };
+const KERNEL_DATA: MountFlags = MountFlags { nosuid: true, nodev: true, noexec: true, ..MountFlags::NONE };
 
 /// What every container has mounted, in Docker's order. `privileged` leaves `/sys` and the cgroups writable.
 pub fn default_mounts(shm_size_bytes: u64, privileged: bool) -> Vec<Mount> {

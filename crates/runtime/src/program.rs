@@ -28,12 +28,16 @@ use rustix::{
 };
 
 use crate::{
+    capability::CapSet,
     child::descriptor,
     error::{At, LaunchError, Step},
+    extra::{self, CapabilitySets, Gate, Hooks, PID_PLACE},
+    hook,
     launch::Stdio,
     message,
     plan::{Index, Process, RlimitResource},
     seccomp::Program,
+    user,
 };
 
 /// What Docker gives a process whose environment has no `PATH`.
@@ -51,38 +55,86 @@ pub(crate) struct Start<'a> {
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) make_cwd: bool,
     pub(crate) channel: &'a Channel,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) hooks: Option<&'a Hooks>,
 }
 
 /// Becomes the program. Returns only the step that failed.
 pub(crate) fn run(start: &Start<'_>) -> Result<Infallible, LaunchError> {
     let process = start.process;
     let filter = process.seccomp.map(|index| read_filter(descriptor(start.descriptors, index)?)).transpose()?;
-    let environment = strings(&process.env)?;
+    let environment = strings(&environment(process))?;
     let command = Command::prepare(process, start)?;
     streams(start)?;
     keyring()?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     let entered = enter_directory(&process.cwd, start.make_cwd);
-    message::send_executing(start.channel);
-    close_all_but(start.channel, command.init())?;
-    credentials::limit_bounding_set(process.capabilities.bits()).at(Step::Capabilities, String::new)?;
+    if start.gate.is_none() {
+        message::send_executing(start.channel);
+    }
+    extra::set_schedule(&process.special)?;
+    close_all_but(start, command.init())?;
+    credentials::limit_bounding_set(sets(process).bounding.bits()).at(Step::Capabilities, String::new)?;
     set_limits(&process.rlimits)?;
-    become_user(process, filter.as_ref())?;
+    become_user(start, filter.as_ref())?;
     if let Err(error) = entered {
         retry_directory(&process.cwd, error)?;
     }
-    let found = command.find()?;
+    let found = if process.argv.is_empty() && start.gate.is_some() { None } else { Some(command.find()?) };
     if process.no_new_privileges {
-        load(filter.as_ref())?;
+        load(filter.as_ref(), start.channel)?;
     }
-    Err(execute(&found, &command.arguments, &environment))
+    pass_gate(start)?;
+    let found = found.ok_or_else(|| LaunchError::in_words(Step::Plan, "", "the configuration has no process"))?;
+    Err(execute(&found, &command.arguments, &environment, start))
+}
+
+// The container is there; what it is for begins when somebody says so. A specification's word decides what is an error
+// before this and what after: hooks of the start are the last thing that can fail.
+fn pass_gate(start: &Start<'_>) -> Result<(), LaunchError> {
+    if let Some(gate) = start.gate {
+        message::send_ready(start.channel);
+        gate.wait(start.descriptors)?;
+    }
+    match start.hooks {
+        Some(hooks) if !start.process.argv.is_empty() => {
+            let state = hooks.state.replace(PID_PLACE, &rustix::process::getpid().as_raw_nonzero().to_string());
+            hook::run_all("startContainer", &hooks.start_container, &state)
+        }
+        _ => Ok(()),
+    }
+}
+
+// What the process shall have, set by set.
+fn sets(process: &Process) -> CapabilitySets {
+    let (all, none) = (process.capabilities, CapSet::NONE);
+    let usual = CapabilitySets { bounding: all, effective: all, permitted: all, inheritable: none, ambient: none };
+    process.special.capabilities.unwrap_or(usual)
 }
 
 // From here on nothing of the host can be reached by a descriptor, not even by a path such as /proc/self/fd/7
 // (CVE-2024-21626); what is left closes at exec.
-fn close_all_but(channel: &Channel, init: Option<BorrowedFd<'_>>) -> Result<(), LaunchError> {
-    let kept: Vec<_> = init.into_iter().chain([channel.as_fd()]).collect();
-    process::keep_only(&kept).and_then(|()| process::close_on_exec_from(3)).at(Step::CloseDescriptors, String::new)
+fn close_all_but(start: &Start<'_>, init: Option<BorrowedFd<'_>>) -> Result<(), LaunchError> {
+    let at = String::new;
+    let mut kept: Vec<_> = init.into_iter().chain([start.channel.as_fd()]).collect();
+    kept.extend(extra::gate_descriptors(start.gate, start.descriptors)?);
+    let wanted = start.process.special.handed_down.iter().map(|index| descriptor(start.descriptors, *index));
+    let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+    kept.extend(&wanted);
+    process::keep_only(&kept).at(Step::CloseDescriptors, at)?;
+    process::place_from_three(&wanted).at(Step::CloseDescriptors, at)?;
+    process::close_on_exec_from(3 + wanted.len() as u32).at(Step::CloseDescriptors, at)
+}
+
+fn environment(process: &Process) -> Vec<String> {
+    let mut lines = process.env.clone();
+    if process.special.home_from_passwd && !lines.iter().any(|line| line.starts_with("HOME=")) {
+        let found = mount::open_directory(Path::new("/"))
+            .ok()
+            .and_then(|root| user::resolve(root.as_fd(), &process.user.uid.to_string(), &[]).ok());
+        lines.push(format!("HOME={}", found.map_or_else(|| "/".to_owned(), |user| user.home)));
+    }
+    lines
 }
 
 fn set_limits(limits: &[crate::plan::Rlimit]) -> Result<(), LaunchError> {
@@ -172,25 +224,30 @@ fn retry_directory(cwd: &str, first: LaunchError) -> Result<(), LaunchError> {
     if first.errno == libc::EACCES && rustix::process::chdir(cwd).is_ok() { Ok(()) } else { Err(first) }
 }
 
-fn become_user(process: &Process, filter: Option<&Program>) -> Result<(), LaunchError> {
+fn become_user(start: &Start<'_>, filter: Option<&Program>) -> Result<(), LaunchError> {
+    let process = start.process;
     let capabilities = |result: std::io::Result<()>| result.at(Step::Capabilities, String::new);
     if process.no_new_privileges {
         credentials::set_no_new_privileges().at(Step::NoNewPrivileges, String::new)?;
     } else {
-        load(filter)?;
+        load(filter, start.channel)?;
     }
     capabilities(credentials::keep_capabilities(true))?;
     let user = &process.user;
     credentials::become_user(user.uid, user.gid, &user.groups)
         .at(Step::User, || format!("{}:{}", user.uid, user.gid))?;
     capabilities(credentials::keep_capabilities(false))?;
-    capabilities(credentials::set_capabilities(process.capabilities.bits()))?;
-    capabilities(credentials::clear_ambient_set())
+    let sets = sets(process);
+    let (effective, permitted) = (sets.effective.bits(), sets.permitted.bits());
+    capabilities(credentials::set_capability_sets(effective, permitted, sets.inheritable.bits()))?;
+    capabilities(credentials::clear_ambient_set())?;
+    capabilities(credentials::raise_ambient_set(sets.ambient.bits()))
 }
 
-fn load(filter: Option<&Program>) -> Result<(), LaunchError> {
-    match filter {
-        Some(filter) => filter.load().at(Step::Seccomp, String::new),
+fn load(filter: Option<&Program>, channel: &Channel) -> Result<(), LaunchError> {
+    let Some(filter) = filter else { return Ok(()) };
+    match filter.load().at(Step::Seccomp, String::new)? {
+        Some(listener) => message::send_listener(channel, listener.as_fd()).at(Step::Seccomp, || "listener".to_owned()),
         None => Ok(()),
     }
 }
@@ -241,7 +298,7 @@ enum Found<'a> {
 
 // Returns only when init cannot be executed, which is hako's fault. A command that cannot (a script without its
 // interpreter, say) has been started as far as Docker is concerned: it says so itself and ends with 1.
-fn execute(found: &Found<'_>, arguments: &[CString], environment: &[CString]) -> LaunchError {
+fn execute(found: &Found<'_>, arguments: &[CString], environment: &[CString], start: &Start<'_>) -> LaunchError {
     match found {
         Found::Init(init) => {
             let error = process::execute_descriptor(*init, arguments, environment);
@@ -250,6 +307,9 @@ fn execute(found: &Found<'_>, arguments: &[CString], environment: &[CString]) ->
         Found::Path(path) => {
             let error = process::execute(path, arguments, environment);
             let error = LaunchError::new(Step::Exec, path.to_string_lossy(), &error);
+            if start.gate.is_some() {
+                return error;
+            }
             let _ = rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes());
             process::exit(1)
         }

@@ -20,9 +20,13 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::{
     child::{Job, descriptor},
+    copy::copy_up,
     error::{At, LaunchError, Step},
+    extra::PID_PLACE,
+    hook,
     launch::Stdio,
-    plan::{Device, DeviceKind, Mount, MountFlags, MountSource},
+    message,
+    plan::{Device, DeviceKind, Mount, MountFlags, MountSource, TravelKind},
 };
 
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -48,6 +52,7 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     }
     builder.devices()?;
     let terminal = builder.terminal()?;
+    builder.hooks()?;
     builder.sysctls()?;
     builder.read_only_paths()?;
     builder.masked_paths(null.as_fd())?;
@@ -65,6 +70,25 @@ fn spread_of(propagation: Propagation) -> Spread {
         Propagation::RSlave | Propagation::Slave => Spread::Slave,
         Propagation::RShared | Propagation::Shared => Spread::Shared,
     }
+}
+
+fn spread_of_travel(how: TravelKind) -> Spread {
+    match how {
+        TravelKind::Private => Spread::Private,
+        TravelKind::Slave => Spread::Slave,
+        TravelKind::Shared => Spread::Shared,
+        TravelKind::Unbindable => Spread::Unbindable,
+    }
+}
+
+// What is at a device's path already must be that device.
+fn is_device(directory: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: FileType, number: u64) -> io::Result<()> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_number = kind == FileType::Fifo || stat.st_rdev == number;
+    if FileType::from_raw_mode(stat.st_mode) == kind && is_number {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file is there"))
 }
 
 // The host's null device, from before the container's root is there, and known to be it (CVE-2025-31133: a container
@@ -93,23 +117,40 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn attach_root(&self) -> Result<(), LaunchError> {
-        let old = mount::open_directory(Path::new("/")).at(Step::Root, String::new)?;
+        let extra = &self.job.plan.extra;
+        let place = extra.root_place.as_deref().unwrap_or(Path::new("/"));
+        let old = mount::open_directory(place).at(Step::Root, || place.display().to_string())?;
         mount::attach(self.root, old.as_fd()).at(Step::Root, || "attach".to_owned())?;
-        let spread = spread_of(self.job.plan.root.propagation);
+        let asked = spread_of(self.job.plan.root.propagation);
+        let spread = if extra.root_unbindable { Spread::Unbindable } else { asked };
         let attributes = MountAttributes { recursive: true, propagation: Some(spread), ..MountAttributes::default() };
         mount::set_attributes(self.root, attributes).at(Step::Root, || "propagation".to_owned())
     }
 
     fn mount(&mut self, entry: &Mount) -> Result<(), LaunchError> {
         let target = || entry.target.clone();
+        if let MountSource::Remount { set, clear } = entry.source {
+            return self.remount(entry, set, clear).at(Step::Mount, target);
+        }
         let source = self.source(entry).at(Step::Mount, target)?;
         let place = self.place(entry, source.as_fd()).at(Step::Mount, target)?;
         self.refuse_procfs(entry, source.as_fd(), place.as_fd())?;
+        if entry.flags.copy_up {
+            copy_up(place.as_fd(), source.as_fd(), entry.flags.read_only).at(Step::Mount, target)?;
+        }
         mount::attach(source.as_fd(), place.as_fd()).at(Step::Mount, target)?;
+        if let Some(travel) = entry.flags.travel {
+            mount::set_propagation(source.as_fd(), spread_of_travel(travel.how), travel.recursive)
+                .at(Step::Mount, target)?;
+        }
         match &entry.source {
             MountSource::Cgroup => self.fill_cgroup(entry, source.as_fd())?,
             MountSource::Proc if entry.target == "/proc" => self.proc = Some(source),
             MountSource::Devpts => self.devpts = Some(source),
+            MountSource::Filesystem { kind, .. } if kind == "devpts" => self.devpts = Some(source),
+            MountSource::Filesystem { kind, .. } if kind == "proc" && entry.target == "/proc" => {
+                self.proc = Some(source)
+            }
             MountSource::Tmpfs(_) if entry.target == "/dev" => self.dev = Some(source),
             _ => {}
         }
@@ -131,14 +172,31 @@ impl Builder<'_> {
             MountSource::Tmpfs(options) => {
                 let options: Vec<(&str, &str)> =
                     options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                mount::tmpfs(&options, attributes)
+                mount::tmpfs(
+                    &options,
+                    MountAttributes { read_only: attributes.read_only && !entry.flags.copy_up, ..attributes },
+                )
             }
+            MountSource::Filesystem { kind, options } => {
+                let filesystem = Filesystem::new(kind)?;
+                for (name, value) in options {
+                    filesystem.option(name, value.as_deref())?;
+                }
+                filesystem.mount(attributes)
+            }
+            MountSource::Remount { .. } => Err(io::ErrorKind::InvalidInput.into()),
             MountSource::Cgroup if self.job.plan.cgroup.hierarchies.is_empty() => {
                 Filesystem::new("cgroup2")?.mount(attributes)
             }
             // Read-only only once it is filled.
             MountSource::Cgroup => mount::tmpfs(&[("mode", "755")], MountAttributes { read_only: false, ..attributes }),
         }
+    }
+
+    // What a configuration mounted before, with other attributes.
+    fn remount(&self, entry: &Mount, set: u64, clear: u64) -> io::Result<()> {
+        let place = walk::open_in_root(self.root, Path::new(&entry.target), OFlags::PATH)?;
+        mount::change_attributes(place.as_fd(), set, clear, entry.flags.recursive)
     }
 
     // Where it goes: inside the root, made if it is missing, a file for a file.
@@ -203,7 +261,7 @@ impl Builder<'_> {
         for device in &self.job.plan.devices {
             self.device(device).at(Step::Device, || device.path.clone())?;
         }
-        let Some(dev) = &self.dev else { return Ok(()) };
+        let Some(dev) = self.dev_to_fill()? else { return Ok(()) };
         for (target, name) in [
             ("/proc/self/fd", "fd"),
             ("/proc/self/fd/0", "stdin"),
@@ -216,12 +274,30 @@ impl Builder<'_> {
             if name == "core" && !Path::new(target).exists() {
                 continue;
             }
-            match rustix::fs::symlinkat(target, dev, name) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            match rustix::fs::symlinkat(target, &dev, name) {
+                Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {}
                 Err(error) => return Err(LaunchError::new(Step::Symlink, format!("/dev/{name}"), &error.into())),
             }
         }
         Ok(())
+    }
+
+    // The container's `/dev`: a tmpfs of its own or a directory of its root, but not one that was brought along.
+    fn dev_to_fill(&self) -> Result<Option<OwnedFd>, LaunchError> {
+        let at = || "/dev".to_owned();
+        if let Some(dev) = &self.dev {
+            return dev.try_clone().at(Step::Device, at).map(Some);
+        }
+        let brought = |one: &Mount| one.target == "/dev" && matches!(one.source, MountSource::Descriptor(_));
+        if self.job.plan.mounts.iter().any(brought) {
+            return Ok(None);
+        }
+        match walk::make_dirs_in_root(self.root, Path::new("/dev"), DIRECTORY_MODE) {
+            Ok(dev) => Ok(Some(dev)),
+            // A read-only root without one has nothing to put there.
+            Err(error) if error.raw_os_error() == Some(libc::EROFS) => Ok(None),
+            Err(error) => Err(LaunchError::new(Step::Device, "/dev", &error)),
+        }
     }
 
     fn device(&self, device: &Device) -> io::Result<()> {
@@ -240,12 +316,13 @@ impl Builder<'_> {
         let kind = match device.kind {
             DeviceKind::Block => FileType::BlockDevice,
             DeviceKind::Character => FileType::CharacterDevice,
+            DeviceKind::Fifo => FileType::Fifo,
         };
         let number = rustix::fs::makedev(device.major, device.minor);
         match rustix::fs::mknodat(directory, name, kind, Mode::from_raw_mode(device.mode), number) {
             Ok(()) => {}
             // A `/dev` that was brought along has it already.
-            Err(rustix::io::Errno::EXIST) => return Ok(()),
+            Err(rustix::io::Errno::EXIST) => return is_device(directory.as_fd(), name, kind, number),
             // User namespaces may not make devices; the host's own is shown instead.
             Err(rustix::io::Errno::PERM) => return self.bind_device(device),
             Err(error) => return Err(error.into()),
@@ -265,15 +342,30 @@ impl Builder<'_> {
 
     fn terminal(&self) -> Result<Option<Pair>, LaunchError> {
         let Stdio::Terminal { rows, columns } = self.job.stdio else { return Ok(None) };
-        let Some(devpts) = &self.devpts else {
-            return Err(LaunchError::in_words(Step::Terminal, "/dev/pts", "the container has no devpts of its own"));
+        let pair = match &self.devpts {
+            Some(devpts) => pty::open_in(devpts.as_fd()),
+            // Without one of its own a container gets a terminal of the host, which works but has no name inside.
+            None => pty::open(),
         };
-        let pair = pty::open_in(devpts.as_fd()).at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
-        pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
-        if let Some(dev) = &self.dev {
+        let pair = pair.at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
+        if rows > 0 || columns > 0 {
+            pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
+        }
+        if let Some(dev) = self.dev_to_fill()? {
             console(dev.as_fd(), pair.slave.as_fd()).at(Step::Console, || "/dev/console".to_owned())?;
         }
         Ok(Some(pair))
+    }
+
+    // The caller's first, then those that run in the container's namespaces; both see the container's root at its place.
+    fn hooks(&self) -> Result<(), LaunchError> {
+        let Some(hooks) = &self.job.plan.extra.hooks else { return Ok(()) };
+        if hooks.parent_waits {
+            message::send_hooks(&self.job.channel).at(Step::Hook, String::new)?;
+            message::wait_for_go(&self.job.channel).at(Step::Hook, String::new)?;
+        }
+        let state = hooks.state.replace(PID_PLACE, &rustix::process::getpid().as_raw_nonzero().to_string());
+        hook::run_all("createContainer", &hooks.create_container, &state)
     }
 
     fn sysctls(&self) -> Result<(), LaunchError> {
@@ -345,7 +437,18 @@ impl Builder<'_> {
 // (CVE-2025-52565 was a race on both paths).
 fn console(dev: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o620))?;
+    let place = match rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o620)) {
+        // A root that brings one: the file itself, never where a link leads.
+        Err(rustix::io::Errno::EXIST) => {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let place = rustix::fs::openat(dev, "console", flags, Mode::empty())?;
+            if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Symlink {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            place
+        }
+        other => other?,
+    };
     let tree = mount::clone_tree_of(slave, false)?;
     mount::attach(tree.as_fd(), place.as_fd())
 }
@@ -368,6 +471,9 @@ fn attributes_of(flags: MountFlags) -> MountAttributes {
         nodev: flags.nodev,
         noexec: flags.noexec,
         strict_atime: flags.strict_atime,
+        noatime: flags.noatime,
+        nodiratime: flags.nodiratime,
+        nosymfollow: flags.nosymfollow,
         ..MountAttributes::default()
     }
 }

@@ -27,6 +27,31 @@ pub fn set_capabilities(bits: u64) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
+/// Sets the three sets of the calling thread apart, for a program whose configuration names them one by one.
+///
+/// # Errors
+/// `EPERM` as [`set_capabilities`].
+pub fn set_capability_sets(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
+    let sets = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(effective),
+        permitted: CapabilitySet::from_bits_retain(permitted),
+        inheritable: CapabilitySet::from_bits_retain(inheritable),
+    };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// Adds to the ambient set; each must be permitted and inheritable.
+///
+/// # Errors
+/// `EPERM` when one is not.
+pub fn raise_ambient_set(bits: u64) -> io::Result<()> {
+    for number in (0..=last_capability()).filter(|number| bits & (1 << number) != 0) {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        rustix::thread::configure_capability_in_ambient_set(one, true)?;
+    }
+    Ok(())
+}
+
 /// The effective set of the calling thread.
 ///
 /// # Errors

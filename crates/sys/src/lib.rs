@@ -10,6 +10,7 @@ pub mod signal; // signals taken from a descriptor or waited for
 mod spawn; // starting a program from a process with threads; its names are those of `process`
 
 pub mod credentials; // capabilities, users, no_new_privs, keyring of the calling thread
+pub mod schedule; // processor time and disk turns of the calling process
 pub mod seccomp; // loads a compiled filter
 
 pub mod copies; // one mount, and copies of it

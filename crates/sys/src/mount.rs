@@ -29,6 +29,8 @@ pub enum Spread {
     Slave,
     /// Both ways.
     Shared,
+    /// Private, and nobody can bind it elsewhere.
+    Unbindable,
 }
 
 /// Attributes of one mount or, recursively, of all mounts in a tree.
@@ -40,6 +42,7 @@ pub struct MountAttributes {
     pub noexec: bool,
     pub nosymfollow: bool,
     pub noatime: bool,
+    pub nodiratime: bool,
     pub strict_atime: bool,
     /// Also what is mounted below.
     pub recursive: bool,
@@ -56,6 +59,7 @@ impl MountAttributes {
         read_only: false,
         nosymfollow: false,
         noatime: false,
+        nodiratime: false,
         strict_atime: false,
         recursive: false,
         propagation: None,
@@ -70,6 +74,7 @@ impl MountAttributes {
             (self.noexec, 0x8),
             (self.noatime, 0x10),
             (self.strict_atime, 0x20),
+            (self.nodiratime, 0x80),
             (self.nosymfollow, 0x20_0000),
         ] {
             if wanted {
@@ -103,6 +108,7 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: MountAttributes) -> io:
         Some(Spread::Private) => libc::MS_PRIVATE,
         Some(Spread::Slave) => libc::MS_SLAVE,
         Some(Spread::Shared) => libc::MS_SHARED,
+        Some(Spread::Unbindable) => libc::MS_UNBINDABLE,
     };
     let raw = RawAttributes {
         set,
@@ -112,6 +118,24 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: MountAttributes) -> io:
         user_namespace: 0,
     };
     raw_set_attributes(mount, &raw, attributes.recursive)
+}
+
+/// Sets some attributes and clears others, by the kernel's bits (`MOUNT_ATTR_…`).
+///
+/// # Errors
+/// As [`set_attributes`].
+pub fn change_attributes(mount: BorrowedFd<'_>, set: u64, clear: u64, recursive: bool) -> io::Result<()> {
+    // A change of the access-time mode must clear the old one.
+    let clear = if (set | clear) & MOUNT_ATTR_ATIME == 0 { clear } else { clear | MOUNT_ATTR_ATIME };
+    raw_set_attributes(mount, &RawAttributes { set, clear, ..RawAttributes::default() }, recursive)
+}
+
+/// How mounts below this one travel from now on.
+///
+/// # Errors
+/// As [`set_attributes`].
+pub fn set_propagation(mount: BorrowedFd<'_>, spread: Spread, recursive: bool) -> io::Result<()> {
+    set_attributes(mount, MountAttributes { recursive, propagation: Some(spread), ..MountAttributes::default() })
 }
 
 /// Lets a detached tree show its files with the ids of another user namespace.

@@ -39,6 +39,12 @@ impl Namespaces {
         Self(self.0 | other.0)
     }
 
+    /// This set less the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether every kind of `other` is in here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -436,6 +442,43 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: the descriptors stay open in this process; only their close-on-exec mark changes.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Copies of the descriptors 3 to `2 + count` that the caller was started with, numbered above them: whoever started it
+/// means them for the program that it is to start. For a process that has opened nothing yet.
+///
+/// # Errors
+/// `EBADF` when one of them is not open.
+pub fn inherited_descriptors(count: u32) -> io::Result<Vec<OwnedFd>> {
+    let first_free = 3 + count as libc::c_int;
+    let copy = |number: u32| {
+        // SAFETY: no memory is involved; a number that is not open is an error.
+        match unsafe { libc::fcntl(number as libc::c_int, libc::F_DUPFD_CLOEXEC, first_free) } {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: the kernel has just made it for us.
+            made => Ok(unsafe { OwnedFd::from_raw_fd(made) }),
+        }
+    };
+    (3..3 + count).map(copy).collect()
+}
+
+/// Puts copies of descriptors at 3, 4, …, not marked close-on-exec. What was there before is closed; the caller must not
+/// use it any more, and none of `descriptors` may be among these numbers.
+///
+/// # Errors
+/// Those of `dup2(2)`; `InvalidInput` for a descriptor that another one would take the place of.
+pub fn place_from_three(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let end = 3 + descriptors.len() as RawFd;
+    if descriptors.iter().any(|one| (3..end).contains(&one.as_raw_fd())) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (number, descriptor) in (3..).zip(descriptors) {
+        // SAFETY: whatever the number was, in this child nobody uses it any more (see above).
+        if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Closes every descriptor from 3 on but these: for a child of [`clone`], which has copies of all that its parent has

@@ -21,6 +21,8 @@ use crate::process::{Child, close_on_exec_from, exit, open_pidfd, pointers, reap
 #[derive(Debug, Default)]
 pub struct Spawn<'a> {
     pub program: &'a OsStr,
+    /// What the program is told that it is called; `None`: as it is called here.
+    pub name: Option<&'a OsStr>,
     /// Without the program's own name.
     pub arguments: Vec<OsString>,
     /// `None`: the caller's.
@@ -84,7 +86,8 @@ struct Prepared {
 impl Prepared {
     fn new(what: &Spawn<'_>) -> io::Result<Self> {
         let program = CString::new(what.program.as_bytes())?;
-        let mut strings = vec![program.clone()];
+        let name = what.name.map(|name| CString::new(name.as_bytes())).transpose()?;
+        let mut strings = vec![name.unwrap_or_else(|| program.clone())];
         for argument in &what.arguments {
             strings.push(CString::new(argument.as_bytes())?);
         }

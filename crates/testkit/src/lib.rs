@@ -42,6 +42,11 @@ macro_rules! needs {
     };
 }
 
+/// The binary under test.
+pub fn binary() -> std::path::PathBuf {
+    settings::binary()
+}
+
 /// A program to be run by a test.
 pub fn program(name: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
     #[expect(clippy::disallowed_methods, reason = "tests run programs; the product does not")]

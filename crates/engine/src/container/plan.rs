@@ -132,6 +132,7 @@ pub(crate) fn launch(
         cgroup: prepared.cgroup,
         init: prepared.init,
         process,
+        extra: Default::default(),
     }
 }
 
@@ -167,6 +168,7 @@ fn process(record: &Record, confinement: &Confinement, prepared: &Prepared) -> P
         seccomp: prepared.seccomp,
         rlimits: confinement.rlimits.clone(),
         oom_score_adj: confinement.oom_score_adj,
+        special: Default::default(),
     }
 }
 

@@ -111,7 +111,8 @@ impl Loop {
         match launching.pending.advance() {
             Ok(Progress::Waiting) => return,
             Ok(Progress::Ending) => return self.await_end(key),
-            Ok(Progress::Running) => {
+            // Only bundles have hooks and gates, and they do not come this way.
+            Ok(Progress::Running | Progress::Ready | Progress::Hooks) => {
                 let Some(launching) = self.take_launch(key) else { return };
                 self.launched(launching);
             }

@@ -102,7 +102,8 @@ impl DeviceRule {
         let kind = match self.kind {
             None => 'a',
             Some(DeviceKind::Block) => 'b',
-            Some(DeviceKind::Character) => 'c',
+            // A pipe is not a device; no rule is ever made for one.
+            Some(DeviceKind::Character | DeviceKind::Fifo) => 'c',
         };
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let mut line = format!("{kind} {}:{} ", number(self.major), number(self.minor));
@@ -116,7 +117,7 @@ impl DeviceRule {
         bpf::DeviceMatch {
             kind: self.kind.map(|kind| match kind {
                 DeviceKind::Block => bpf::DeviceKind::Block,
-                DeviceKind::Character => bpf::DeviceKind::Character,
+                DeviceKind::Character | DeviceKind::Fifo => bpf::DeviceKind::Character,
             }),
             major: self.major,
             minor: self.minor,

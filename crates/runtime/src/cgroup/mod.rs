@@ -24,6 +24,7 @@ mod stats; // what was used
 
 pub use devices::{DeviceRule, DeviceRules, InvalidDeviceRule};
 pub use layout::{Hierarchy, Layout};
+pub(crate) use limits::Setting;
 pub use stats::{CpuStats, IoEntry, MemoryStats, PidsStats, Stats};
 
 /// How long a cgroup may take to freeze, or to become empty once everything in it is killed.
@@ -106,6 +107,69 @@ impl Cgroup {
         Ok(Self { layout, relative })
     }
 
+    /// The cgroup at a path below the top of every hierarchy, whether it exists or not.
+    ///
+    /// # Errors
+    /// As [`Cgroup::open`].
+    pub fn at(path: &str) -> Result<Self, CgroupError> {
+        let path = path.trim_matches('/');
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Self::open(parent, name)
+    }
+
+    /// Whether any of its directories is there.
+    pub fn exists(&self) -> bool {
+        self.directories().iter().any(|path| path.is_dir())
+    }
+
+    /// Whether it is still because somebody wanted it so.
+    pub fn is_frozen(&self) -> bool {
+        let says = |path: PathBuf, word: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == word);
+        match self.v1("freezer") {
+            Some(path) => says(path.join("freezer.state"), "FROZEN"),
+            None => self.unified().is_some_and(|path| says(path.join("cgroup.freeze"), "1")),
+        }
+    }
+
+    /// The hierarchies of the host.
+    pub(crate) fn layout(&self) -> &'static Layout {
+        self.layout
+    }
+
+    /// Makes it with settings that somebody else has worked out for each hierarchy. `None`: leave devices alone.
+    pub(crate) fn make_with<E: From<CgroupError>>(
+        &self,
+        settings: &Settings<'_, E>,
+        devices: Option<&DeviceRules>,
+    ) -> Result<(), E> {
+        for hierarchy in &self.layout.hierarchies {
+            let path = self.make_in(hierarchy)?;
+            self.apply(&path, &(settings.v1)(&hierarchy.controllers)?)?;
+            if let Some(devices) = devices.filter(|_| hierarchy.has("devices")) {
+                write_lines(&path, &devices.lines_v1())?;
+            }
+        }
+        let Some(path) = self.make_unified()? else { return Ok(()) };
+        self.apply(&path, &(settings.v2)(&self.layout.unified_controllers)?)?;
+        // Where v1 has the devices, one filter is enough.
+        let filtered = self.layout.hierarchies.iter().any(|hierarchy| hierarchy.has("devices"));
+        if let Some(devices) = devices.filter(|devices| !filtered && !devices.allows_all()) {
+            filter_devices(&path, devices).map_err(|source| CgroupError::DeviceFilter { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Changes settings of one that exists.
+    pub(crate) fn change<E: From<CgroupError>>(&self, settings: &Settings<'_, E>) -> Result<(), E> {
+        for hierarchy in &self.layout.hierarchies {
+            self.apply(&hierarchy.path.join(&self.relative), &(settings.v1)(&hierarchy.controllers)?)?;
+        }
+        match self.unified() {
+            Some(path) => Ok(self.apply(&path, &(settings.v2)(&self.layout.unified_controllers)?)?),
+            None => Ok(()),
+        }
+    }
+
     /// The path below the top of every hierarchy: `/hako/4711…`, as `docker inspect` and `/proc/PID/cgroup` show it.
     pub fn path(&self) -> String {
         format!("/{}", self.relative.display())
@@ -125,13 +189,7 @@ impl Cgroup {
     /// # Errors
     /// [`CgroupError::Setting`] for the first one that the kernel refuses.
     pub fn update(&self, limits: &Limits) -> Result<(), CgroupError> {
-        for hierarchy in &self.layout.hierarchies {
-            self.apply(&hierarchy.path.join(&self.relative), &limits::settings_v1(limits, &hierarchy.controllers)?)?;
-        }
-        match self.unified() {
-            Some(path) => self.apply(&path, &limits::settings_v2(limits, &self.layout.unified_controllers)?),
-            None => Ok(()),
-        }
+        self.change(&settings_of(limits))
     }
 
     /// Stops everything in it where it is.
@@ -226,20 +284,7 @@ impl Cgroup {
     }
 
     fn make(&self, limits: &Limits, devices: &DeviceRules) -> Result<(), CgroupError> {
-        for hierarchy in &self.layout.hierarchies {
-            let path = self.make_in(hierarchy)?;
-            self.apply(&path, &limits::settings_v1(limits, &hierarchy.controllers)?)?;
-            if hierarchy.has("devices") {
-                write_lines(&path, &devices.lines_v1())?;
-            }
-        }
-        let Some(path) = self.make_unified()? else { return Ok(()) };
-        self.apply(&path, &limits::settings_v2(limits, &self.layout.unified_controllers)?)?;
-        // Where v1 has the devices, one filter is enough.
-        if !self.layout.hierarchies.iter().any(|hierarchy| hierarchy.has("devices")) && !devices.allows_all() {
-            filter_devices(&path, devices).map_err(|source| CgroupError::DeviceFilter { path, source })?;
-        }
-        Ok(())
+        self.make_with(&settings_of(limits), Some(devices))
     }
 
     fn make_in(&self, hierarchy: &Hierarchy) -> Result<PathBuf, CgroupError> {
@@ -324,6 +369,21 @@ impl Cgroup {
     // The one whose list of processes is believed.
     fn main_directory(&self) -> PathBuf {
         self.v1("pids").or_else(|| self.unified()).or_else(|| self.directories().pop()).unwrap_or_default()
+    }
+}
+
+type ForHierarchy<'a, E> = Box<dyn Fn(&[String]) -> Result<Vec<Setting>, E> + 'a>;
+
+/// What to write, given the controllers of a hierarchy.
+pub(crate) struct Settings<'a, E> {
+    pub(crate) v1: ForHierarchy<'a, E>,
+    pub(crate) v2: ForHierarchy<'a, E>,
+}
+
+fn settings_of(limits: &Limits) -> Settings<'_, CgroupError> {
+    Settings {
+        v1: Box::new(|controllers| limits::settings_v1(limits, controllers)),
+        v2: Box::new(|controllers| limits::settings_v2(limits, controllers)),
     }
 }
 

@@ -25,6 +25,33 @@ mod table; // numbers of system calls by ABI
 
 pub use profile::ProfileError;
 
+/// The architectures that a profile may name; those of other machines mean nothing here.
+pub const ARCHITECTURES: [&str; 23] = [
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
+
 /// Instructions that the kernel takes in one program (`BPF_MAXINSNS`).
 const INSTRUCTIONS_MAX: usize = 4096;
 /// Programs that are kept. A host has a handful of profiles and a few sets of capabilities.
@@ -80,7 +107,7 @@ impl Program {
     }
 
     /// Flags and number of instructions, then the instructions, all in the machine's order.
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(8 + self.instructions.len() * 8);
         bytes.extend(self.flags.to_ne_bytes());
         bytes.extend((self.instructions.len() as u32).to_ne_bytes());
@@ -112,7 +139,7 @@ impl Program {
     ///
     /// # Errors
     /// `InvalidData` for something else.
-    pub(crate) fn from_memfd(memory: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn from_memfd(memory: BorrowedFd<'_>) -> io::Result<Self> {
         // No more than there is: fresh memory costs a fault for each page.
         let size = rustix::fs::fstat(memory)?.st_size;
         let mut bytes = vec![0; usize::try_from(size).map_or(0, |size| size.min(Self::BYTES_MAX))];
@@ -120,11 +147,47 @@ impl Program {
         Self::from_bytes(&bytes[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Puts the calling process under the filter.
-    pub(crate) fn load(&self) -> io::Result<()> {
+    /// Puts the calling process under the filter; returns the listener, if the profile hands calls to one.
+    pub(crate) fn load(&self) -> io::Result<Option<OwnedFd>> {
         let flags = FilterFlags::from_bits(self.flags).ok_or(io::ErrorKind::InvalidInput)?;
         hako_sys::seccomp::load(&self.instructions, flags)
     }
+}
+
+/// A filter from an OCI configuration, and who answers the calls that it hands over.
+#[derive(Debug)]
+pub struct OciFilter {
+    pub program: Program,
+    pub listener: Option<Listener>,
+}
+
+/// Who answers calls of a container: somebody behind a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub path: String,
+    pub metadata: String,
+}
+
+/// The `linux.seccomp` of an OCI configuration, compiled.
+///
+/// # Errors
+/// As [`from_json`]; what the specification forbids is an error too.
+pub fn from_oci(text: &str) -> Result<OciFilter, ProfileError> {
+    let machine = profile::Machine::of_host(CapSet::NONE);
+    let document = profile::Document::parse(text)?;
+    if let Some(name) = document.unknown_architecture() {
+        return Err(ProfileError::ArchitectureName { name: name.clone() });
+    }
+    if document.has_lost_metadata() {
+        return Err(ProfileError::Unsupported { what: "metadata for a listener that it does not name" });
+    }
+    let listener = document.listener().filter(|_| document.notifies());
+    if document.notifies() && listener.is_none() {
+        return Err(ProfileError::Unsupported { what: "SCMP_ACT_NOTIFY without a listenerPath" });
+    }
+    let listener = listener.map(|(path, metadata)| Listener { path: path.to_owned(), metadata: metadata.to_owned() });
+    let program = document.with_profile(&machine, |profile| compile::compile(profile, &machine))?;
+    Ok(OciFilter { program, listener })
 }
 
 /// Docker's default profile for a container with these capabilities.
@@ -166,7 +229,11 @@ fn make(text: Option<&str>, capabilities: CapSet) -> Result<Program, ProfileErro
     match text {
         None => compile::compile(&default::profile(), &machine),
         Some(text) => {
-            profile::Document::parse(text)?.with_profile(&machine, |profile| compile::compile(profile, &machine))
+            let document = profile::Document::parse(text)?;
+            if document.notifies() || document.listener().is_some() {
+                return Err(ProfileError::Unsupported { what: "a listener" });
+            }
+            document.with_profile(&machine, |profile| compile::compile(profile, &machine))
         }
     }
 }

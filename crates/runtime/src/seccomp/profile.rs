@@ -20,6 +20,10 @@ pub enum ProfileError {
     Malformed { reason: String },
     #[error("seccomp profile has an unknown action {name}")]
     Action { name: String },
+    #[error("seccomp profile gives an errno to {name}, which answers with none")]
+    Errno { name: String },
+    #[error("seccomp profile has an unknown architecture {name}")]
+    ArchitectureName { name: String },
     #[error("seccomp profile has an unknown operator {name}")]
     Operator { name: String },
     #[error("seccomp profile compares argument {index}; a system call has 6")]
@@ -49,6 +53,8 @@ pub(super) enum Action {
     Trap,
     Errno(u16),
     Trace(u16),
+    /// Somebody outside answers.
+    Notify,
     Log,
     Allow,
 }
@@ -62,6 +68,7 @@ impl Action {
             Self::Trap => 0x0003_0000,
             Self::Errno(errno) => 0x0005_0000 | u32::from(errno),
             Self::Trace(data) => 0x7ff0_0000 | u32::from(data),
+            Self::Notify => 0x7fc0_0000,
             Self::Log => 0x7ffc_0000,
             Self::Allow => 0x7fff_0000,
         }
@@ -69,16 +76,20 @@ impl Action {
 
     fn parse(name: &str, errno: Option<u16>) -> Result<Self, ProfileError> {
         const EPERM: u16 = 1;
-        match name {
-            "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Ok(Self::KillThread),
-            "SCMP_ACT_KILL_PROCESS" => Ok(Self::KillProcess),
-            "SCMP_ACT_TRAP" => Ok(Self::Trap),
-            "SCMP_ACT_ERRNO" => Ok(Self::Errno(errno.unwrap_or(EPERM))),
-            "SCMP_ACT_TRACE" => Ok(Self::Trace(errno.unwrap_or(EPERM))),
-            "SCMP_ACT_LOG" => Ok(Self::Log),
-            "SCMP_ACT_ALLOW" => Ok(Self::Allow),
-            "SCMP_ACT_NOTIFY" => Err(ProfileError::Unsupported { what: "SCMP_ACT_NOTIFY" }),
-            _ => Err(ProfileError::Action { name: name.to_owned() }),
+        let action = match name {
+            "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Self::KillThread,
+            "SCMP_ACT_KILL_PROCESS" => Self::KillProcess,
+            "SCMP_ACT_TRAP" => Self::Trap,
+            "SCMP_ACT_ERRNO" => Self::Errno(errno.unwrap_or(EPERM)),
+            "SCMP_ACT_TRACE" => Self::Trace(errno.unwrap_or(EPERM)),
+            "SCMP_ACT_NOTIFY" => Self::Notify,
+            "SCMP_ACT_LOG" => Self::Log,
+            "SCMP_ACT_ALLOW" => Self::Allow,
+            _ => return Err(ProfileError::Action { name: name.to_owned() }),
+        };
+        match (action, errno) {
+            (Self::Errno(_) | Self::Trace(_), _) | (_, None) => Ok(action),
+            (_, Some(_)) => Err(ProfileError::Errno { name: name.to_owned() }),
         }
     }
 }
@@ -219,6 +230,8 @@ pub(super) struct Document {
     #[serde(default)]
     listener_path: Option<String>,
     #[serde(default)]
+    listener_metadata: Option<String>,
+    #[serde(default)]
     syscalls: Option<Vec<DocumentRule>>,
 }
 
@@ -281,18 +294,41 @@ impl Document {
         machine: &Machine,
         work: impl FnOnce(&Profile<'_>) -> Result<T, ProfileError>,
     ) -> Result<T, ProfileError> {
-        if self.listener_path.as_ref().is_some_and(|path| !path.is_empty()) {
-            return Err(ProfileError::Unsupported { what: "a listener" });
-        }
         let rules = self.syscalls.as_deref().unwrap_or_default();
         let loans = rules.iter().map(Loan::of).collect::<Result<Vec<_>, _>>()?;
         let profile = Profile {
             default: Action::parse(&self.default_action, self.default_errno_ret)?,
             abis: self.abis(machine),
-            flags: self.flag_bits()?,
+            flags: self.flag_bits()? | self.listener_bit(),
             rules: loans.iter().map(Loan::rule).collect(),
         };
         work(&profile)
+    }
+
+    /// Whether a call is handed to somebody outside, who therefore has to be told.
+    pub(super) fn notifies(&self) -> bool {
+        let actions = self.syscalls.iter().flatten().map(|rule| rule.action.as_str());
+        actions.chain([self.default_action.as_str()]).any(|action| action == "SCMP_ACT_NOTIFY")
+    }
+
+    fn listener_bit(&self) -> u32 {
+        if self.notifies() { hako_sys::seccomp::FilterFlags::NEW_LISTENER } else { 0 }
+    }
+
+    /// Who is told, by the path of their socket, and with which words.
+    pub(super) fn listener(&self) -> Option<(&str, &str)> {
+        let path = self.listener_path.as_deref().filter(|path| !path.is_empty())?;
+        Some((path, self.listener_metadata.as_deref().unwrap_or_default()))
+    }
+
+    /// Whether the words for a listener are there and the listener is not.
+    pub(super) fn has_lost_metadata(&self) -> bool {
+        self.listener().is_none() && self.listener_metadata.as_ref().is_some_and(|text| !text.is_empty())
+    }
+
+    /// The first name of an architecture that nobody knows.
+    pub(super) fn unknown_architecture(&self) -> Option<&String> {
+        self.architectures.iter().flatten().find(|name| !super::ARCHITECTURES.contains(&name.as_str()))
     }
 
     fn abis(&self, machine: &Machine) -> Vec<Abi> {
@@ -315,15 +351,17 @@ impl Document {
         use hako_sys::seccomp::FilterFlags;
         let Some(names) = &self.flags else { return Ok(FilterFlags::ALLOW_SPECULATION) };
         let mut bits = 0;
-        for name in names {
+        for name in names.iter() {
             bits |= match name.as_str() {
                 "SECCOMP_FILTER_FLAG_TSYNC" => FilterFlags::THREAD_SYNC,
                 "SECCOMP_FILTER_FLAG_LOG" => FilterFlags::LOG,
                 "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => FilterFlags::ALLOW_SPECULATION,
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => FilterFlags::WAIT_KILLABLE,
                 _ => return Err(ProfileError::Flag { name: name.clone() }),
             };
         }
-        Ok(bits)
+        // With a listener the kernel takes no thread synchronisation, and the process has one thread.
+        if self.notifies() { Ok(bits & !FilterFlags::THREAD_SYNC) } else { Ok(bits) }
     }
 }
 

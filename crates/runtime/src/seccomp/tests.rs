@@ -167,8 +167,13 @@ fn what_is_no_profile_is_told() {
     expect!["decoding seccomp profile failed: missing field `defaultAction` at line 1 column 2"]
         .assert_eq(&error("{}"));
     expect!["seccomp profile has an unknown action SCMP_ACT_X"].assert_eq(&error(r#"{"defaultAction":"SCMP_ACT_X"}"#));
-    expect!["seccomp profile asks for SCMP_ACT_NOTIFY, which hako does not have"]
-        .assert_eq(&error(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#));
+    let notifies = r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#;
+    expect!["seccomp profile asks for a listener, which hako does not have"]
+        .assert_eq(&from_json(notifies, CapSet::NONE).unwrap_err().to_string());
+    expect!["seccomp profile asks for SCMP_ACT_NOTIFY without a listenerPath, which hako does not have"]
+        .assert_eq(&from_oci(notifies).unwrap_err().to_string());
+    expect!["seccomp profile gives an errno to SCMP_ACT_ALLOW, which answers with none"]
+        .assert_eq(&error(r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":5}"#));
     let argument = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW",
         "args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#;
     expect!["seccomp profile compares argument 6; a system call has 6"].assert_eq(&error(argument));

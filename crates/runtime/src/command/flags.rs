@@ -1,0 +1,286 @@
+//! The flags of `hako runtime`: runc's own names and meanings.
+//!
+//! What is taken without an effect is said so beside it; what would be a lie is refused in `act.rs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run containers from OCI bundles
+#[derive(Debug, Parser)]
+#[command(
+    name = "hako runtime",
+    bin_name = "hako runtime",
+    version = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1"),
+    args_override_self = true
+)]
+pub(super) struct Flags {
+    /// Directory of what is remembered of containers
+    #[arg(long, default_value = "/run/hako-runtime")]
+    pub(super) root: PathBuf,
+    /// File for messages, beside standard error
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// How messages in the file look: text or json
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    pub(super) log_format: String,
+    /// Say more
+    #[arg(long)]
+    pub(super) debug: bool,
+    /// Refused: hako has no driver for systemd
+    #[arg(long)]
+    pub(super) systemd_cgroup: bool,
+    /// Taken without an effect: hako finds out by itself
+    #[arg(long = "rootless", value_name = "auto|true|false", num_args = 1, hide = true)]
+    pub(super) rootless_mode: Option<String>,
+    /// Taken without an effect: nothing is checkpointed
+    #[arg(long, hide = true)]
+    pub(super) criu: Option<String>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create a container, whose process then waits to be started
+    Create(CreateFlags),
+    /// Start the process of a created container
+    Start(IdFlags),
+    /// Create and start a container
+    Run(RunFlags),
+    /// Run one more process in a container
+    Exec(ExecFlags),
+    /// Print the state of a container
+    State(IdFlags),
+    /// List containers
+    List(ListFlags),
+    /// Send a signal to a container's process
+    Kill(KillFlags),
+    /// Take away what was created for a container
+    Delete(DeleteFlags),
+    /// Show the processes of a container
+    Ps(PsFlags),
+    /// Stop all processes of a container where they are
+    Pause(IdFlags),
+    /// Let the processes of a paused container go on
+    Resume(IdFlags),
+    /// Change what a container may use
+    Update(UpdateFlags),
+    /// Print events of a container: its numbers and when memory ran out
+    Events(EventsFlags),
+    /// Write a configuration to begin with
+    Spec(SpecFlags),
+    /// Print what this runtime can do
+    Features,
+    /// Refused: hako has no checkpoints
+    Checkpoint(AnythingFlags),
+    /// Refused: hako has no checkpoints
+    Restore(AnythingFlags),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdFlags {
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AnythingFlags {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateFlags {
+    /// Directory of the bundle
+    #[arg(short, long, default_value = ".")]
+    pub(super) bundle: PathBuf,
+    /// Socket that the terminal's other side is sent to
+    #[arg(long, value_name = "PATH")]
+    pub(super) console_socket: Option<PathBuf>,
+    /// File for the process's number
+    #[arg(long, value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// Descriptors from 3 on that the process gets
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) preserve_fds: u32,
+    /// Taken without an effect: the way into the root depends on what the old one is
+    #[arg(long)]
+    pub(super) no_pivot: bool,
+    /// Taken without an effect: each process has a session keyring of its own, or there are none
+    #[arg(long)]
+    pub(super) no_new_keyring: bool,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunFlags {
+    /// Do not stay with the process
+    #[arg(short, long)]
+    pub(super) detach: bool,
+    /// Do not delete the container when its process has ended
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Do not adopt what the container's process leaves behind
+    #[arg(long)]
+    pub(super) no_subreaper: bool,
+    #[command(flatten)]
+    pub(super) create: CreateFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecFlags {
+    #[arg(long, value_name = "PATH")]
+    pub(super) console_socket: Option<PathBuf>,
+    /// Working directory
+    #[arg(long)]
+    pub(super) cwd: Option<String>,
+    /// Environment variables
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(super) env: Vec<String>,
+    /// With a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// UID[:GID]
+    #[arg(short, long)]
+    pub(super) user: Option<String>,
+    /// Further groups
+    #[arg(short = 'g', long, value_name = "GID")]
+    pub(super) additional_gids: Vec<u32>,
+    /// File with the whole process in JSON
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) process: Option<PathBuf>,
+    #[arg(short, long)]
+    pub(super) detach: bool,
+    #[arg(long, value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    pub(super) process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) apparmor: Option<String>,
+    #[arg(long)]
+    pub(super) no_new_privs: bool,
+    /// Capabilities to add
+    #[arg(short, long, value_name = "CAPABILITY")]
+    pub(super) cap: Vec<String>,
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) preserve_fds: u32,
+    /// Cgroup below the container's own
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup: Option<String>,
+    /// Also in a paused container, where the process waits
+    #[arg(long)]
+    pub(super) ignore_paused: bool,
+    /// Taken without an effect, as runc takes it
+    #[arg(long, hide = true)]
+    pub(super) no_subreaper: bool,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListFlags {
+    /// table or json
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+    pub(super) format: String,
+    /// Names only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KillFlags {
+    /// To all processes of the container
+    #[arg(short, long)]
+    pub(super) all: bool,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+    #[arg(default_value = "SIGTERM")]
+    pub(super) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeleteFlags {
+    /// Kill it if it runs; one that is not there is no error
+    #[arg(short, long)]
+    pub(super) force: bool,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PsFlags {
+    /// table or json
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+    pub(super) format: String,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+    /// Taken without an effect: options of ps(1), which is not run
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(super) rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsFlags {
+    /// How often numbers are printed
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    pub(super) interval: String,
+    /// Print the numbers once and end
+    #[arg(long)]
+    pub(super) stats: bool,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpecFlags {
+    /// Directory of the bundle
+    #[arg(short, long, default_value = ".")]
+    pub(super) bundle: PathBuf,
+    /// For a person without rights
+    #[arg(long)]
+    pub(super) rootless: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpdateFlags {
+    /// File with resources in JSON; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) resources: Option<PathBuf>,
+    #[arg(long)]
+    pub(super) blkio_weight: Option<u16>,
+    #[arg(long)]
+    pub(super) cpu_period: Option<u64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) cpu_quota: Option<i64>,
+    #[arg(long)]
+    pub(super) cpu_burst: Option<u64>,
+    #[arg(long)]
+    pub(super) cpu_rt_period: Option<u64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) cpu_rt_runtime: Option<i64>,
+    #[arg(long, visible_alias = "cpu-shares")]
+    pub(super) cpu_share: Option<u64>,
+    #[arg(long)]
+    pub(super) cpu_idle: Option<i64>,
+    #[arg(long)]
+    pub(super) cpuset_cpus: Option<String>,
+    #[arg(long)]
+    pub(super) cpuset_mems: Option<String>,
+    /// Bytes; -1: unlimited
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) memory: Option<i64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) memory_reservation: Option<i64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) memory_swap: Option<i64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) pids_limit: Option<i64>,
+    #[arg(value_name = "CONTAINER")]
+    pub(super) id: String,
+}

@@ -1,0 +1,69 @@
+//! `hako runtime`: runc's command line over the same code that starts every container of hako.
+//!
+//! Its callers are programs (containerd, Podman), which read its errors from a file of JSON lines and from standard
+//! error, its states from standard output, and give it directories, sockets and numbers. It has one thread from
+//! beginning to end. Flags are in `flags.rs`, what each command does is in `act.rs`.
+
+mod act; // one function for each command
+mod flags; // runc's flags
+mod log; // where errors go
+mod show; // tables and streams
+
+use std::{ffi::OsString, process::ExitCode};
+
+use crate::oci::Containers;
+use clap::Parser;
+use flags::{Command, Flags};
+use log::Log;
+
+/// Names of the binary by which it is the runtime, for callers that know only a program and no first argument.
+pub const NAMES: [&str; 2] = ["hako-runtime", "runc"];
+
+/// The role; `arguments` begin with the program's name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let flags = match Flags::try_parse_from(arguments.iter().cloned()) {
+        Ok(flags) => flags,
+        Err(error) => error.exit(),
+    };
+    let log = match Log::open(&flags) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("hako runtime: cannot open the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if flags.systemd_cgroup {
+        log.fatal("systemd cgroup flag passed, but hako runtime has no driver for it: use cgroupfs");
+        return ExitCode::FAILURE;
+    }
+    // Whoever can look at a process of a container could write to the program that it came from (CVE-2019-5736).
+    if flags.command.starts_processes()
+        && let Err(error) = become_read_only()
+    {
+        log.fatal(&format!("cannot protect the runtime's own program: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let containers = Containers::at(flags.root.clone());
+    match act::carry_out(&flags, &containers, &log) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            log.fatal(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+// Executes itself from a mount that cannot be written to, unless that is where it runs already.
+fn become_read_only() -> std::io::Result<()> {
+    use crate::init;
+    match init::runs_read_only()? {
+        true => Ok(()),
+        false => Err(init::run_read_only(&std::env::args_os().collect::<Vec<_>>())?),
+    }
+}
+
+impl Command {
+    fn starts_processes(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
+    }
+}

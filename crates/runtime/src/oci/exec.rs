@@ -1,0 +1,121 @@
+//! `exec`: one more process in a container.
+
+use std::{os::fd::OwnedFd, path::Path};
+
+use hako_sys::process::Child;
+use rustix::fs::{Mode, OFlags};
+
+use super::{
+    config::{Config, Process as Asked},
+    console,
+    create::write_pid_file,
+    error::OciError,
+    process,
+    record::{Container, FILTER, Status},
+    state,
+};
+use crate::{
+    launch::{self, Progress, Stdio},
+    plan::ExecPlan,
+    seccomp,
+};
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Exec<'a> {
+    pub container: &'a Container,
+    pub process: &'a Asked,
+    pub console_socket: Option<&'a Path>,
+    pub pid_file: Option<&'a Path>,
+    pub handed_down: Vec<OwnedFd>,
+    pub ignore_paused: bool,
+    /// A cgroup below the container's own.
+    pub below: &'a str,
+    /// As of [`super::create::Create`].
+    pub relays: bool,
+}
+
+/// What runs then.
+#[derive(Debug)]
+pub struct Execed {
+    pub child: Child,
+    pub terminal: Option<OwnedFd>,
+    pub warnings: Vec<String>,
+}
+
+/// Starts it.
+///
+/// # Errors
+/// [`OciError::State`] unless the container lives; [`OciError::Launch`].
+pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
+    let container = asked.container;
+    let paused = || OciError::state("cannot exec in a paused container (use --ignore-paused to override)");
+    let target = match container.status() {
+        Status::Stopped | Status::Creating => None,
+        Status::Paused if !asked.ignore_paused => return Err(paused()),
+        _ => container.process(),
+    };
+    let target = target.ok_or_else(|| OciError::state("cannot exec in a stopped container"))?;
+    if asked.process.terminal && asked.console_socket.is_none() && !asked.relays {
+        return Err(OciError::state("cannot allocate tty if runc will detach without setting console socket"));
+    }
+    let mut warnings = Vec::new();
+    let config = container.config()?;
+    let mut process = process::translate(Some(asked.process), config.linux.personality.as_ref(), &mut warnings)?;
+    if let Some(affinity) = &asked.process.exec_affinity {
+        process.special.processors = process::processors(&affinity.last)?;
+    }
+    let mut descriptors = vec![target];
+    for descriptor in asked.handed_down {
+        process.special.handed_down.push(descriptors.len());
+        descriptors.push(descriptor);
+    }
+    let filter = container.directory.join(FILTER);
+    if let Ok(filter) = rustix::fs::open(&filter, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        process.seccomp = Some(descriptors.len());
+        descriptors.push(filter);
+    }
+    let cgroup = crate::cgroup::Cgroup::at(&format!("{}/{}", container.record.cgroup, asked.below))?;
+    let plan = ExecPlan { target: 0, cgroup: cgroup.join_plan(), process };
+    let stdio = match asked.process.terminal {
+        true => {
+            let size = asked.process.console_size;
+            let (rows, columns) = size.map_or_else(console::own_size, |size| (size.height, size.width));
+            Stdio::Terminal { rows, columns }
+        }
+        false => console::own_streams()?,
+    };
+    let mut pending = launch::begin_exec(&plan, &descriptors, stdio).map_err(OciError::Launch)?;
+    drop(descriptors);
+    follow(&mut pending, container, &config)?;
+    let terminal = match (pending.take_terminal(), asked.console_socket) {
+        (Some(terminal), Some(socket)) => console::send(socket, &terminal).map(|()| None)?,
+        (terminal, _) => terminal,
+    };
+    let child = pending.into_child().ok_or_else(|| OciError::state("the process is gone"))?;
+    if let Some(path) = asked.pid_file {
+        write_pid_file(path, child.pid)?;
+    }
+    Ok(Execed { child, terminal, warnings })
+}
+
+fn follow(pending: &mut launch::Pending, container: &Container, config: &Config) -> Result<(), OciError> {
+    loop {
+        let progress = pending.advance().map_err(OciError::Launch)?;
+        if let (Some(listener), Some(text)) = (pending.take_listener(), &config.linux.seccomp)
+            && let Some(whom) = seccomp::from_oci(text.get())?.listener
+        {
+            let record = &container.record;
+            let state = state::of(record, Status::Running, record.pid, &config.annotations);
+            console::send_process_state(&whom, &listener, pending.pid().unwrap_or(0), &state)?;
+        }
+        match progress {
+            Progress::Running | Progress::Ready => return Ok(()),
+            Progress::Ending => match pending.ending() {
+                Some(ending) => console::wait_readable(ending)?,
+                None => return Err(OciError::state("the process is gone")),
+            },
+            Progress::Waiting | Progress::Hooks => console::wait_readable(pending.channel())?,
+        }
+    }
+}

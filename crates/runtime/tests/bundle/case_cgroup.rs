@@ -1,0 +1,76 @@
+//! Resources reach the kernel, are changed by `update`, and go with the container.
+
+use std::fs;
+
+use hako_runtime::cgroup::Cgroup;
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+pub(crate) const CASES: &[crate::Case] = &[
+    ("limits_are_set_and_updated", limits_are_set_and_updated),
+    ("devices_are_filtered", devices_are_filtered),
+    ("a_limit_that_nobody_enforces_is_an_error", a_limit_that_nobody_enforces_is_an_error),
+    ("a_cgroup_of_somebody_else_stays", a_cgroup_of_somebody_else_stays),
+];
+
+fn path(bundle: &Bundle) -> String {
+    bundle.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned()
+}
+
+// The files of the container's group that hold these limits, whatever version the host has.
+fn read(bundle: &Bundle, v1: (&str, &str), v2: &str) -> String {
+    let join = Cgroup::at(&path(bundle)).unwrap().join_plan();
+    let found = join.hierarchies.iter().find(|(name, _)| name.split(',').any(|one| one == v1.0));
+    let file = found.map_or_else(|| join.unified.unwrap().join(v2), |(_, directory)| directory.join(v1.1));
+    fs::read_to_string(file).unwrap().trim().to_owned()
+}
+
+fn limits_are_set_and_updated() {
+    let bundle = Bundle::new("exec sleep 1000")
+        .set("/linux/resources/memory", json!({ "limit": 33_554_432 }))
+        .set("/linux/resources/pids", json!({ "limit": 20 }));
+    bundle.write();
+    bundle.call("create", &[]).succeeds();
+    assert_eq!(read(&bundle, ("memory", "memory.limit_in_bytes"), "memory.max"), "33554432");
+    assert_eq!(read(&bundle, ("pids", "pids.max"), "pids.max"), "20");
+    bundle.call("update", &["--memory=67108864", "--pids-limit=30"]).succeeds();
+    assert_eq!(read(&bundle, ("memory", "memory.limit_in_bytes"), "memory.max"), "67108864");
+    assert_eq!(read(&bundle, ("pids", "pids.max"), "pids.max"), "30");
+    bundle.call("delete", &[]).succeeds();
+    assert!(!Cgroup::at(&path(&bundle)).unwrap().exists());
+}
+
+fn devices_are_filtered() {
+    // kmsg is there and may be made, but not opened; the null device always works.
+    let kmsg = json!([{ "type": "c", "path": "/dev/kmsg", "major": 1, "minor": 11 }]);
+    let script = "(: > /dev/kmsg) 2>/dev/null && echo opened; echo x > /dev/null && echo null";
+    let bundle = Bundle::new(script).set("/linux/devices", kmsg.clone());
+    bundle.run().says("null\n");
+    let bundle = Bundle::new(script).set("/linux/devices", kmsg).set(
+        "/linux/resources/devices",
+        json!([{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 11, "access": "w" }]),
+    );
+    bundle.run().says("opened\nnull\n");
+}
+
+fn a_limit_that_nobody_enforces_is_an_error() {
+    let bundle = Bundle::new("true").set("/linux/resources/rdma", json!({ "mlx5_0": { "hcaHandles": 1 } }));
+    bundle.run().fails_with("controller rdma is not supported: this host does not have it");
+    let bundle = Bundle::new("true").set("/linux/resources/unified", json!({ "nosuch.max": "1" }));
+    bundle.run().fails_with("linux.resources.unified");
+}
+
+fn a_cgroup_of_somebody_else_stays() {
+    let bundle = Bundle::new("true");
+    let cgroup = Cgroup::create(
+        "hako-runtime-test",
+        &bundle.name,
+        &hako_model::Limits::default(),
+        &hako_runtime::cgroup::DeviceRules::All,
+    )
+    .unwrap();
+    bundle.run().succeeds();
+    assert!(cgroup.exists());
+    cgroup.remove().unwrap();
+}

@@ -1,0 +1,183 @@
+//! Operations in their order, and out of it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::bundle::Bundle;
+
+pub(crate) const CASES: &[crate::Case] = &[
+    ("run_gives_the_programs_output_and_code", run_gives_the_programs_output_and_code),
+    ("a_created_container_waits_to_be_started", a_created_container_waits_to_be_started),
+    ("operations_out_of_order_are_errors", operations_out_of_order_are_errors),
+    ("a_command_that_cannot_run_is_told_and_leaves_nothing", a_command_that_cannot_run_is_told_and_leaves_nothing),
+    ("a_failing_exec_at_start_is_the_starts_error", a_failing_exec_at_start_is_the_starts_error),
+    ("exec_joins_everything", exec_joins_everything),
+    ("the_log_is_what_callers_read", the_log_is_what_callers_read),
+    ("descriptors_are_handed_down", descriptors_are_handed_down),
+    ("a_killed_create_can_be_deleted", a_killed_create_can_be_deleted),
+    ("the_runtime_cannot_be_written_to", the_runtime_cannot_be_written_to),
+    ("features_and_spec_are_json", features_and_spec_are_json),
+];
+
+fn run_gives_the_programs_output_and_code() {
+    let bundle = Bundle::new("echo $$ $(hostname); exit 7");
+    let ran = bundle.run();
+    assert_eq!((ran.code, ran.output.as_str()), (7, "1 hako\n"), "{}", ran.error);
+    bundle.call("state", &[]).fails_with("does not exist");
+}
+
+fn a_created_container_waits_to_be_started() {
+    let bundle = Bundle::new("echo started > /data/x; exec sleep 1000");
+    bundle.write();
+    let pid_file = bundle.directory.join("pid");
+    bundle.call("create", &[&format!("--pid-file={}", pid_file.display())]).succeeds();
+    assert_eq!(bundle.status(), "created");
+    assert_eq!(fs::read_to_string(&pid_file).unwrap(), bundle.pid().to_string());
+    assert!(!bundle.directory.join("rootfs/data/x").exists());
+    // What the bundle says later has no effect.
+    fs::write(bundle.directory.join("config.json"), "{}").unwrap();
+    bundle.call("start", &[]).succeeds();
+    assert_eq!(bundle.wait_for_file("data/x"), "started\n");
+    assert_eq!(bundle.status(), "running");
+    bundle.call("pause", &[]).succeeds();
+    assert_eq!(bundle.status(), "paused");
+    bundle.call("resume", &[]).succeeds();
+    bundle.call("kill", &["KILL"]).succeeds();
+    bundle.wait_for_status("stopped");
+    bundle.call("delete", &[]).succeeds();
+    bundle.call("state", &[]).fails_with("does not exist");
+}
+
+fn operations_out_of_order_are_errors() {
+    let bundle = Bundle::new("exec sleep 1000");
+    bundle.write();
+    for (command, more) in
+        [("start", &[][..]), ("kill", &["KILL"]), ("delete", &[]), ("state", &[]), ("exec", &["true"])]
+    {
+        bundle.call(command, more).fails_with("does not exist");
+    }
+    bundle.call("create", &[]).succeeds();
+    bundle.call("create", &[]).fails_with("already exists");
+    bundle.call("start", &[]).succeeds();
+    bundle.call("start", &[]).fails_with("cannot start an already running container");
+    bundle.call("delete", &[]).fails_with("that is not stopped: running");
+    bundle.call("resume", &[]).fails_with("container not paused");
+    bundle.call("kill", &["KILL"]).succeeds();
+    bundle.wait_for_status("stopped");
+    bundle.call("kill", &["KILL"]).fails_with("container not running");
+    bundle.call("start", &[]).fails_with("cannot start a container that has stopped");
+    bundle.call("exec", &["true"]).fails_with("cannot exec in a stopped container");
+    bundle.call("delete", &[]).succeeds();
+    bundle.call("delete", &["--force"]).succeeds();
+}
+
+fn a_command_that_cannot_run_is_told_and_leaves_nothing() {
+    let bundle = Bundle::new("").set("/process/args", serde_json::json!(["nosuch"]));
+    bundle.write();
+    for command in ["create", "run"] {
+        bundle
+            .call(command, &[])
+            .fails_with("unable to start container process: exec: \\\"nosuch\\\": executable file not found in $PATH");
+        assert!(fs::read_dir(bundle.directory.join("records")).unwrap().next().is_none());
+        let cgroup = hako_runtime::cgroup::Cgroup::at(bundle.config["linux"]["cgroupsPath"].as_str().unwrap()).unwrap();
+        assert!(!cgroup.exists());
+    }
+}
+
+fn a_failing_exec_at_start_is_the_starts_error() {
+    let bundle = Bundle::new("").set("/process/args", serde_json::json!(["/data/script"]));
+    let script = bundle.directory.join("rootfs/data/script");
+    fs::write(&script, "#!/nosuch\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bundle.write();
+    bundle.call("create", &[]).succeeds();
+    bundle.call("start", &[]).fails_with("exec /data/script: no such file or directory");
+    bundle.wait_for_status("stopped");
+}
+
+fn exec_joins_everything() {
+    let bundle = Bundle::new("echo up > /data/up; exec sleep 1000");
+    bundle.write();
+    bundle.call("run", &["--detach"]).succeeds();
+    bundle.wait_for_file("data/up");
+    let script = "hostname; ps | grep -c 'sleep 100[0]'; exit 5";
+    let ran = bundle.call("exec", &["sh", "-c", script]);
+    assert_eq!((ran.code, ran.output.as_str()), (5, "hako\n1\n"), "{}", ran.error);
+    let ran =
+        bundle.call("exec", &["--user=33:33", "--cwd=/tmp", "--env=A=b", "sh", "-c", "id -u; pwd; echo $A $HOME"]);
+    ran.says("33\n/tmp\nb /home/web\n");
+    let ran = bundle.call("exec", &["nosuch"]);
+    assert_eq!(ran.code, 255);
+    ran.fails_with("exec failed: unable to start container process: exec: \\\"nosuch\\\"");
+    let pids: Vec<u32> = serde_json::from_str(&bundle.call("ps", &["--format=json"]).output).unwrap();
+    assert_eq!(pids, [bundle.pid()]);
+    assert!(bundle.call("events", &["--stats"]).output.contains("\"type\":\"stats\""));
+    bundle.call("kill", &["--all", "KILL"]).succeeds();
+}
+
+fn the_log_is_what_callers_read() {
+    let bundle = Bundle::new("").set("/process/args", serde_json::json!(["nosuch"]));
+    bundle.write();
+    let log = bundle.directory.join("log.json");
+    bundle.call_with(&["--log", log.to_str().unwrap(), "--log-format", "json"], "create", &[]);
+    let line: Value = serde_json::from_str(fs::read_to_string(log).unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert_eq!(
+        line["msg"],
+        "runc create failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH"
+    );
+    bundle.call_with(&["--systemd-cgroup"], "create", &[]).fails_with("systemd");
+}
+
+fn descriptors_are_handed_down() {
+    let bundle = Bundle::new("cat <&3; ls /proc/self/fd | wc -l");
+    std::os::unix::fs::symlink("busybox", bundle.directory.join("rootfs/bin/wc")).unwrap();
+    fs::write(bundle.directory.join("given"), "given\n").unwrap();
+    bundle.write();
+    let call = format!(
+        "exec 3<{0}/given; exec {0}/hako-runtime --root {0}/records run --preserve-fds 1 --bundle {0} {1}",
+        bundle.directory.display(),
+        bundle.name
+    );
+    // Three streams, the one that was given, and the one by which `ls` reads.
+    crate::bundle::run("/bin/sh".as_ref(), &["-c".to_owned(), call]).says("given\n5\n");
+}
+
+/// Whatever moment the runtime is killed at, `delete --force` finds what there is.
+fn a_killed_create_can_be_deleted() {
+    let hook = serde_json::json!({ "path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"] });
+    let bundle = Bundle::new("true").set("/hooks", serde_json::json!({ "createRuntime": [hook] }));
+    bundle.write();
+    assert_eq!(bundle.call("create", &[]).code, 137);
+    bundle.call("delete", &["--force"]).succeeds();
+    assert!(fs::read_dir(bundle.directory.join("records")).unwrap().next().is_none());
+    let cgroup = hako_runtime::cgroup::Cgroup::at(bundle.config["linux"]["cgroupsPath"].as_str().unwrap()).unwrap();
+    assert!(!cgroup.exists());
+}
+
+/// CVE-2019-5736: a container whose command is the runtime itself opens it and writes to it.
+fn the_runtime_cannot_be_written_to() {
+    let bundle = Bundle::new("true").set("/process/args", serde_json::json!(["/proc/self/exe", "--version"]));
+    let ran = bundle.run();
+    // Executed inside, the program is on a mount that is read-only; what counts is the file on the host.
+    let program = std::env::current_exe().unwrap();
+    let before = fs::metadata(&program).unwrap();
+    let script = "exec 9</proc/1/exe; echo x > /proc/self/fd/9";
+    let bundle = Bundle::new(script).set("/process/capabilities/bounding", serde_json::json!(["CAP_SYS_PTRACE"]));
+    assert_ne!(bundle.run().code, 0, "{ran:?}");
+    let after = fs::metadata(&program).unwrap();
+    assert_eq!((before.len(), before.modified().unwrap()), (after.len(), after.modified().unwrap()));
+}
+
+fn features_and_spec_are_json() {
+    let bundle = Bundle::new("true");
+    let program = bundle.directory.join("hako-runtime");
+    let features = crate::bundle::run(program.as_os_str(), &["features".to_owned()]);
+    let features: Value = serde_json::from_str(&features.output).unwrap();
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    let place = bundle.directory.display().to_string();
+    crate::bundle::run(program.as_os_str(), &["spec".to_owned(), "--bundle".to_owned(), place]).succeeds();
+    let spec: Value = serde_json::from_str(&fs::read_to_string(bundle.directory.join("config.json")).unwrap()).unwrap();
+    assert_eq!(spec["process"]["args"][0], "sh");
+}
