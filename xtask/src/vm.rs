@@ -30,7 +30,8 @@ const SELECTION: &[(&str, &str, &str)] = &[
 /// Seconds after which the machine is stopped.
 const LIMIT: &str = "3000";
 
-/// Runs the ring, or says why not. `[FILTER]` replaces the choice in each program.
+/// Runs the ring, or says why not. Words such as `runtime-launch` choose programs; others replace the choice of tests in
+/// each of them.
 pub(crate) fn vm(arguments: &[String]) -> Result<(), String> {
     let machine = run::root().join(MACHINE);
     if !machine.exists() {
@@ -70,12 +71,15 @@ fn programs() -> Result<Vec<test::Program>, String> {
 }
 
 /// What the machine does: everything one after another, and the worst exit status in the end.
-fn script(filter: &[String]) -> String {
+fn script(arguments: &[String]) -> String {
+    let names = |word: &String| SELECTION.iter().any(|(package, name, _)| *word == format!("{package}-{name}"));
+    let (programs, filter): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(names);
     let mut script = String::from(
-        "export HAKO_TEST_BINARY=/vm/hako HAKO_TEST_CLI=hako HAKO_TARGET_DIR=/vm CARGO_MANIFEST_DIR=/vm PATH=$PATH:/usr/sbin:/sbin\n\
+        "export HAKO_TEST_BINARY=/vm/hako HAKO_TEST_CLI=hako HAKO_TARGET_DIR=/vm HAKO_TEST_SLOWNESS=5 CARGO_MANIFEST_DIR=/vm PATH=$PATH:/usr/sbin:/sbin\n\
          cd /vm; worst=0; uname -r; stat -f -c 'cgroups: %T' /sys/fs/cgroup\n",
     );
-    for (package, name, choice) in SELECTION {
+    let chosen = |package: &str, name: &str| programs.is_empty() || programs.contains(&format!("{package}-{name}"));
+    for (package, name, choice) in SELECTION.iter().filter(|(package, name, _)| chosen(package, name)) {
         let choice = if filter.is_empty() { (*choice).to_owned() } else { filter.join(" ") };
         // Beside each other they would wait for one another longer than tests wait.
         let threads = if *package == "tests" { "--test-threads=1" } else { "" };

@@ -95,7 +95,7 @@ impl Daemon {
             Ok(answer) => Ok(answer.status),
             Err(error) => Err((error.to_string(), ended())),
         };
-        let seen = hako_base::backoff::wait_for(wait::PATIENCE, || match answers() {
+        let seen = hako_base::backoff::wait_for(wait::patience(), || match answers() {
             Err((_, None)) => None,
             other => Some(other),
         });

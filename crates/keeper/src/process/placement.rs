@@ -15,7 +15,7 @@ use std::{
 };
 
 use hako_model::Limits;
-use hako_runtime::cgroup::{Cgroup, DeviceRules, Layout};
+use hako_runtime::cgroup::{Cgroup, DeviceRules, Layout, NAMESPACE_LEAF};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_child_subreaper, set_dumpable_behavior, setrlimit,
 };
@@ -80,8 +80,9 @@ pub(super) fn leave_cgroup(parent: &str, name: &str) {
     let layout = Layout::of_host();
     let tops = layout.hierarchies.iter().map(|hierarchy| &hierarchy.path).chain(&layout.unified);
     for top in tops {
-        // Only a directory that we are out of is removed: removing is not killing.
-        let _ = join(top);
+        // Only a directory that we are out of is removed: removing is not killing. The root of a namespace takes nobody
+        // once it hands controllers down.
+        let _ = join(top).or_else(|_| join(&top.join(NAMESPACE_LEAF)));
     }
     for directory in directories(parent, name) {
         let _ = fs::remove_dir(directory);

@@ -65,7 +65,7 @@ const STRICT: &str = "table inet strict {
         type filter hook input priority filter; policy drop;
         iif lo accept
         ct state vmap { established : accept, related : accept, invalid : drop }
-        meta l4proto ipv6-icmp accept
+        meta l4proto 58 accept
         tcp dport { 22, 8080-8090 } accept
     }
 }";

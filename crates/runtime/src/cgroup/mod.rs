@@ -30,6 +30,9 @@ pub use stats::{CpuStats, IoEntry, MemoryStats, PidsStats, Stats};
 /// How long a cgroup may take to freeze, or to become empty once everything in it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the processes of a cgroup namespace's root go when controllers must be handed down from it.
+pub const NAMESPACE_LEAF: &str = "init";
+
 /// What went wrong with a cgroup.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -426,14 +429,46 @@ fn hand_down(directory: &Path, controllers: &[String]) {
     }
     let file = directory.join("cgroup.subtree_control");
     let all: Vec<String> = controllers.iter().map(|controller| format!("+{controller}")).collect();
-    if write(&file, &all.join(" ")).is_ok() {
-        return;
+    let together = all.join(" ");
+    let is_busy = |error: &CgroupError| matches!(error, CgroupError::Setting { source, .. } if source.raw_os_error() == Some(libc::EBUSY));
+    match write(&file, &together) {
+        Ok(()) => return,
+        Err(error) if is_busy(&error) && clear_namespace_root(directory) && write(&file, &together).is_ok() => return,
+        Err(_) => {}
     }
     for one in all {
         // One at a time: a controller that cannot be had (in use by v1, a process in the way) spoils no other,
         // and a limit that needs it fails by its own name.
         let _ = write(&file, &one);
     }
+}
+
+/// Moves what lives in the root of a cgroup namespace, as in a container, into a leaf of its own, [`NAMESPACE_LEAF`]; whether
+/// that was to be done and is done.
+///
+/// A directory that hands controllers down holds no processes itself ("no internal processes", cgroup-v2.rst). The kernel's
+/// own root is exempt, and has no `cgroup.type`; other directories with processes in them are not ours to empty.
+fn clear_namespace_root(directory: &Path) -> bool {
+    let is_top = Layout::of_host().unified.as_deref() == Some(directory);
+    if !is_top || !directory.join("cgroup.type").exists() {
+        return false;
+    }
+    let leaf = directory.join(NAMESPACE_LEAF);
+    if make_directory(&leaf).is_err() {
+        return false;
+    }
+    // Again while processes are born in there; a few looks find them all or none will.
+    for _ in 0..16 {
+        let inside = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        if inside.is_empty() {
+            return true;
+        }
+        for pid in inside.lines() {
+            // One that has ended meanwhile is gone as well.
+            let _ = write(&leaf.join("cgroup.procs"), pid);
+        }
+    }
+    false
 }
 
 // Whether it was made now.
