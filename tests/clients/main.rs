@@ -3,6 +3,8 @@
 //! A client comes from its registry into a folder of its own below target/; where that cannot be reached its test is
 //! skipped with the reason.
 
+mod examples;
+
 use std::path::{Path, PathBuf};
 
 use hako_testkit::{Host, needs, program, require};

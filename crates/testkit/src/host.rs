@@ -26,7 +26,7 @@ use crate::{
     session::{Session, Terminal},
     settings::{self, Target},
     shown::Shown,
-    wait,
+    wait, way_out,
 };
 
 /// Where everything of the test lies on its machine: memory, so that it vanishes with the machine.
@@ -192,6 +192,13 @@ impl Host {
         }
     }
 
+    /// An address of the daemon where every request that could change something is refused.
+    pub fn read_only(&self) -> String {
+        let name = format!("{}/read-only.sock", self.machine.work());
+        saboteur::read_only(&self.machine.root().join(&name[1..]), &self.socket());
+        format!("unix://{name}")
+    }
+
     /// Where the saboteur listens, as programs on the machine see it.
     fn between(&self) -> String {
         format!("{}/between.sock", self.machine.work())
@@ -274,6 +281,15 @@ impl Host {
             Kind::Own { .. } => self.machine.root().join(name.trim_start_matches('/')),
             Kind::Given { .. } => name.into(),
         }
+    }
+
+    /// A proxy on the machine that fetches from the real network: its URL. What never changes is kept in a folder.
+    ///
+    /// # Panics
+    /// Where it cannot listen, or the daemon is somebody else's.
+    pub fn way_out(&self, kept: &Path) -> String {
+        let Kind::Own { init, .. } = &self.machine.kind else { panic!("the machine is somebody else's") };
+        way_out::open(*init, ADDRESS, kept).unwrap_or_else(|error| panic!("no way out of the machine: {error}"))
     }
 
     /// Writes a file on the machine, with its folders.

@@ -24,6 +24,7 @@ mod session; // commands that go on: followed output, typed input, terminals
 mod settings; // what the environment says about the daemon and the command line to test
 mod shown; // what a command printed, with ids replaced, and how to expect it
 pub mod wait; // waiting for a condition, by a deadline
+pub mod way_out; // a proxy to archives of packages, for a machine that reaches nothing
 
 pub use daemon::Daemon;
 pub use host::{ADDRESS, Host, Options};

@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -26,25 +27,37 @@ pub(crate) fn stand_between(socket: &Path, upstream: &Path) -> bool {
     let Ok(victim) = std::env::var("HAKO_TEST_FAIL") else { return false };
     let (method, path) = victim.split_once(' ').expect("HAKO_TEST_FAIL is a method and a path");
     let victim = Victim { method: method.to_owned(), path: path.to_owned() };
+    listen(socket, upstream, Arc::new(move |method, path| victim.is(method, path)));
+    true
+}
+
+/// Listens at `socket` and passes on only what cannot change anything.
+pub(crate) fn read_only(socket: &Path, upstream: &Path) {
+    listen(socket, upstream, Arc::new(|method, _| !matches!(method, "GET" | "HEAD")));
+}
+
+/// Whether a request with this method and target is answered with an error.
+type Refuses = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+fn listen(socket: &Path, upstream: &Path, refuses: Refuses) {
     let _ = std::fs::remove_file(socket);
     let listener =
         UnixListener::bind(socket).unwrap_or_else(|error| panic!("cannot listen at {}: {error}", socket.display()));
     let upstream = upstream.to_path_buf();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let (victim, upstream) = (victim.clone(), upstream.clone());
+            let (refuses, upstream) = (refuses.clone(), upstream.clone());
             // A client that goes away in the middle is its own affair.
-            thread::spawn(move || drop(serve(client, &victim, &upstream)));
+            thread::spawn(move || drop(serve(client, &refuses, &upstream)));
         }
     });
-    true
 }
 
-fn serve(mut client: UnixStream, victim: &Victim, upstream: &PathBuf) -> io::Result<()> {
+fn serve(mut client: UnixStream, refuses: &Refuses, upstream: &PathBuf) -> io::Result<()> {
     let (head, rest) = read_head(&mut client)?;
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if victim.is(method, target) {
+    if refuses(method, target) {
         return client.write_all(ANSWER.as_bytes());
     }
     let mut daemon = UnixStream::connect(upstream)?;

@@ -44,6 +44,3 @@ def write(name):
 def remove(name):
     return {"key": name, "removed": bool(store.delete(name))}
 
-
-if __name__ == "__main__":
-    app.run(host="0.0.0.0", port=5000)
