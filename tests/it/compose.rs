@@ -106,7 +106,12 @@ fn a_plan_tells_what_would_change_and_changes_nothing() {
         exit 2
     "#]]);
     host.run("docker ps -aq; docker volume ls -q; docker network ls -q --filter name=app_").shows(expect![""]);
+    // It could not change anything if it wanted to: this socket lets only questions through.
+    let read_only = host.read_only();
+    host.run(&format!("docker -H {read_only} compose plan")).code(2).says("+ container app-db-1");
+    host.run(&format!("docker -H {read_only} compose up -d")).code(1).says("sabotage");
     host.run("docker compose up -d").success();
+    host.run(&format!("WHO=me docker -H {read_only} compose plan")).code(2).says("~ container app-db-1");
     host.run("docker compose plan").success().shows(expect![[r#"
         project app is as its files say
     "#]]);
@@ -201,4 +206,81 @@ fn mistakes_in_files_name_their_place() {
     host.write("compose.yaml", "services: {web: {image: busybox}}");
     host.run("docker compose up -d nothing").code(1).says("no such service: nothing");
     host.run("docker compose -f missing.yaml up").says("missing.yaml");
+}
+
+const FILES: &str = r#"
+name: app
+services:
+  web:
+    image: busybox
+    command: sleep 1000
+    stop_grace_period: 0s
+    environment: {KIND: "${KIND:-plain}"}
+    secrets: [token, {source: token, target: renamed, uid: "7", gid: "8", mode: 0400}]
+    configs:
+      - motd
+      - {source: motd, target: /etc/deep/motd, mode: 0640}
+      - {source: file, target: /etc/file}
+secrets: {token: {environment: TOKEN}}
+configs: {motd: {content: "hello ${WHO:-you}"}, file: {file: ./file}}
+"#;
+
+#[test]
+fn secrets_and_configs_need_no_file() {
+    let host = host!();
+    if !with_file(&host, FILES) {
+        return;
+    }
+    host.write("file", "from a file");
+    host.run("TOKEN=t0k WHO=me docker compose up -d").success();
+    host.run("docker compose exec -T web sh -c 'cd /run/secrets && cat token renamed /motd /etc/deep/motd /etc/file'")
+        .says("t0kt0khello mehello mefrom a file");
+    host.run("docker compose exec -T web stat -c '%n %u %g %a' /run/secrets/token /run/secrets/renamed /etc/deep/motd")
+        .shows(expect![[r#"
+            /run/secrets/token 0 0 444
+            /run/secrets/renamed 7 8 400
+            /etc/deep/motd 0 0 640
+        "#]]);
+    // They are in a container that is made anew too.
+    host.run("TOKEN=new KIND=other docker compose up -d").success();
+    host.run("docker compose exec -T web cat /run/secrets/token").says("new");
+    host.run("docker compose up -d --force-recreate").code(1).says("TOKEN");
+    host.run("TOKEN=x docker compose down -t 0").success();
+}
+
+#[test]
+fn files_are_copied_from_one_container_and_to_all() {
+    let host = host!();
+    let file = "name: app\nservices: {web: {image: busybox, command: sleep 1000, scale: 2, stop_grace_period: 0s}}\n";
+    if !with_file(&host, file) {
+        return;
+    }
+    host.run("docker compose up -d").success();
+    host.run("echo here > local && docker compose cp local web:/there").success();
+    for index in 1..=2 {
+        host.run(&format!("docker compose exec -T --index {index} web cat /there")).says("here");
+    }
+    host.run("docker compose exec -T --index 2 web sh -c 'echo second > /there'").success();
+    host.run("docker compose cp --index 2 web:/there back && cat back").success().says("second");
+    host.run("docker compose cp local back").code(1).says("copy direction");
+    host.run("docker compose cp nothing:/there back").code(1);
+    host.run("docker compose down -t 0").success();
+}
+
+#[test]
+fn unused_resources_are_made_on_request() {
+    let host = host!();
+    let file = "name: app\nservices: {web: {image: busybox, command: sleep 1000, stop_grace_period: 0s, networks: {n: {interface_name: front0}}}}\n\
+        networks: {n: {}, spare: {}}\nvolumes: {spare: {}}\n";
+    // Docker's plugin knows no interface names so far.
+    if !with_file(&host, file) || !is_hako(&host) {
+        return;
+    }
+    host.run("docker compose up -d").success();
+    host.run("docker volume ls -q").shows(expect![""]);
+    host.run("docker compose exec -T web ip -o link").says("front0");
+    host.run("docker compose --all-resources plan").code(2).says("+ network app_spare").says("+ volume app_spare");
+    host.run("docker compose --all-resources up -d && docker volume ls -q").says("app_spare");
+    host.run("docker compose --all-resources down -v").success();
+    host.run("docker volume ls -q").shows(expect![""]);
 }

@@ -4,10 +4,11 @@ pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod container; // commit, export, top: one container of a service
+pub(crate) mod cp;
 pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod exec;
-pub(crate) mod image; // images, pull
+pub(crate) mod image; // images, pull, push
 pub(crate) mod lifecycle; // create, start, stop, restart, kill, pause, unpause, rm, scale
 pub(crate) mod list; // ls, ps, port, volumes
 pub(crate) mod logs;
@@ -21,7 +22,7 @@ mod console; // lines of several containers, each with its name before it
 mod follow; // the output of containers that run
 mod progress; // what is being done, as a tree or as lines
 
-use std::{collections::BTreeMap, io::Read, path::PathBuf};
+use std::{collections::BTreeMap, io::Read, path::PathBuf, sync::Arc};
 
 use hako_client::Client;
 use hako_compose::{
@@ -32,9 +33,11 @@ use hako_compose::{
     project::{self, Project, Selection},
     suggest,
 };
+use hako_model::Reference;
 
 use crate::{
     context::Context,
+    credentials::Credentials,
     error::CommandError,
     flag::{FlagError, FlagSet},
     help, terminal,
@@ -211,8 +214,8 @@ fn project_or_name(cx: &Context, services: &[String]) -> Result<Project, Command
 }
 
 /// Selects these services and what they depend on.
-fn selection(services: &[String], alone: bool) -> Selection {
-    Selection { services: services.to_vec(), alone }
+fn selection(cx: &Context, services: &[String], alone: bool) -> Selection {
+    Selection { services: services.to_vec(), alone, all_resources: cx.compose.all_resources }
 }
 
 /// Who carries plans out, and the display of what is being done.
@@ -220,7 +223,9 @@ fn actor(cx: &Context, project: Project) -> Result<(Actor, progress::Display), C
     let display = progress::Display::new(&cx.compose.progress, &cx.compose.ansi)?;
     let listed = std::env::var("COMPOSE_PARALLEL_LIMIT").ok().and_then(|text| text.parse().ok());
     let at_once = usize::try_from(cx.compose.parallel).ok().or(listed);
-    Ok((Actor::new(cx.client()?, project, display.tell(), at_once), display))
+    let credentials = Credentials::read(&cx.directory)?;
+    let find = Arc::new(move |image: &Reference| Some(credentials.of_image(image)));
+    Ok((Actor::new(cx.client()?, project, display.tell(), at_once).with_credentials(find), display))
 }
 
 /// The containers of a project's services (none named: of all), sorted.

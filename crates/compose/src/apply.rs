@@ -4,9 +4,11 @@
 //! healthy or done. Stopping goes the other way round. Every step is told to [`Tell`], which shows it to the person.
 
 mod create; // networks, volumes, images, containers
+mod inject; // files copied into new containers
 mod order; // a graph walked from its roots or its leaves
 mod remove; // down, rm
 mod start; // start, stop, and what else is done to containers in order
+mod transfer; // pull, push
 mod wait; // healthy, completed
 
 use std::{
@@ -14,7 +16,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use hako_api::auth::AuthConfig;
 use hako_client::Client;
+use hako_model::Reference;
 use tokio::sync::Semaphore;
 
 pub use create::UpOptions;
@@ -35,6 +39,8 @@ pub struct Event {
     pub name: String,
     /// `Creating`, `Created`, …
     pub state: String,
+    /// How far it is, where that is known: for displays that can be drawn over.
+    pub detail: String,
     pub phase: Phase,
 }
 
@@ -49,12 +55,17 @@ pub enum Phase {
 /// Shows events to the person.
 pub type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// What is known for an image's registry.
+pub type FindCredentials = Arc<dyn Fn(&Reference) -> Option<AuthConfig> + Send + Sync>;
+
 /// Carries plans out.
 #[derive(Clone)]
 pub struct Actor {
     pub client: Client,
     pub project: Arc<Project>,
     tell: Tell,
+    credentials: FindCredentials,
+    quiet_transfers: bool,
     limit: Arc<Semaphore>,
     known: Arc<Mutex<Known>>,
 }
@@ -66,13 +77,35 @@ impl Actor {
             client,
             project: Arc::new(project),
             tell,
+            credentials: Arc::new(|_| None),
+            quiet_transfers: false,
             limit: Arc::new(Semaphore::new(at_once.unwrap_or(AT_ONCE).max(1))),
             known: Arc::default(),
         }
     }
 
+    /// Says who we are to registries.
+    #[must_use]
+    pub fn with_credentials(self, credentials: FindCredentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// Does not tell how far pulls and pushes are, only that they begin and end.
+    #[must_use]
+    pub fn with_quiet_transfers(self, quiet_transfers: bool) -> Self {
+        Self { quiet_transfers, ..self }
+    }
+
     fn say(&self, kind: &'static str, name: &str, state: &str, phase: Phase) {
-        (self.tell)(Event { kind, name: name.to_owned(), state: state.to_owned(), phase });
+        self.tell_event(kind, name, state, String::new(), phase);
+    }
+
+    fn say_detail(&self, kind: &'static str, name: &str, state: &str, detail: String) {
+        self.tell_event(kind, name, state, detail, Phase::Working);
+    }
+
+    fn tell_event(&self, kind: &'static str, name: &str, state: &str, detail: String, phase: Phase) {
+        (self.tell)(Event { kind, name: name.to_owned(), state: state.to_owned(), detail, phase });
     }
 
     /// Does one thing to one object and tells when it begins and ends.

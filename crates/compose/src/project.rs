@@ -89,6 +89,8 @@ pub struct Selection {
     pub services: Vec<String>,
     /// Only these, without what they depend on.
     pub alone: bool,
+    /// Also networks, volumes, secrets and configs that none of them uses.
+    pub all_resources: bool,
 }
 
 /// Reads files and takes what is wanted of them.
@@ -126,7 +128,9 @@ pub fn select(mut model: Model, selection: &Selection, consistent: bool) -> Resu
     let place = model.tree.place.clone();
     if let Some(top) = model.tree.as_map_mut() {
         top.set("services", Node::new(Value::Map(services.clone()), &place));
-        keep_used(top, &services);
+        if !selection.all_resources {
+            keep_used(top, &services);
+        }
         top.remove("name");
         top.0.insert(0, ("name".to_owned(), Node::text(model.name.clone(), &place)));
     }
@@ -189,10 +193,12 @@ fn keep_used(top: &mut Map, services: &Map) {
 
 fn typed(model: Model, all: &Map, services: &Map) -> Result<Project, LoadError> {
     let mut read = BTreeMap::new();
+    let mut remarks = Vec::new();
     for (name, node) in services.iter() {
         let mut service: Service = from_node(node, &format!("services.{name}"))?;
         service.name = name.to_owned();
         service.hash = hash::service(node);
+        owners_without_effect(&model, &service, &mut remarks);
         read.insert(name.to_owned(), service);
     }
     let section = |key: &str| -> Result<BTreeMap<String, Resource>, LoadError> {
@@ -211,11 +217,26 @@ fn typed(model: Model, all: &Map, services: &Map) -> Result<Project, LoadError> 
         name: model.name,
         directory: model.directory,
         files: model.files,
-        warnings: model.warnings,
+        warnings: model.warnings.into_iter().chain(remarks).collect(),
         variables: model.variables,
         mentioned: model.mentioned,
         tree: model.tree,
     })
+}
+
+// A file of this machine is mounted as it is; only what is copied can be given to somebody.
+fn owners_without_effect(model: &Model, service: &Service, remarks: &mut Vec<String>) {
+    for (section, references) in [("secrets", &service.secrets), ("configs", &service.configs)] {
+        for reference in references {
+            let told = !reference.uid.is_empty() || !reference.gid.is_empty() || reference.mode.is_some();
+            if told && model.tree.at(&[section, &reference.source, "file"]).is_some() {
+                remarks.push(format!(
+                    "services.{}.{section}: uid, gid and mode of {} have no effect, because it is a file that is mounted as it is",
+                    service.name, reference.source
+                ));
+            }
+        }
+    }
 }
 
 fn from_node<T: serde::de::DeserializeOwned>(node: &Node, key: &str) -> Result<T, LoadError> {

@@ -120,10 +120,16 @@ pub struct Build {
     pub context: String,
     pub dockerfile: String,
     pub dockerfile_inline: Option<String>,
-    pub args: Mapping,
+    pub args: BTreeMap<String, Option<String>>,
     pub labels: Mapping,
     pub cache_from: Texts,
+    pub cache_to: Texts,
+    pub entitlements: Texts,
     pub no_cache: bool,
+    pub no_cache_filter: Texts,
+    pub privileged: bool,
+    pub provenance: Option<serde_json::Value>,
+    pub sbom: Option<serde_json::Value>,
     pub pull: bool,
     pub extra_hosts: BTreeMap<String, Texts>,
     pub network: String,
@@ -135,6 +141,7 @@ pub struct Build {
     pub secrets: Vec<FileReference>,
     pub additional_contexts: Mapping,
     pub ssh: Mapping,
+    pub ulimits: BTreeMap<String, Limit>,
 }
 
 /// What one service waits for before it starts.
@@ -276,6 +283,7 @@ pub struct Endpoint {
     pub ipv6_address: String,
     pub link_local_ips: Texts,
     pub mac_address: String,
+    pub interface_name: String,
     pub driver_opts: Mapping,
 }
 

@@ -1,11 +1,13 @@
-//! `compose build`: images that the files describe.
+//! `compose build`: images that the files describe; and what `up` does about images before it makes containers.
 
+use hako_client::Client;
 use hako_compose::{
-    plan::{ImageHow, Plan},
+    observe::{self, Observed},
+    plan::{self, ImageHow, Plan, Wishes},
     project::Project,
 };
 
-use super::{project, selection};
+use super::{actor, project, selection};
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -38,7 +40,7 @@ impl Command for Build {
     }
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
-        let project = project(cx, &selection(&services, true))?;
+        let project = project(cx, &selection(cx, &services, true))?;
         match project.services.values().find(|service| service.build.is_some()) {
             None => {
                 cx.remark("No services to build");
@@ -55,18 +57,30 @@ fn not_yet(service: &str, image: &str) -> CommandError {
     ))
 }
 
-/// Builds the images that a plan wants built.
+/// The images that a plan wants are pulled; then the plan is made again, from what is there now: an image that came out
+/// as it was replaces no container.
 ///
 /// # Errors
-/// When one of them cannot be.
-pub(super) async fn build_for_plan(
-    _cx: &Context,
-    _project: &Project,
-    plan: &Plan,
-    _quiet: bool,
-) -> Result<(), CommandError> {
-    match plan.images.iter().find(|step| step.how == ImageHow::Build) {
-        Some(step) => Err(not_yet(&step.service, &step.image)),
-        None => Ok(()),
+/// When one of them cannot be had, or would have to be built.
+pub(super) async fn plan_with_images(
+    cx: &Context,
+    client: &Client,
+    project: &Project,
+    wishes: &Wishes,
+    quiet_pull: bool,
+) -> Result<(Plan, Observed), CommandError> {
+    let observed = observe::observe(client, project).await?;
+    let plan = plan::plan(project, &observed, wishes).map_err(CommandError::Said)?;
+    if plan.images.is_empty() || cx.compose.dry_run {
+        return Ok((plan, observed));
     }
+    if let Some(step) = plan.images.iter().find(|step| step.how == ImageHow::Build) {
+        return Err(not_yet(&step.service, &step.image));
+    }
+    let (puller, _) = actor(cx, project.clone())?;
+    puller.with_quiet_transfers(quiet_pull).pull_all(&plan).await?;
+    let wishes = Wishes { pull: Some("missing".to_owned()), ..wishes.clone() };
+    let observed = observe::observe(client, project).await?;
+    let plan = plan::plan(project, &observed, &wishes).map_err(CommandError::Said)?;
+    Ok((plan, observed))
 }

@@ -66,7 +66,7 @@ impl Command for Config {
         options.resolve_paths = !self.no_path_resolution;
         options.consistency = !self.no_consistency && !self.no_interpolate;
         options.resolve_environment = !self.no_env_resolution;
-        let project = project_with(cx, &options, &selection(&services, false))?;
+        let project = project_with(cx, &options, &selection(cx, &services, false))?;
         if self.quiet {
             return Ok(());
         }

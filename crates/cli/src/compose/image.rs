@@ -1,4 +1,4 @@
-//! Images of services: which containers have which, and pulling them.
+//! Images of services: which containers have which, pulling and pushing them.
 
 use std::collections::BTreeSet;
 
@@ -97,7 +97,7 @@ impl Command for Pull {
         if self.quiet {
             cx.compose.progress = "quiet".to_owned();
         }
-        let project = project(cx, &selection(&services, !self.include_deps))?;
+        let project = project(cx, &selection(cx, &services, !self.include_deps))?;
         let client = cx.client()?;
         let mut steps: Vec<ImageStep> = Vec::new();
         for service in project.services.values().filter(|service| !service.image.is_empty()) {
@@ -111,6 +111,55 @@ impl Command for Pull {
         let (actor, _) = actor(cx, project)?;
         for step in steps {
             match actor.pull(&step.image, &step.service).await {
+                Err(error) if self.ignore_failures => cx.remark(&format!("warning: {error}")),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Push {
+    ignore_failures: bool,
+    include_deps: bool,
+    quiet: bool,
+}
+
+impl Command for Push {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["compose push"],
+        usage: "[OPTIONS] [SERVICE...]",
+        about: "Push the images that are built for services",
+        arguments: Arguments::AtLeast(0),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.ignore_failures, "--ignore-push-failures", "Push what can be pushed");
+        set.add(&mut self.include_deps, "--include-deps", "Also those of dependencies");
+        set.add(&mut self.quiet, "-q, --quiet", "Do not show how far it is");
+    }
+
+    async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
+        if self.quiet {
+            cx.compose.progress = "quiet".to_owned();
+        }
+        let project = project(cx, &selection(cx, &services, !self.include_deps))?;
+        // What is only pulled has a home already, and what has no name has nowhere to go.
+        let mut images = BTreeSet::new();
+        for service in project.services.values().filter(|service| !service.image.is_empty()) {
+            if let Some(build) = &service.build {
+                images.insert(service.image.clone());
+                images.extend(build.tags.iter().cloned());
+            }
+        }
+        if images.is_empty() {
+            cx.remark("No image to push: a service has one when it has both \"build\" and \"image\"");
+        }
+        let (actor, _) = actor(cx, project)?;
+        for image in images {
+            match actor.push(&image).await {
                 Err(error) if self.ignore_failures => cx.remark(&format!("warning: {error}")),
                 done => done?,
             }

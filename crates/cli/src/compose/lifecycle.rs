@@ -6,7 +6,7 @@ use hako_compose::{
     plan::{self, Recreate, Wishes},
 };
 
-use super::{actor, containers, project, project_or_name, selection, up::parse_scale};
+use super::{actor, build::plan_with_images, containers, project, project_or_name, selection, up::parse_scale};
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -230,8 +230,10 @@ pub(crate) struct Create {
     no_build: bool,
     no_recreate: bool,
     pull: Option<String>,
+    quiet_pull: bool,
     remove_orphans: bool,
     scale: Vec<String>,
+    yes: bool,
 }
 
 impl Command for Create {
@@ -249,12 +251,14 @@ impl Command for Create {
         set.add(&mut self.no_build, "--no-build", "Do not build images, even if they are missing");
         set.add(&mut self.no_recreate, "--no-recreate", "Leave existing containers as they are");
         set.add(&mut self.pull, "--pull", "Pull first: always, missing, never or build (default \"policy\")");
+        set.add(&mut self.quiet_pull, "--quiet-pull", "Do not show how far pulls are");
         set.add(&mut self.remove_orphans, "--remove-orphans", "Remove containers of services that are gone");
+        set.add(&mut self.yes, "-y, --yes", "Say yes to every question").hide();
         set.add(&mut self.scale, "--scale", "Number of containers (SERVICE=NUM)").kind("scale");
     }
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
-        let project = project(cx, &selection(&services, false))?;
+        let project = project(cx, &selection(cx, &services, false))?;
         let wishes = Wishes {
             recreate: match (self.force_recreate, self.no_recreate) {
                 (true, true) => {
@@ -272,7 +276,7 @@ impl Command for Create {
             services,
             ..Wishes::default()
         };
-        converge(cx, project, &wishes, false).await
+        converge(cx, project, &wishes, false, self.quiet_pull).await
     }
 }
 
@@ -282,13 +286,12 @@ async fn converge(
     project: hako_compose::project::Project,
     wishes: &Wishes,
     starts: bool,
+    quiet_pull: bool,
 ) -> Result<(), CommandError> {
-    let observed = observe::observe(&cx.client()?, &project).await?;
-    let plan = plan::plan(&project, &observed, wishes).map_err(CommandError::Said)?;
+    let (plan, observed) = plan_with_images(cx, &cx.client()?, &project, wishes, quiet_pull).await?;
     if cx.compose.dry_run {
         return cx.print(&plan::text::text(&project, &plan));
     }
-    super::build::build_for_plan(cx, &project, &plan, false).await?;
     let (actor, _) = actor(cx, project)?;
     actor.create(&plan, &observed, &UpOptions::default()).await?;
     if starts { Ok(actor.start().await?) } else { Ok(()) }
@@ -314,8 +317,8 @@ impl Command for Scale {
 
     async fn run(self, cx: &mut Context, pairs: Vec<String>) -> Result<(), CommandError> {
         let names: Vec<String> = pairs.iter().filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())).collect();
-        let project = project(cx, &selection(&names, self.no_deps))?;
+        let project = project(cx, &selection(cx, &names, self.no_deps))?;
         let scale = parse_scale(&pairs, &project)?;
-        converge(cx, project, &Wishes { services: names, scale, ..Wishes::default() }, true).await
+        converge(cx, project, &Wishes { services: names, scale, ..Wishes::default() }, true, false).await
     }
 }

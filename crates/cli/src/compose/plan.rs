@@ -45,7 +45,7 @@ impl Command for Plan {
     }
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
-        let project = project(cx, &selection(&services, self.no_deps))?;
+        let project = project(cx, &selection(cx, &services, self.no_deps))?;
         let wishes = Wishes {
             recreate: if self.force_recreate { Recreate::Always } else { Recreate::Diverged },
             recreate_dependencies: Recreate::Diverged,

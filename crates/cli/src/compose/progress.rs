@@ -76,6 +76,8 @@ impl Screen {
     fn update(&mut self, event: Event) -> String {
         match self.mode {
             Mode::Quiet => String::new(),
+            // A line cannot be drawn over: how far something is, is not worth one.
+            Mode::Lines if !event.detail.is_empty() => String::new(),
             Mode::Lines => format!(" {} {}  {}\n", event.kind, event.name, event.state),
             Mode::Tree => {
                 self.remember(event);
@@ -130,7 +132,8 @@ fn shown(line: &Line, width: usize, columns: usize) -> String {
     let object = format!("{} {}", line.event.kind, line.event.name);
     let time = format!("{seconds:.1}s");
     let room = columns.saturating_sub(width + time.len() + 7);
-    let state: String = line.event.state.chars().take(room).collect();
+    let state = [line.event.state.as_str(), &line.event.detail].join(" ");
+    let state: String = state.trim_end().chars().take(room).collect();
     format!(" {colour}{sign}\x1b[0m {object:width$}  {colour}{state:room$}\x1b[0m {time}")
 }
 
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     fn event(name: &str, state: &str, phase: Phase) -> Event {
-        Event { kind: "Container", name: name.to_owned(), state: state.to_owned(), phase }
+        Event { kind: "Container", name: name.to_owned(), state: state.to_owned(), detail: String::new(), phase }
     }
 
     #[test]

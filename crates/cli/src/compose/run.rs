@@ -5,13 +5,13 @@ use hako_compose::{
     apply::UpOptions,
     file::words,
     labels, observe,
-    plan::{self, Wishes},
+    plan::Wishes,
     project::Project,
     request::{self, Creation},
     service::Service,
 };
 
-use super::{actor, project, selection};
+use super::{actor, build::plan_with_images, project, selection};
 use crate::{
     command::{Arguments, Command, Shape},
     container::run::{Foreground, detach_keys},
@@ -93,9 +93,8 @@ impl Command for Run {
         if self.quiet {
             cx.compose.progress = "quiet".to_owned();
         }
-        let project = project(cx, &selection(&words[..1], self.no_deps))?;
+        let project = project(cx, &selection(cx, &words[..1], self.no_deps))?;
         let client = cx.client()?;
-        let observed = observe::observe(&client, &project).await?;
         let wishes = Wishes {
             remove_orphans: self.remove_orphans,
             build: self.build,
@@ -103,10 +102,9 @@ impl Command for Run {
             services: words[..1].to_vec(),
             ..Wishes::default()
         };
-        let mut plan = plan::plan(&project, &observed, &wishes).map_err(CommandError::Said)?;
+        let (mut plan, observed) = plan_with_images(cx, &client, &project, &wishes, self.quiet_pull).await?;
         // The service's own containers stay as they are; only what it needs is brought up.
         plan.containers.retain(|step| step.service != words[0]);
-        super::build::build_for_plan(cx, &project, &plan, self.quiet_build).await?;
         let (creation, tty) = self.prepared(&project, &observed, &words)?;
         let mut needed = project.clone();
         needed.services.remove(&words[0]);

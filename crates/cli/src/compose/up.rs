@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::BTreeSet};
 use hako_client::Client;
 use hako_compose::{
     apply::{Actor, Deed, UpOptions},
-    observe::{self, Seen},
+    observe::Seen,
     plan::{self, Action, Recreate, Wishes, text},
     project::Project,
     service::{Condition, Service},
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     actor,
+    build::plan_with_images,
     console::Console,
     containers,
     follow::{self, Ended, Wanted},
@@ -101,11 +102,10 @@ impl Command for Up {
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
         self.check()?;
-        let project = project(cx, &selection(&services, self.no_deps))?;
+        let project = project(cx, &selection(cx, &services, self.no_deps))?;
         let wishes = self.wishes(&project, services.clone())?;
         let client = cx.client()?;
-        let observed = observe::observe(&client, &project).await?;
-        let plan = plan::plan(&project, &observed, &wishes).map_err(CommandError::Said)?;
+        let (plan, observed) = plan_with_images(cx, &client, &project, &wishes, self.quiet_pull).await?;
         if cx.compose.dry_run {
             return cx.print(&text::text(&project, &plan));
         }
@@ -116,7 +116,6 @@ impl Command for Up {
             .filter(|step| matches!(step.action, Action::Keep(_) | Action::Start(_)))
             .map(|step| step.name.clone())
             .collect();
-        super::build::build_for_plan(cx, &project, &plan, self.quiet_build).await?;
         let (actor, display) = actor(cx, project)?;
         let options = UpOptions { timeout_s: self.timeout, renew_anonymous: self.renew_anonymous };
         actor.create(&plan, &observed, &options).await?;

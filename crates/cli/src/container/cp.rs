@@ -22,7 +22,7 @@ use crate::{
     parse::path,
 };
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Cp {
     archive: bool,
     follow_link: bool,
@@ -133,14 +133,22 @@ impl Cp {
 
 /// One of the two words.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Here(String),
     Container { name: String, path: String },
 }
 
 impl Place {
+    /// The container's name and the path in it.
+    pub(crate) fn in_container(self) -> Option<(String, String)> {
+        match self {
+            Self::Container { name, path } => Some((name, path)),
+            Self::Here(_) => None,
+        }
+    }
+
     /// `NAME:PATH`, unless it can only be a path: `/a:b`, `./a:b`.
-    fn parse(word: &str) -> Self {
+    pub(crate) fn parse(word: &str) -> Self {
         match word.split_once(':') {
             Some((name, path)) if !name.is_empty() && !name.starts_with(['/', '.']) => {
                 Self::Container { name: name.to_owned(), path: path.to_owned() }

@@ -5,17 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use hako_api::{
-    container::ContainerInspect,
-    network::{Ipam, IpamConfig, NetworkCreateRequest},
-    query::{
-        ContainerCreateQuery, ContainerInspectQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStopQuery,
-        ImageCreateQuery,
-    },
-    volume::VolumeCreateRequest,
-};
-use hako_client::RequestBody;
-
 use super::{Actor, Dependencies, Phase, order};
 use crate::{
     error::ApplyError,
@@ -24,6 +13,14 @@ use crate::{
     plan::{Action, ContainerStep, ImageHow, ImageStep, Plan},
     request::{self, Creation},
     service::Service,
+};
+use hako_api::{
+    container::ContainerInspect,
+    network::{Ipam, IpamConfig, NetworkCreateRequest},
+    query::{
+        ContainerCreateQuery, ContainerInspectQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStopQuery,
+    },
+    volume::VolumeCreateRequest,
 };
 
 /// How a plan is carried out.
@@ -44,7 +41,8 @@ impl Actor {
         self.with_known(|known| known.containers = observe::known(observed).containers);
         self.networks(plan).await?;
         self.volumes(plan).await?;
-        let images = self.images(plan, observed).await?;
+        let known = observed.images.iter();
+        let images = known.filter_map(|(name, id)| Some((name.clone(), id.clone()?))).collect();
         if plan.remove_orphans {
             let this = self.clone();
             let timeout = options.timeout_s;
@@ -90,51 +88,18 @@ impl Actor {
         .await
     }
 
-    // Fetches what is missing; gives the ids of all images by name.
-    async fn images(&self, plan: &Plan, observed: &Observed) -> Result<BTreeMap<String, String>, ApplyError> {
+    /// Pulls the images that a plan wants pulled.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub async fn pull_all(&self, plan: &Plan) -> Result<(), ApplyError> {
         let this = self.clone();
         let steps: Vec<ImageStep> = plan.images.iter().filter(|step| step.how == ImageHow::Pull).cloned().collect();
         order::together(steps, move |step| {
             let this = this.clone();
             async move { this.pull(&step.image, &step.service).await }
         })
-        .await?;
-        let mut ids: BTreeMap<String, String> =
-            observed.images.iter().filter_map(|(name, id)| Some((name.clone(), id.clone()?))).collect();
-        for step in &plan.images {
-            let found = self.client.image_inspect(&step.image).await?;
-            ids.insert(step.image.clone(), found.id);
-        }
-        Ok(ids)
-    }
-
-    /// Pulls an image, and tells how far it is.
-    ///
-    /// # Errors
-    /// When the daemon cannot get it.
-    pub async fn pull(&self, image: &str, service: &str) -> Result<(), ApplyError> {
-        let (name, tag) = match image.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
-            _ if image.contains('@') => (image, ""),
-            _ => (image, "latest"),
-        };
-        let platform = self.project.services.get(service).map(|service| service.platform.clone());
-        let query = ImageCreateQuery {
-            from_image: name.to_owned(),
-            tag: tag.to_owned(),
-            platform: platform.filter(|platform| !platform.is_empty()),
-            ..ImageCreateQuery::default()
-        };
-        let pulling = async {
-            let mut stream = self.client.image_create(&query, None, RequestBody::Empty).await?;
-            while let Some(message) = stream.next().await? {
-                if let Some(error) = message.error_text() {
-                    return Err(ApplyError::Said(error.to_owned()));
-                }
-            }
-            Ok(())
-        };
-        self.step("Image", image, ["Pulling", "Pulled"], pulling).await
+        .await
     }
 
     async fn create_service(self, name: String, making: Arc<Making>) -> Result<(), ApplyError> {
@@ -235,16 +200,6 @@ impl Actor {
             return Err(error);
         }
         Ok(made.id)
-    }
-
-    async fn inject(&self, _id: &str, creation: &Creation) -> Result<(), ApplyError> {
-        match creation.injected.first() {
-            None => Ok(()),
-            Some(file) => Err(ApplyError::Object {
-                what: creation.name.clone(),
-                message: format!("files like {} cannot be copied into containers so far; use \"file:\"", file.target),
-            }),
-        }
     }
 
     // The new one is made beside the old one, which goes only when that has worked.

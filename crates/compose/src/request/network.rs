@@ -14,6 +14,9 @@ use crate::{
     service::{Endpoint, Service},
 };
 
+/// The option by which a daemon is told what an interface is called in its container.
+const INTERFACE_NAME: &str = "com.docker.network.endpoint.ifname";
+
 pub(super) struct Network {
     pub mode: String,
     pub networking: NetworkingConfig,
@@ -55,11 +58,15 @@ pub(super) fn network(project: &Project, service: &Service, name: &str, known: &
 fn settings(service: &Service, name: &str, endpoint: &Endpoint, links: &[String]) -> EndpointSettings {
     let mut aliases = vec![name.to_owned(), service.name.clone()];
     aliases.extend(endpoint.aliases.iter().filter(|alias| !aliases.contains(alias)).cloned().collect::<Vec<_>>());
+    let mut options = endpoint.driver_opts.clone();
+    if !endpoint.interface_name.is_empty() {
+        options.insert(INTERFACE_NAME.to_owned(), endpoint.interface_name.clone());
+    }
     EndpointSettings {
         aliases: Some(aliases),
         links: (!links.is_empty()).then(|| links.to_vec()),
         mac_address: endpoint.mac_address.clone(),
-        driver_opts: (!endpoint.driver_opts.is_empty()).then(|| endpoint.driver_opts.clone()),
+        driver_opts: (!options.is_empty()).then_some(options),
         gw_priority: endpoint.gw_priority,
         ipam_config: Some(EndpointIpamConfig {
             ipv4_address: endpoint.ipv4_address.clone(),
