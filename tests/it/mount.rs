@@ -215,3 +215,57 @@ fn volumes_from_takes_modes() {
         "#]],
     );
 }
+
+#[test]
+fn an_image_is_mounted_read_only_and_is_in_use() {
+    let host = own_host!("busybox");
+    host.run("mkdir -p tree/sub && echo said > tree/sub/word && tar -C tree -c . | docker import - data:1").success();
+    let mount = "--mount type=image,source=data:1,target=/data";
+    host.run(&format!("docker run --rm {mount} busybox sh -c 'cat /data/sub/word; touch /data/x'")).shows(expect![[
+        r#"
+        said
+        ! touch: /data/x: Read-only file system
+        exit 1
+    "#
+    ]]);
+    host.run(&format!("docker run --rm {mount},image-subpath=sub busybox ls /data")).shows(expect![[r#"
+        word
+    "#]]);
+    host.run(&format!("docker run --rm {mount},image-subpath=sub/word busybox cat /data")).shows(expect![[r#"
+        said
+    "#]]);
+    host.run(&format!("docker create --name one {mount} busybox cat /data/sub/word && docker inspect -f '{{{{range .Mounts}}}}{{{{.Type}}}} {{{{.Name}}}} {{{{.Destination}}}} {{{{.RW}}}}{{{{end}}}} {{{{json .HostConfig.Mounts}}}}' one"))
+        .shows(expect![[r#"
+            <id1>
+            image data:1 /data false [{"Type":"image","Source":"data:1","Target":"/data"}]
+        "#]]);
+    host.run("docker rmi data:1")
+        .code(1)
+        .says("conflict: unable to remove repository reference \"data:1\" (must force) - container");
+    host.run("docker image prune -af --filter label=none && docker image ls -q data").success();
+    // Forced, its layers stay as long as the container; the next daemon knows that too.
+    host.run("docker rmi -f data:1 && docker start -a one").says("said");
+    let mut host = host;
+    host.daemon_kill();
+    host.daemon_start();
+    host.run("docker start -a one && docker cp one:/data/sub/word - | tar -xO && docker rm one").shows(expect![[r#"
+        said
+        said
+        one
+    "#]]);
+    host.run("docker image ls -q data").shows(expect![[""]]);
+}
+
+#[test]
+fn image_mounts_that_make_no_sense_are_refused() {
+    let host = host!();
+    host.run("docker run --rm --mount type=image,source=nosuch,target=/x busybox true")
+        .code(125)
+        .says("No such image: nosuch:latest");
+    host.run("docker run --rm --mount type=image,source=busybox,target=/x,image-subpath=../etc busybox true")
+        .code(125)
+        .says("subpath must be a relative path within the volume");
+    host.run("docker run --rm --mount type=image,source=busybox,target=/x,image-subpath=nosuch busybox true")
+        .says("error while mounting \"nosuch\" of image busybox on /x: no such file or directory");
+    host.run("docker ps -aq").shows(expect![[""]]);
+}

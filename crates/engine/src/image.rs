@@ -165,7 +165,12 @@ impl Engine {
 
     fn image_user(&self, id: &Digest) -> Option<Use> {
         let containers = self.containers.all();
-        let users = containers.iter().map(|container| container.record()).filter(|record| record.image == *id);
+        let text = id.to_string();
+        let mounts = |record: &crate::record::Record| {
+            record.mounts.iter().any(|mount| mount.kind == hako_model::MountKind::Image && mount.source == text)
+        };
+        let records = containers.iter().map(|container| container.record());
+        let users = records.filter(|record| record.image == *id || mounts(record));
         // A running one decides: it cannot be forced.
         users
             .map(|record| Use {

@@ -74,6 +74,9 @@ pub(crate) struct MountRecord {
     pub(crate) writable: bool,
     pub(crate) propagation: Option<Propagation>,
     pub(crate) anonymous: bool,
+    /// Of an image mount: the layers, `None` for an image that has none.
+    #[serde(default)]
+    pub(crate) stack: Option<hako_model::Digest>,
     /// The wish it came from, for the options that only the start needs.
     pub(crate) spec: hako_model::MountSpec,
 }

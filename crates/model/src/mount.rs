@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
     pub kind: MountKind,
-    /// A host path for a bind, a volume's name (empty: an anonymous volume), nothing for tmpfs.
+    /// A host path for a bind, a volume's name (empty: an anonymous volume), an image, nothing for tmpfs.
     pub source: String,
     /// Absolute path in the container.
     pub target: String,
@@ -14,6 +14,8 @@ pub struct MountSpec {
     pub bind: Option<BindOptions>,
     pub volume: Option<VolumeOptions>,
     pub tmpfs: Option<TmpfsOptions>,
+    #[serde(default)]
+    pub image: Option<ImageOptions>,
     /// `cached`, `consistent`, `delegated`: kept for `inspect`, without effect on Linux.
     pub consistency: String,
     /// Whether it was given as `-v SRC:DST[:MODE]` (which makes a missing host directory) or as `--mount`.
@@ -66,6 +68,14 @@ pub struct VolumeOptions {
     pub driver: String,
     pub driver_options: std::collections::BTreeMap<String, String>,
     /// A path inside the volume to mount instead of its root.
+    pub subpath: String,
+}
+
+/// Options of an image mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageOptions {
+    /// A path inside the image to mount instead of its root.
     pub subpath: String,
 }
 

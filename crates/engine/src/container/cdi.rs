@@ -230,6 +230,7 @@ fn mount(mount: Mount) -> MountRecord {
         bind: Some(BindOptions { non_recursive: !recursive, ..BindOptions::default() }),
         volume: None,
         tmpfs: None,
+        image: None,
         consistency: String::new(),
         from_binds: false,
         mode: String::new(),
@@ -244,6 +245,7 @@ fn mount(mount: Mount) -> MountRecord {
         writable: !read_only,
         propagation: Some(Propagation::RPrivate),
         anonymous: false,
+        stack: None,
         spec,
     }
 }

@@ -59,6 +59,8 @@ impl Engine {
         operation.step("files", || self.make_files(id), || self.remove_container_files(id))?;
         operation.step("snapshot", || self.prepare_snapshot(id, &image), || self.forget_snapshot(id))?;
         mounts = mounts::resolve(self, &spec, &merged.config)?;
+        // Taken back with the snapshot.
+        mounts::keep_images(self, id, &mounts)?;
         operation.step(
             "volumes",
             || mounts::make_volumes(self, id, &mounts),

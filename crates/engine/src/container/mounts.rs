@@ -56,6 +56,7 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
                 bind: None,
                 volume: None,
                 tmpfs: None,
+                image: None,
                 consistency: String::new(),
                 from_binds: true,
                 mode: String::new(),
@@ -108,6 +109,7 @@ fn resolve_one(
         writable: !wish.read_only,
         propagation: None,
         anonymous: false,
+        stack: None,
         spec: wish.clone(),
     };
     match wish.kind {
@@ -123,11 +125,7 @@ fn resolve_one(
             if mount.anonymous && !options.subpath.is_empty() {
                 return Err(EngineError::invalid("must not set Subpath when using anonymous volumes"));
             }
-            if options.subpath.starts_with('/') || options.subpath.split('/').any(|part| part == "..") {
-                let text =
-                    "invalid mount config for type \"volume\": subpath must be a relative path within the volume";
-                return Err(EngineError::invalid(text));
-            }
+            check_subpath("volume", &options.subpath)?;
             mount.name = if mount.anonymous { hako_base::random::hex(32) } else { wish.source.clone() };
             hako_volume::check_name(&mount.name).map_err(|error| EngineError::mechanism(error.kind(), &error))?;
             if engine.volumes.inspect(&mount.name).is_err() && !fresh.contains(&mount.name) {
@@ -138,10 +136,24 @@ fn resolve_one(
         }
         MountKind::Tmpfs => {}
         MountKind::Image => {
-            return Err(EngineError::NotBuilt { text: "mounts of type image are not built yet".to_owned() });
+            check_subpath("image", wish.image.as_ref().map_or("", |image| image.subpath.as_str()))?;
+            // Not a 404: the command line would take the container's own image for missing.
+            let image = engine.images.resolve(&wish.source).map_err(|error| EngineError::invalid(error.to_string()))?;
+            mount.name.clone_from(&wish.source);
+            mount.source = image.id.to_string();
+            mount.stack = image.chain_id;
+            mount.writable = false;
         }
     }
     Ok(mount)
+}
+
+fn check_subpath(kind: &str, subpath: &str) -> Result<(), EngineError> {
+    if subpath.starts_with('/') || subpath.split('/').any(|part| part == "..") {
+        let text = format!("invalid mount config for type {kind:?}: subpath must be a relative path within the volume");
+        return Err(EngineError::invalid(text));
+    }
+    Ok(())
 }
 
 /// A host path that exists, or that may be made: `-v` makes a missing directory, `--mount` does not.
@@ -195,7 +207,7 @@ fn inherited(engine: &Engine, source: &str) -> Result<Vec<MountRecord>, EngineEr
 }
 
 impl Engine {
-    /// A bind or a volume as a detached mount; `None` for what the runtime makes in place.
+    /// A bind, a volume or an image as a detached mount; `None` for what the runtime makes in place.
     ///
     /// # Errors
     /// Its source is not there any more, or cannot be mounted.
@@ -208,7 +220,14 @@ impl Engine {
             propagation: mount.propagation.unwrap_or(Propagation::RPrivate),
         };
         let opened = match mount.kind {
-            MountKind::Tmpfs | MountKind::Image => return Ok(None),
+            MountKind::Tmpfs => return Ok(None),
+            MountKind::Image => {
+                let subpath = mount.spec.image.as_ref().map_or("", |image| image.subpath.as_str());
+                let mounted = self.images.stack_mount(mount.stack, Path::new(subpath));
+                return mounted
+                    .map(Some)
+                    .map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput));
+            }
             MountKind::Bind => hako_volume::bind::open(Path::new(&mount.source), &options),
             MountKind::Volume => {
                 let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
@@ -222,10 +241,26 @@ impl Engine {
 
 fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
     let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+    if mount.kind == MountKind::Image {
+        let subpath = mount.spec.image.as_ref().map_or("", |image| image.subpath.as_str());
+        return format!("error while mounting {subpath:?} of image {} on {}: {why}", mount.name, mount.target);
+    }
     if error.kind() == std::io::ErrorKind::NotFound {
         return format!("invalid mount config for type \"bind\": bind source path does not exist: {}", mount.source);
     }
     format!("error while mounting {} on {}: {why}", mount.source, mount.target)
+}
+
+/// Keeps the layers of images that are mounted, until the container is removed.
+///
+/// # Errors
+/// An image that was removed meanwhile.
+pub(crate) fn keep_images(engine: &Engine, id: ContainerId, resolved: &Resolved) -> Result<(), EngineError> {
+    for stack in resolved.list.iter().filter_map(|mount| mount.stack) {
+        let kept = engine.images.snapshot_keep(id, stack);
+        kept.map_err(|error| EngineError::invalid(hako_base::error::chain(&error)))?;
+    }
+    Ok(())
 }
 
 /// Makes the volumes that do not exist and fills new ones with what the image has at their targets.

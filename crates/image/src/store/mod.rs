@@ -13,6 +13,7 @@ mod import;
 mod lease;
 mod load;
 mod member;
+mod mounted; // images as mounts in containers
 mod reception;
 mod remove;
 mod save;

@@ -11,7 +11,7 @@
 //! ```
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fs,
     io::{self, Write},
     os::{
@@ -25,7 +25,7 @@ use std::{
 use hako_model::{ContainerId, Digest};
 use hako_sys::{copies::Original, mount::MountAttributes};
 
-use super::{Inner, Store, diff, remove::collect, skeleton::open_to_all};
+use super::{Inner, Store, diff, mounted, remove::collect, skeleton::open_to_all};
 use crate::{
     Change, ImageError, SnapshotSize,
     archive::{PackError, Packer, walk},
@@ -37,6 +37,8 @@ use crate::{
 pub(super) struct Held {
     is_complete: bool,
     bases: HashMap<ContainerId, Option<Digest>>,
+    /// Stacks that are mounted in containers beside their own.
+    pub(super) mounted: HashMap<ContainerId, HashSet<Digest>>,
 }
 
 /// A mounted root filesystem.
@@ -209,7 +211,7 @@ impl Store {
         let failed = || ImageError::io(format!("cannot measure {}", upper.display()));
         let root = walk::open_trusted(&upper).map_err(failed())?;
         let mut written = 0;
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         walk::tree(root.as_fd(), |visit| -> io::Result<bool> {
             let is_file = walk::file_type(visit.stat) == rustix::fs::FileType::RegularFile;
             if is_file && (visit.stat.st_nlink == 1 || seen.insert(visit.stat.st_ino)) {
@@ -325,7 +327,7 @@ impl Inner {
         Ok(base)
     }
 
-    /// The stacks that containers stand on.
+    /// The stacks that containers stand on, or have mounted.
     pub(super) fn bases(&self) -> Result<Vec<Option<Digest>>, ImageError> {
         let mut held = self.held.lock();
         if !held.is_complete {
@@ -336,11 +338,13 @@ impl Inner {
                 // One without its link was never finished; nobody can mount it.
                 if let Ok(base) = read_base(&entry.path()) {
                     held.bases.entry(container).or_insert(base);
+                    held.mounted.entry(container).or_default().extend(mounted::kept(&entry.path()).map_err(failed())?);
                 }
             }
             held.is_complete = true;
         }
-        Ok(held.bases.values().copied().collect())
+        let mounted = held.mounted.values().flatten().copied().map(Some);
+        Ok(held.bases.values().copied().chain(mounted).collect())
     }
 
     /// The live overlay of a container, mounted if it is not.
@@ -360,10 +364,14 @@ impl Inner {
         let path = self.container(container);
         let base = self.base_of(container);
         self.layers.remove(&path).map_err(ImageError::io(format!("cannot remove {}", path.display())))?;
-        self.held.lock().bases.remove(&container);
-        let Ok(Some(base)) = base else { return Ok(()) };
-        let is_needed = self.catalog.read().images.values().any(|image| image.chain_id == Some(base));
-        if !is_needed {
+        let mounted = {
+            let mut held = self.held.lock();
+            held.bases.remove(&container);
+            held.mounted.remove(&container).unwrap_or_default()
+        };
+        let is_needed =
+            |stack: &Digest| self.catalog.read().images.values().any(|image| image.chain_id == Some(*stack));
+        if !base.ok().flatten().iter().chain(&mounted).all(is_needed) {
             collect(self, &self.writing.lock(), catalog::Change::default())?;
         }
         Ok(())

@@ -4,10 +4,13 @@
 
 use hako_api::{
     Map,
-    container::{Mount, MountBindOptions, MountDriverConfig, MountPoint, MountTmpfsOptions, MountVolumeOptions},
+    container::{
+        Mount, MountBindOptions, MountDriverConfig, MountImageOptions, MountPoint, MountTmpfsOptions,
+        MountVolumeOptions,
+    },
 };
 use hako_engine::view::MountView;
-use hako_model::{BindOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
+use hako_model::{BindOptions, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
 
 use crate::{convert::unsigned, error::Failure};
 
@@ -45,6 +48,7 @@ fn blank(kind: MountKind, source: &str, target: &str) -> MountSpec {
         bind: None,
         volume: None,
         tmpfs: None,
+        image: None,
         consistency: String::new(),
         from_binds: false,
         mode: String::new(),
@@ -104,7 +108,7 @@ fn mount_spec(from: &Mount) -> Result<MountSpec, Failure> {
     if from.target.is_empty() {
         return Err(invalid("field Target must not be empty"));
     }
-    if kind == MountKind::Bind && from.source.is_empty() {
+    if matches!(kind, MountKind::Bind | MountKind::Image) && from.source.is_empty() {
         return Err(invalid("field Source must not be empty"));
     }
     if kind == MountKind::Tmpfs && !from.source.is_empty() {
@@ -126,6 +130,7 @@ fn mount_spec(from: &Mount) -> Result<MountSpec, Failure> {
         bind: from.bind_options.as_ref().map(bind_options).transpose()?,
         volume: from.volume_options.as_ref().map(volume_options),
         tmpfs: from.tmpfs_options.as_ref().map(tmpfs_options).transpose()?,
+        image: from.image_options.as_ref().map(|image| ImageOptions { subpath: image.subpath.clone() }),
         ..blank(kind, &from.source, &from.target)
     })
 }
@@ -241,7 +246,7 @@ fn mount_to_api(mount: &MountSpec) -> Mount {
             driver_config: (!volume.driver.is_empty() || !volume.driver_options.is_empty())
                 .then(|| MountDriverConfig { name: volume.driver.clone(), options: volume.driver_options.clone() }),
         }),
-        image_options: None,
+        image_options: mount.image.as_ref().map(|image| MountImageOptions { subpath: image.subpath.clone() }),
         tmpfs_options: mount.tmpfs.as_ref().map(|tmpfs| MountTmpfsOptions {
             size_bytes: super::signed(tmpfs.size_bytes),
             mode: tmpfs.mode.unwrap_or_default(),
@@ -305,6 +310,7 @@ mod tests {
         let text = r#"[
             {"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true,"BindOptions":{"Propagation":"rshared","CreateMountpoint":true}},
             {"Type":"volume","Source":"v","Target":"/v","VolumeOptions":{"NoCopy":true,"Subpath":"x","DriverConfig":{"Name":"local","Options":{"o":"1"}}}},
+            {"Type":"image","Source":"i","Target":"/i","ImageOptions":{"Subpath":"x"}},
             {"Type":"tmpfs","Target":"/t","TmpfsOptions":{"SizeBytes":4096,"Mode":448,"Options":[["noexec"],["uid","7"]]}}]"#;
         let asked = Spelled {
             binds: vec!["/x:/y:ro".into(), "/anonymous".into(), "named:/n".into()],
