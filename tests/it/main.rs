@@ -39,6 +39,7 @@ mod daemon; // several side by side, Docker's socket, its own command line
 mod event; // events
 mod exec; // exec: a second process in a container
 mod exposure; // the host's firewall, and who can reach a published port
+mod firewall_program; // ufw, firewalld and iptables beside hako
 mod flag; // run's flags that no other file is about
 mod health; // health checks, and what follows from them
 mod image; // import, commit, save, load, tag, rmi, history
@@ -49,10 +50,12 @@ mod logs; // logs: follow, tail, since, until, timestamps
 mod mount; // binds, volumes, tmpfs, read-only
 mod name_service; // names in user-defined networks
 mod network; // bridge, host and none; names and addresses
+mod network_advisory; // advisories about networks, each tried
 mod network_change; // networks that a person makes: create, ls, inspect, rm, prune
 mod network_connect; // several networks per container; connect and disconnect
 mod network_link; // --link on the default bridge
 mod network_reach; // who reaches whom; options, subnets and pools
+mod network_stacked; // macvlan, ipvlan, configuration-only networks
 mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns

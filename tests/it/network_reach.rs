@@ -182,9 +182,41 @@ fn gateway_modes_open_and_close() {
     host.run(&format!("docker network create {mode}=isolated alone"))
         .code(1)
         .says("can only be used for an internal network");
-    host.run(&format!("docker network create {mode}=routed far")).code(1).says("is not built yet");
     host.run(&format!("docker network create {mode}=isolated --internal --subnet 10.77.0.0/24 -o com.docker.network.bridge.name=alone0 alone && ip -o -4 address show alone0")).shows(expect![[r#"
         <id1>
     "#]]);
     host.run("docker run -d --name one --network alone busybox sleep 1000 && docker run --rm --network alone busybox ping -c 1 -W 3 10.77.0.2 | grep -o '1 packets received'").success();
+}
+
+#[test]
+fn a_routed_network_opens_published_ports_at_their_own_addresses() {
+    let mut host = own_host!("busybox");
+    let mode = "-o com.docker.network.bridge.gateway_mode_ipv4=routed";
+    host.run(&format!("docker network create {mode} --subnet 10.77.0.0/24 far && docker network create near"))
+        .success();
+    host.run(
+        "docker run -d --name web --network far -p 8080:80 busybox sh -c 'httpd -p 81 -h /etc; httpd -f -p 80 -h /etc'",
+    )
+    .success();
+    host.run_elsewhere("ip route add 10.77.0.0/24 via 198.51.100.1").success();
+    let check = |host: &Host| {
+        host.run_elsewhere(
+            "curl -s -m 5 --retry 9 --retry-connrefused --retry-delay 1 http://10.77.0.2/group | grep -c ^root:",
+        )
+        .says("1");
+        host.run_elsewhere("ping -c 1 -W 3 10.77.0.2").success();
+        host.run_elsewhere("curl -s -m 1 http://10.77.0.2:81/group").code(28);
+        // The host has no port for it, and the other machine sees the container's own address.
+        host.run_elsewhere("curl -s -m 2 http://198.51.100.1:8080/group").code(7);
+        host.run("docker exec web ping -c 1 -W 3 198.51.100.2").success();
+        // Other networks of this host are outside too.
+        host.run("docker run --rm --network near busybox sh -c 'echo | nc -w 3 10.77.0.2 80'").success();
+        host.run("docker run --rm --network near busybox nc -w 1 10.77.0.2 81").code(1);
+    };
+    check(&host);
+    host.daemon_kill();
+    host.daemon_start();
+    check(&host);
+    host.run("docker rm -f web && docker run -d --name other --network far busybox httpd -f -p 80 -h /etc").success();
+    host.run_elsewhere("curl -s -m 1 http://10.77.0.2/group").code(28);
 }

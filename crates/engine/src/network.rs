@@ -22,7 +22,7 @@ use std::{
 };
 
 use hako_base::file::{Durability, write_atomic};
-use hako_model::{ContainerId, NetworkDriver, NetworkId, NetworkSpec};
+use hako_model::{ContainerId, NetworkId, NetworkSpec};
 use hako_network::{BridgePlan, NetworkError};
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -52,7 +52,7 @@ impl NetworkRecord {
 
     /// Whether its containers find each other by name.
     pub(crate) fn serves_names(&self) -> bool {
-        !self.is_predefined() && !matches!(self.spec.driver, NetworkDriver::Host | NetworkDriver::Null)
+        self.plan.is_some() && !self.is_predefined()
     }
 }
 

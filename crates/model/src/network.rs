@@ -15,6 +15,8 @@ pub enum NetworkDriver {
     Bridge,
     Host,
     Null,
+    Macvlan,
+    Ipvlan,
 }
 
 impl NetworkDriver {
@@ -24,6 +26,8 @@ impl NetworkDriver {
             Self::Bridge => "bridge",
             Self::Host => "host",
             Self::Null => "null",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
         }
     }
 }
@@ -52,6 +56,12 @@ pub struct NetworkSpec {
     pub ipam_options: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// Nothing but settings that other networks are made with.
+    #[serde(default)]
+    pub config_only: bool,
+    /// The network that the settings are from, by name.
+    #[serde(default)]
+    pub config_from: Option<String>,
 }
 
 /// What a container asks of one network.

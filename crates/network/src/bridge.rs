@@ -70,11 +70,13 @@ impl Bridge {
 
     fn rules(&self) -> NetworkRules {
         let open = |net: &IpNet| self.plan.gateway_mode(net.addr().is_ipv6()) == GatewayMode::NatUnprotected;
+        let routed = |net: &IpNet| self.plan.gateway_mode(net.addr().is_ipv6()) == GatewayMode::Routed;
         NetworkRules {
             subnets: self.plan.subnets().collect(),
             unprotected: self.plan.subnets().filter(open).collect(),
             trusted: self.plan.more.trusted_interfaces.clone(),
             masquerade: self.plan.masquerade,
+            routed: self.plan.subnets().filter(routed).collect(),
             internal: self.plan.internal,
             icc: self.plan.icc,
         }
@@ -89,6 +91,12 @@ fn has_address(plan: &BridgePlan, ipv6: bool) -> bool {
 impl Network {
     /// Makes the bridge, or makes the one that is there what the plan says. May be repeated.
     pub fn bridge_up(&self, plan: &BridgePlan) -> Result<(), NetworkError> {
+        if let Some(stacked) = &plan.more.stacked {
+            let index = self.parent_up(stacked)?;
+            let bridge = self.bridge_of(plan, index, Mac::default());
+            self.bridges.write().insert(plan.id, Arc::new(bridge));
+            return Ok(());
+        }
         if self.settings.ip_forward {
             self.remember(sysctl::ensure_forwarding(false)?);
             if plan.has_ipv6() {
@@ -101,25 +109,27 @@ impl Network {
         };
         self.bridge_sysctls(plan)?;
         self.bridge_addresses(plan, &link)?;
-        // A subnet's addresses in use survive a repeated `bridge_up` of a running network.
-        let known = self.bridges.read().get(&plan.id).map(|bridge| bridge.addresses.lock().clone());
-        let addresses = known
-            .filter(|known| known.iter().map(Addresses::subnet).eq(plan.subnets()))
-            .unwrap_or_else(|| plan.pools.iter().map(Addresses::new).collect());
-        let bridge = Bridge {
-            plan: plan.clone(),
-            index: link.index,
-            mac: link.address.unwrap_or_default(),
-            addresses: Mutex::new(addresses),
-        };
+        let bridge = self.bridge_of(plan, link.index, link.address.unwrap_or_default());
         self.firewall.network_set(&plan.bridge, bridge.rules())?;
         self.bridges.write().insert(plan.id, Arc::new(bridge));
         Ok(())
     }
 
+    fn bridge_of(&self, plan: &BridgePlan, index: u32, mac: Mac) -> Bridge {
+        // A subnet's addresses in use survive a repeated `bridge_up` of a running network.
+        let known = self.bridges.read().get(&plan.id).map(|bridge| bridge.addresses.lock().clone());
+        let addresses = known
+            .filter(|known| known.iter().map(Addresses::subnet).eq(plan.subnets()))
+            .unwrap_or_else(|| plan.pools.iter().map(Addresses::new).collect());
+        Bridge { plan: plan.clone(), index, mac, addresses: Mutex::new(addresses) }
+    }
+
     /// Takes a network away. A bridge that this daemon did not make stays.
     pub fn bridge_down(&self, id: NetworkId) -> Result<(), NetworkError> {
         let Some(bridge) = self.bridges.write().remove(&id) else { return Ok(()) };
+        if let Some(stacked) = &bridge.plan.more.stacked {
+            return self.parent_down(stacked);
+        }
         self.firewall.network_remove(&bridge.plan.bridge)?;
         match self.bridge_link(&bridge.plan.bridge)? {
             Some(link) if link.alias == self.settings.instance.alias() => self.link_delete(link.index, &link.name),
@@ -127,7 +137,7 @@ impl Network {
         }
     }
 
-    fn link_delete(&self, index: u32, name: &str) -> Result<(), NetworkError> {
+    pub(crate) fn link_delete(&self, index: u32, name: &str) -> Result<(), NetworkError> {
         self.host.rtnetlink("delete", name, |socket| {
             let mut batch = Batch::new();
             route::link_remove(&mut batch, index);

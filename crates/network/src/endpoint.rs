@@ -47,9 +47,12 @@ impl Drop for Taken<'_> {
 }
 
 impl Network {
-    /// Plugs a sandbox into a bridge.
+    /// Plugs a sandbox into a network.
     pub fn endpoint_attach(&self, sandbox: &Sandbox, plan: &EndpointPlan) -> Result<Endpoint, NetworkError> {
         let bridge = self.bridge(plan.network)?;
+        if bridge.is_stacked() {
+            return self.stacked_attach(sandbox, &bridge, plan);
+        }
         let mut taken = take_addresses(&bridge, plan)?;
         let mut inside = sandbox.inside.lock();
         let name = interface_name(&mut inside, plan, bridge.plan.more.interface_prefix.as_deref())?;
@@ -67,8 +70,65 @@ impl Network {
         Ok(endpoint)
     }
 
+    // The same on a link of the host: nothing is to be done there.
+    fn stacked_attach(
+        &self,
+        sandbox: &Sandbox,
+        bridge: &Bridge,
+        plan: &EndpointPlan,
+    ) -> Result<Endpoint, NetworkError> {
+        let Some(stacked) = &bridge.plan.more.stacked else { return Err(NetworkError::NotUp { id: plan.network }) };
+        let mut taken = take_addresses(bridge, plan)?;
+        let mut inside = sandbox.inside.lock();
+        if let Some(unused) = inside.prepared.take() {
+            self.reaper.delete(unused.link);
+            self.reaper.settle();
+        }
+        let name = interface_name(&mut inside, plan, bridge.plan.more.interface_prefix.as_deref())?;
+        let mut link = self.stacked_make(sandbox, &mut inside, &name, stacked, taken.ipv6.is_some())?;
+        let mut endpoint = endpoint_of(bridge, plan, &taken, name, &link);
+        if stacked.mode.routes_by_link() {
+            (endpoint.gateway, endpoint.gateway_ipv6) = (None, None);
+        }
+        let mut configure = || {
+            set_sysctls(sandbox, &endpoint.interface, &plan.sysctls)?;
+            self.configure_inside(&mut inside, &mut link, bridge, &endpoint, plan)
+        };
+        // Until the kernel has seen the end of the last namespace through, its link has the link-layer address that the
+        // next container of the same address gets.
+        let busy = |error: &NetworkError| matches!(error, NetworkError::Netlink { source, .. } if source.errno() == libc::EADDRINUSE);
+        let mut result = configure();
+        if result.as_ref().is_err_and(busy) {
+            wait_for(ADDRESS_PATIENCE, || {
+                result = configure();
+                (!result.as_ref().is_err_and(busy)).then_some(())
+            });
+        }
+        if let Err(error) = result {
+            if let Err(error) = Self::stacked_remove(&mut inside, link.inner, &endpoint.interface) {
+                tracing::warn!(error = %hako_base::error::chain(&error), "a link stays in a namespace that is given up");
+            }
+            return Err(error);
+        }
+        if !stacked.mode.has_own_address() {
+            let link =
+                route::link_named(&mut inside.socket, &endpoint.interface).context("find", &endpoint.interface)?;
+            endpoint.mac = link.and_then(|link| link.address).unwrap_or(endpoint.mac);
+        }
+        taken.keep = true;
+        Ok(endpoint)
+    }
+
     /// Unplugs; its addresses are free at once, its links are deleted off the path.
     pub fn endpoint_detach(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        self.firewall.close(&endpoint.addresses().collect::<Vec<_>>())?;
+        if endpoint.link.is_empty() {
+            // Its link goes with the namespace.
+            if let Ok(bridge) = self.bridge(endpoint.network) {
+                endpoint.addresses().for_each(|address| bridge.address_release(address));
+            }
+            return Ok(());
+        }
         if let Ok(bridge) = self.bridge(endpoint.network) {
             let closed = self.host.rtnetlink("unplug", &endpoint.link, |socket| {
                 let mut batch = Batch::new();
@@ -95,6 +155,14 @@ impl Network {
     /// path; where a link that is up cannot be renamed (before Linux 6.2) the deletion is waited for.
     pub fn endpoint_pull(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let mut inside = sandbox.inside.lock();
+        if endpoint.link.is_empty() {
+            let found =
+                route::link_named(&mut inside.socket, &endpoint.interface).context("find", &endpoint.interface)?;
+            if let Some(link) = found {
+                Self::stacked_remove(&mut inside, link.index, &endpoint.interface)?;
+            }
+            return self.endpoint_detach(endpoint);
+        }
         let aside = self.lay_aside(&mut inside, endpoint);
         self.endpoint_detach(endpoint)?;
         if let Err(error) = aside {
@@ -214,9 +282,10 @@ impl Network {
         plan: &EndpointPlan,
     ) -> Result<(), NetworkError> {
         let mut batch = Batch::new();
+        let stacked = bridge.plan.more.stacked.as_ref();
         let change = LinkChange {
-            address: Some(endpoint.mac),
-            mtu: (bridge.plan.mtu != MTU).then_some(bridge.plan.mtu),
+            address: stacked.is_none_or(|stacked| stacked.mode.has_own_address()).then_some(endpoint.mac),
+            mtu: (stacked.is_none() && bridge.plan.mtu != MTU).then_some(bridge.plan.mtu),
             up: Some(true),
             ..LinkChange::default()
         };
@@ -229,7 +298,7 @@ impl Network {
         }
         // Containers may ask the bridge's address even on a network without a way out.
         for gateway in [bridge.plan.gateway(false), bridge.plan.gateway(true)].into_iter().flatten() {
-            if nets(endpoint).any(|net| net.contains(&gateway)) {
+            if stacked.is_none() && nets(endpoint).any(|net| net.contains(&gateway)) {
                 route::neighbour_set(&mut batch, link.inner, gateway, bridge.mac);
             }
         }
@@ -238,6 +307,17 @@ impl Network {
             endpoint.gateway_ipv6.filter(|_| plan.default_route_ipv6).map(IpAddr::from),
         ] {
             via.into_iter().for_each(|via| route::route_add(&mut batch, default_route(via, link.inner)));
+        }
+        if stacked.is_some_and(|stacked| stacked.mode.routes_by_link()) && !bridge.plan.internal {
+            for net in nets(endpoint) {
+                let wanted = if net.addr().is_ipv4() { plan.default_route } else { plan.default_route_ipv6 };
+                let any =
+                    if net.addr().is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                if wanted {
+                    let route = Route { destination: any, prefix: 0, gateway: None, link: Some(link.inner) };
+                    route::route_add(&mut batch, route);
+                }
+            }
         }
         inside.socket.transact(&mut batch).context("configure", endpoint.interface.as_str())
     }
@@ -324,6 +404,9 @@ fn default_route(via: IpAddr, link: u32) -> Route {
 
 /// How long the kernel may take to act on what was asked; longer means that somebody undid it.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long the end of a namespace may take on a busy machine.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Questions before the first pause; each takes some microseconds.
 const ASK_AT_ONCE: usize = 16;

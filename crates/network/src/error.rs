@@ -27,8 +27,20 @@ pub enum NetworkError {
     BridgeTaken { id: NetworkId, bridge: String, other: NetworkId },
     #[error("gateway mode 'isolated' can only be used for an internal network")]
     IsolatedOutside,
-    #[error("{what} is not built yet")]
-    NotBuilt { what: String },
+    #[error("the kernel has no {kind} links (CONFIG_{option})")]
+    NoLinkKind { kind: &'static str, option: String },
+    #[error("requested {what} '{asked}' is not valid, {default} is the {driver} driver default", default = default_of(what), driver = what.split(' ').next().unwrap_or_default())]
+    StackedMode { what: &'static str, asked: String },
+    #[error("loopback interface is not a valid {driver} parent link")]
+    LoopbackParent { driver: &'static str },
+    #[error("-o parent interface was not found on the host: {parent}")]
+    NoParent { parent: String },
+    #[error("invalid subinterface vlan name {name}, example formatting is eth0.10")]
+    SubInterface { name: String },
+    #[error("vlan id must be between 1-4094, received: {parent}")]
+    VlanId { parent: String },
+    #[error("parent interface {parent} is used by network {other}, and the two cannot share it")]
+    ParentTaken { parent: String, other: String },
     #[error("cannot set sysctl {name} for an endpoint: it has to be net.*.*.IFNAME.*")]
     EndpointSysctl { name: String },
     #[error("bridge driver doesn't support multiple subnets")]
@@ -72,10 +84,15 @@ impl NetworkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotUp { .. } => ErrorKind::NotFound,
-            Self::Overlap { .. } | Self::BridgeTaken { .. } | Self::SeveralSubnets | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
-            Self::NotBuilt { .. } => ErrorKind::NotImplemented,
+            Self::Overlap { .. } | Self::BridgeTaken { .. } | Self::ParentTaken { .. } | Self::SeveralSubnets | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
+            Self::NoLinkKind { .. } => ErrorKind::NotImplemented,
             Self::GatewayOutside { .. }
             | Self::IsolatedOutside
+            | Self::StackedMode { .. }
+            | Self::LoopbackParent { .. }
+            | Self::NoParent { .. }
+            | Self::SubInterface { .. }
+            | Self::VlanId { .. }
             | Self::EndpointSysctl { .. }
             | Self::RangeOutside { .. }
             | Self::Option { .. }
@@ -93,6 +110,14 @@ impl NetworkError {
             | Self::Netlink { .. }
             | Self::System { .. } => ErrorKind::Internal,
         }
+    }
+}
+
+fn default_of(what: &str) -> &'static str {
+    match what {
+        "macvlan mode" => "'bridge' mode",
+        "ipvlan mode" => "'l2' mode",
+        _ => "'bridge'",
     }
 }
 

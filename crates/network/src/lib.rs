@@ -26,6 +26,7 @@ mod recover; // what a new daemon does with what the last one left
 mod relay; // connections and datagrams the kernel cannot redirect
 mod sandbox; // prepared network namespaces
 mod settings; // what the daemon says once, and names derived from its instance
+mod stacked; // macvlan and ipvlan: links on a link of the host
 mod sysctl; // switches below /proc/sys/net
 mod visit; // sockets in other network namespaces
 
@@ -33,7 +34,8 @@ pub use endpoint::endpoint_sysctls;
 pub use error::NetworkError;
 pub use network::Network;
 pub use plan::{
-    BridgeOptions, BridgePlan, Endpoint, EndpointPlan, GatewayMode, PortRequest, Publication, PublishedPort,
+    BridgeOptions, BridgePlan, Endpoint, EndpointPlan, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, MadeParent,
+    PortRequest, Publication, PublishedPort, StackedMode, StackedPlan,
 };
 pub use recover::{Alive, Recovered};
 pub use sandbox::Sandbox;

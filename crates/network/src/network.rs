@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use hako_model::{AddressPool, NetworkId, NetworkSpec};
+use hako_model::{AddressPool, NetworkDriver, NetworkId, NetworkSpec};
 use hako_sys::netlink::{NetlinkError, Protocol, Socket, route};
 use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
@@ -126,6 +126,9 @@ impl Network {
     /// Makes every choice that a new bridge network leaves open. `bridge`: its name on the host;
     /// `None`: `br-` and twelve digits of the id, as Docker names them.
     pub fn plan(&self, id: NetworkId, spec: &NetworkSpec, bridge: Option<&str>) -> Result<BridgePlan, NetworkError> {
+        if matches!(spec.driver, NetworkDriver::Macvlan | NetworkDriver::Ipvlan) {
+            return self.plan_stacked(id, spec);
+        }
         let taken = self.taken()?;
         let options = Options(&spec.options);
         let own_name = spec.options.get("com.docker.network.bridge.name").map(String::as_str);
@@ -133,8 +136,12 @@ impl Network {
         if bridge.is_empty() || bridge.len() > 15 || bridge.contains(['/', ' ', '"']) {
             return Err(options.bad("com.docker.network.bridge.name", &bridge));
         }
-        if let Some(other) =
-            self.bridges.read().values().map(|it| &it.plan).find(|it| it.bridge == bridge && it.id != id)
+        if let Some(other) = self
+            .bridges
+            .read()
+            .values()
+            .map(|it| &it.plan)
+            .find(|it| it.bridge == bridge && it.id != id && it.more.stacked.is_none())
         {
             return Err(NetworkError::BridgeTaken { id, bridge, other: other.id });
         }
@@ -143,7 +150,7 @@ impl Network {
             name: spec.name.clone(),
             bridge,
             pools: choose_pools(spec, &self.settings.pools, &self.ours(id), &taken)?,
-            mtu: options.number("com.docker.network.driver.mtu", 1500)?,
+            mtu: options.mtu()?.unwrap_or(1500),
             internal: spec.internal,
             icc: options.flag("com.docker.network.bridge.enable_icc", true)?,
             masquerade: options.flag("com.docker.network.bridge.enable_ip_masquerade", true)?,
@@ -153,14 +160,14 @@ impl Network {
     }
 
     // Our networks' subnets, which no other may overlap.
-    fn ours(&self, but: NetworkId) -> Vec<IpNet> {
+    pub(crate) fn ours(&self, but: NetworkId) -> Vec<IpNet> {
         let bridges = self.bridges.read();
         let others = bridges.values().filter(|bridge| bridge.plan.id != but);
         others.flat_map(|bridge| bridge.plan.subnets().collect::<Vec<_>>()).collect()
     }
 
     // Every subnet that one we choose must not overlap: the host's routes and addresses, our networks'.
-    fn taken(&self) -> Result<Vec<IpNet>, NetworkError> {
+    pub(crate) fn taken(&self) -> Result<Vec<IpNet>, NetworkError> {
         let (routes, addresses) = self.host.rtnetlink("list routes of", "the host", |socket| {
             Ok((route::routes(socket)?, route::addresses(socket)?))
         })?;
@@ -219,7 +226,7 @@ impl Network {
     }
 }
 
-fn choose_pools(
+pub(crate) fn choose_pools(
     spec: &NetworkSpec,
     ranges: &[address::PoolRange],
     ours: &[IpNet],
@@ -268,7 +275,7 @@ fn complete(asked: &AddressPool, taken: &[IpNet]) -> Result<AddressPool, Network
 }
 
 // Driver options, as texts.
-struct Options<'a>(&'a BTreeMap<String, String>);
+pub(crate) struct Options<'a>(pub(crate) &'a BTreeMap<String, String>);
 
 impl Options<'_> {
     fn bad(&self, option: &str, value: &str) -> NetworkError {
@@ -284,7 +291,7 @@ impl Options<'_> {
         }
     }
 
-    fn more(&self, internal: bool) -> Result<BridgeOptions, NetworkError> {
+    pub(crate) fn more(&self, internal: bool) -> Result<BridgeOptions, NetworkError> {
         let text = |option: &str| self.0.get(option).map(String::as_str).filter(|text| !text.is_empty());
         let trusted = text("com.docker.network.bridge.trusted_host_interfaces").unwrap_or_default();
         let prefix = text("com.docker.network.container_iface_prefix");
@@ -298,6 +305,7 @@ impl Options<'_> {
             interface_prefix: prefix.map(str::to_owned),
             inhibit_ipv4: self.flag("com.docker.network.bridge.inhibit_ipv4", false)?,
             trusted_interfaces: trusted.split(':').filter(|link| !link.is_empty()).map(str::to_owned).collect(),
+            stacked: None,
         })
     }
 
@@ -307,15 +315,17 @@ impl Options<'_> {
             "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
             "isolated" if internal => Ok(GatewayMode::Isolated),
             "isolated" => Err(NetworkError::IsolatedOutside),
-            "routed" => Err(NetworkError::NotBuilt { what: format!("{option}=routed") }),
+            "routed" => Ok(GatewayMode::Routed),
             other => Err(self.bad(option, other)),
         }
     }
 
-    fn number(&self, option: &str, default: u32) -> Result<u32, NetworkError> {
-        let Some(text) = self.0.get(option) else { return Ok(default) };
+    pub(crate) fn mtu(&self) -> Result<Option<u32>, NetworkError> {
+        const OPTION: &str = "com.docker.network.driver.mtu";
+        let Some(text) = self.0.get(OPTION) else { return Ok(None) };
         // 68 is the least that IPv4 allows (RFC 791).
-        text.parse().ok().filter(|mtu| (68..=65535).contains(mtu)).ok_or_else(|| self.bad(option, text))
+        let mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
+        mtu.map(Some).ok_or_else(|| self.bad(OPTION, text))
     }
 
     fn address(&self, option: &str) -> Result<Option<IpAddr>, NetworkError> {

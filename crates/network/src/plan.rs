@@ -75,6 +75,66 @@ pub struct BridgeOptions {
     pub inhibit_ipv4: bool,
     /// Links from which containers may be reached at their own addresses.
     pub trusted_interfaces: Vec<String>,
+    /// There is no bridge: containers' links stand on one of the host's.
+    pub stacked: Option<StackedPlan>,
+}
+
+/// What a macvlan or ipvlan network stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackedPlan {
+    pub mode: StackedMode,
+    /// The link's name on the host.
+    pub parent: String,
+    /// How the parent is made where it is missing; it goes with the network then.
+    pub made: Option<MadeParent>,
+    /// `None`: the parent's.
+    pub mtu: Option<u32>,
+}
+
+/// `macvlan_mode`, or `ipvlan_mode` and `ipvlan_flag`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StackedMode {
+    Macvlan(MacvlanMode),
+    Ipvlan(IpvlanMode, IpvlanFlag),
+}
+
+/// Which links of one parent reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MacvlanMode {
+    Bridge,
+    Private,
+    Vepa,
+    Passthru,
+}
+
+/// Where the kernel decides where a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpvlanMode {
+    L2,
+    L3,
+    L3s,
+}
+
+/// Which links of one parent reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpvlanFlag {
+    Bridge,
+    Private,
+    Vepa,
+}
+
+/// A parent that is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MadeParent {
+    /// A link that leads nowhere.
+    Dummy,
+    /// `eth0.10`: the network 10 of `eth0`.
+    Vlan { master: String, id: u16 },
 }
 
 /// `com.docker.network.bridge.gateway_mode_ipv4` and `_ipv6`.
@@ -88,6 +148,8 @@ pub enum GatewayMode {
     NatUnprotected,
     /// Of internal networks: the host has no address on the bridge.
     Isolated,
+    /// No translation either way: published ports are open at containers' own addresses.
+    Routed,
 }
 
 impl BridgePlan {
@@ -139,7 +201,7 @@ pub struct Endpoint {
     pub network: NetworkId,
     /// Name inside.
     pub interface: String,
-    /// Name of the other end, on the host.
+    /// Name of the other end, on the host; empty where there is none (macvlan, ipvlan).
     pub link: String,
     pub mac: [u8; 6],
     pub ipv4: Option<Ipv4Net>,
@@ -180,6 +242,13 @@ pub struct PortRequest {
 pub struct PublishedPort {
     pub container: PortKey,
     pub host: SocketAddr,
+}
+
+impl PublishedPort {
+    /// Whether it is open at the container's own address, and the host has no port for it.
+    pub fn is_routed(&self) -> bool {
+        self.host.port() == 0
+    }
 }
 
 /// What publishing gives: the ports, and the sockets that reserve them. The keeper keeps the

@@ -18,8 +18,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::{
     Network,
+    bridge::Bridge,
     error::{Context, NetworkError},
-    firewall::{Exposure, PortSlot},
+    firewall::{Exposure, PortSlot, Reach},
     plan::{Endpoint, PortRequest, Publication, PublishedPort},
     sysctl,
 };
@@ -86,6 +87,11 @@ impl Reserved {
 impl Network {
     /// Publishes ports of an endpoint: all of them or none.
     pub fn publish(&self, endpoint: &Endpoint, requests: &[PortRequest]) -> Result<Publication, NetworkError> {
+        let bridge = self.bridge(endpoint.network)?;
+        if bridge.is_stacked() {
+            // The outside reaches containers there without us.
+            return Ok(Publication { ports: Vec::new(), listeners: Vec::new() });
+        }
         let mut reserved: Vec<Reserved> = Vec::new();
         for request in requests {
             match self.reserve(endpoint, request) {
@@ -98,11 +104,10 @@ impl Network {
         }
         match self.lead(&reserved) {
             Ok(listeners) => {
-                let ports = reserved
-                    .iter()
-                    .map(|port| PublishedPort { container: port.container, host: port.slot.host })
-                    .collect();
-                Ok(Publication { ports, listeners })
+                let translated =
+                    reserved.iter().map(|port| PublishedPort { container: port.container, host: port.slot.host });
+                let routed = self.open_routed(&bridge, endpoint, requests).inspect_err(|_| self.let_go(&reserved))?;
+                Ok(Publication { ports: translated.chain(routed).collect(), listeners })
             }
             Err(error) => {
                 self.let_go(&reserved);
@@ -111,9 +116,33 @@ impl Network {
         }
     }
 
+    // Ports of families that are not translated are open at the container's own address; the host has none for them.
+    fn open_routed(
+        &self,
+        bridge: &Bridge,
+        endpoint: &Endpoint,
+        requests: &[PortRequest],
+    ) -> Result<Vec<PublishedPort>, NetworkError> {
+        let (mut ports, mut slots) = (Vec::new(), Vec::new());
+        for request in requests {
+            for address in self.host_addresses(bridge, request).into_iter().filter(|ip| bridge.is_routed(*ip)) {
+                let Some(target) = endpoint.addresses().find(|own| own.is_ipv6() == address.is_ipv6()) else {
+                    continue;
+                };
+                let host = SocketAddr::new(unspecified(address.is_ipv6()), 0);
+                ports.push(PublishedPort { container: request.container, host });
+                let host = SocketAddr::new(target, request.container.port);
+                slots.push(PortSlot { host, protocol: request.container.protocol });
+            }
+        }
+        self.firewall.open_at(&slots)?;
+        Ok(ports)
+    }
+
     /// Takes published ports back. They are free when the keeper has let go of its sockets too.
     pub fn unpublish(&self, ports: &[PublishedPort]) -> Result<(), NetworkError> {
-        let slots: Vec<PortSlot> = ports.iter().map(slot_of).collect();
+        // What is open at a container's own address is closed with its endpoint.
+        let slots: Vec<PortSlot> = ports.iter().filter(|port| !port.is_routed()).map(slot_of).collect();
         for slot in &slots {
             self.relays.stop(slot);
         }
@@ -127,6 +156,7 @@ impl Network {
 
     /// Leads published ports to another endpoint of the same container. They stay reserved all the while.
     pub fn ports_move(&self, ports: &[PublishedPort], endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let ports = ports.iter().filter(|port| !port.is_routed());
         let (mut slots, mut translated) = (Vec::new(), Vec::new());
         for port in ports {
             let slot = slot_of(port);
@@ -148,6 +178,15 @@ impl Network {
     /// Who can reach these published ports, and which rule decides.
     pub fn exposure(&self, ports: &[PublishedPort]) -> Vec<Exposure> {
         let exposure = |port: &PublishedPort| {
+            if port.is_routed() {
+                return Exposure {
+                    container: port.container,
+                    host: port.host,
+                    reach: Reach::Everyone,
+                    reasons: vec!["open at the container's own address: its network is routed".to_owned()],
+                    translated: false,
+                };
+            }
             let (reach, reasons, translated) = self.firewall.reach(&slot_of(port));
             Exposure { container: port.container, host: port.host, reach, reasons, translated }
         };
@@ -208,7 +247,12 @@ impl Network {
 
     // Binds every host address of one request to the same port: the first of the range that all have.
     fn reserve(&self, endpoint: &Endpoint, request: &PortRequest) -> Result<Vec<Reserved>, NetworkError> {
-        let addresses = self.host_addresses(endpoint, request);
+        let bridge = self.bridge(endpoint.network)?;
+        let mut addresses = self.host_addresses(&bridge, request);
+        addresses.retain(|address| !bridge.is_routed(*address));
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut ports = self.ports.lock();
         let automatic = request.host.port == 0;
         let candidates: Vec<u16> = if automatic {
@@ -239,13 +283,16 @@ impl Network {
     }
 
     // No address means every address of both families, unless the network says otherwise.
-    fn host_addresses(&self, endpoint: &Endpoint, request: &PortRequest) -> Vec<IpAddr> {
-        let default = self.bridge(endpoint.network).ok().and_then(|bridge| bridge.plan.host_binding);
-        match request.host.address.or(default) {
+    fn host_addresses(&self, bridge: &Bridge, request: &PortRequest) -> Vec<IpAddr> {
+        match request.host.address.or(bridge.plan.host_binding) {
             Some(address) => vec![address],
             None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         }
     }
+}
+
+fn unspecified(ipv6: bool) -> IpAddr {
+    if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn is_translated(slot: &PortSlot, target: SocketAddr) -> bool {

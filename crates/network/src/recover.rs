@@ -19,6 +19,7 @@ use rustix::net::{SocketType, sockopt};
 
 use crate::{
     Network,
+    bridge::Bridge,
     endpoint::wait_until,
     error::NetworkError,
     firewall::PortSlot,
@@ -54,12 +55,19 @@ impl Network {
         let links = self.host.rtnetlink("list links of", "the host", route::links)?;
         let by_name: HashMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
         let mut recovered = Recovered::default();
-        let (mut kept, mut reserved) = (HashSet::new(), Vec::new());
+        let (mut kept, mut reserved, mut opened) = (HashSet::new(), Vec::new(), Vec::new());
         for one in alive {
+            if one.endpoint.link.is_empty() {
+                match self.bridge(one.endpoint.network) {
+                    Ok(bridge) => take_again(&bridge, &one.endpoint),
+                    Err(_) => recovered.gone.push(one.endpoint),
+                }
+                continue;
+            }
             kept.insert(one.endpoint.link.clone());
             match by_name.get(one.endpoint.link.as_str()) {
                 Some(link) if self.endpoint_recover(link, &one.endpoint)? => {
-                    self.ports_recover(one, &mut reserved, &mut recovered);
+                    self.ports_recover(one, &mut reserved, &mut opened, &mut recovered);
                 }
                 _ => recovered.gone.push(one.endpoint),
             }
@@ -67,6 +75,7 @@ impl Network {
         self.sweep(&links, &kept, &mut recovered);
         let translated: BTreeMap<PortSlot, SocketAddr> =
             reserved.iter().filter(|port| port.is_translated()).map(|port| (port.slot, port.target)).collect();
+        self.firewall.open_at(&opened)?;
         self.firewall.arm(translated)?;
         let mut held = self.ports.lock();
         reserved.iter().for_each(|port| held.hold(&port.slot));
@@ -84,12 +93,7 @@ impl Network {
     // bridge was deleted by somebody). False: the network is gone.
     fn endpoint_recover(&self, link: &Link, endpoint: &Endpoint) -> Result<bool, NetworkError> {
         let Ok(bridge) = self.bridge(endpoint.network) else { return Ok(false) };
-        for address in endpoint.addresses() {
-            // Taken already, or outside: the endpoint has it all the same.
-            if let Err(error) = bridge.address_take(Some(address), address.is_ipv6()) {
-                tracing::warn!(%address, %error, "an address of a running container");
-            }
-        }
+        take_again(&bridge, endpoint);
         if link.master == Some(bridge.index) {
             return Ok(true);
         }
@@ -108,10 +112,22 @@ impl Network {
         Ok(true)
     }
 
-    fn ports_recover(&self, alive: Alive, reserved: &mut Vec<Reserved>, recovered: &mut Recovered) {
+    fn ports_recover(
+        &self,
+        alive: Alive,
+        reserved: &mut Vec<Reserved>,
+        opened: &mut Vec<PortSlot>,
+        recovered: &mut Recovered,
+    ) {
         let mut sockets: HashMap<PortSlot, OwnedFd> =
             alive.listeners.into_iter().filter_map(|socket| Some((slot_of_socket(&socket)?, socket))).collect();
         for port in alive.ports {
+            if port.is_routed() {
+                let target = alive.endpoint.addresses().find(|own| own.is_ipv6() == port.host.is_ipv6());
+                let host = target.map(|target| SocketAddr::new(target, port.container.port));
+                opened.extend(host.map(|host| PortSlot { host, protocol: port.container.protocol }));
+                continue;
+            }
             let slot = slot_of(&port);
             let Some(target) = alive.endpoint.target(slot.host.ip()) else { continue };
             let socket = match sockets.remove(&slot) {
@@ -135,14 +151,27 @@ impl Network {
 
     fn sweep(&self, links: &[Link], kept: &HashSet<String>, recovered: &mut Recovered) {
         let (prefix, alias) = (self.settings.instance.link_prefix(), self.settings.instance.alias());
+        // Parents of stacked networks that we made are among them.
         let bridges: HashSet<u32> = self.bridges.read().values().map(|bridge| bridge.index).collect();
         for link in links {
             let leftover = link.kind == "veth" && link.name.starts_with(&prefix) && !kept.contains(&link.name);
-            let orphan = link.kind == "bridge" && link.alias == alias && !bridges.contains(&link.index);
+            let orphan = matches!(link.kind.as_str(), "bridge" | "vlan" | "dummy")
+                && link.alias == alias
+                && !bridges.contains(&link.index);
             if leftover || orphan {
                 self.reaper.delete(link.name.clone());
                 recovered.swept.push(link.name.clone());
             }
+        }
+    }
+}
+
+// Its addresses are in use again.
+fn take_again(bridge: &Bridge, endpoint: &Endpoint) {
+    for address in endpoint.addresses() {
+        // Taken already, or outside: the endpoint has it all the same.
+        if let Err(error) = bridge.address_take(Some(address), address.is_ipv6()) {
+            tracing::warn!(%address, %error, "an address of a running container");
         }
     }
 }

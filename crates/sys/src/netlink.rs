@@ -9,6 +9,7 @@ mod message; // bytes of messages and attributes, both ways
 pub mod namespace; // new network namespaces, and doing something inside one
 pub mod route; // links, addresses, routes, neighbours
 mod socket; // sending a batch, reading a dump, listening for news
+pub mod stacked; // links on links: macvlan, ipvlan, 802.1q
 
 pub use message::{Attributes, Batch, Encoder, Messages, Received};
 pub use socket::{NetlinkError, Protocol, Socket};

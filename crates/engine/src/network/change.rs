@@ -17,13 +17,23 @@ impl Engine {
         crate::blocking(move || engine.create_network(spec)).await
     }
 
-    fn create_network(&self, spec: NetworkSpec) -> Result<NetworkId, EngineError> {
+    fn create_network(&self, mut spec: NetworkSpec) -> Result<NetworkId, EngineError> {
         let _one_at_a_time = self.networks.changes.lock();
         if self.networks.all().iter().any(|known| known.spec.name == spec.name) {
             return Err(EngineError::conflict(format!("network with name {} already exists", spec.name)));
         }
         let id = NetworkId::random();
+        if spec.config_only {
+            let made = self.networks.put(NetworkRecord { id, created: clock::now(), spec, plan: None })?;
+            self.publish_change("create", &made);
+            return Ok(id);
+        }
+        if let Some(source) = spec.config_from.clone() {
+            self.take_configuration(&mut spec, &source)?;
+        }
         let plan = self.network.plan(id, &spec, None).map_err(error)?;
+        // A parent that leads nowhere makes the network internal.
+        spec.internal = plan.internal;
         let (name, way_out) = (spec.name.clone(), !spec.internal);
         let record = NetworkRecord { id, created: clock::now(), spec, plan: Some(plan.clone()) };
         let mut operation = Operation::begin("network.create", &self.config.exec_root);
@@ -47,6 +57,35 @@ impl Engine {
         operation.finish();
         self.publish_change("create", &made);
         Ok(id)
+    }
+
+    /// `--config-from`: all of the settings are the other's, whose name is remembered.
+    fn take_configuration(&self, spec: &mut NetworkSpec, source: &str) -> Result<(), EngineError> {
+        let found = self.networks.find(source).ok().filter(|source| source.spec.config_only);
+        let Some(source) = found else {
+            let text = format!("configuration network {source:?} does not exist");
+            return Err(EngineError::Mechanism { kind: ErrorKind::NotFound, text });
+        };
+        let own = !spec.pools.is_empty()
+            || !spec.options.is_empty()
+            || !spec.labels.is_empty()
+            || !spec.ipam_options.is_empty()
+            || spec.ipv6;
+        if own {
+            return Err(forbidden(
+                "user specified configurations are not supported if the network depends on a configuration network"
+                    .to_owned(),
+            ));
+        }
+        let from = &source.spec;
+        spec.config_from = Some(from.name.clone());
+        spec.pools.clone_from(&from.pools);
+        spec.options.clone_from(&from.options);
+        spec.labels.clone_from(&from.labels);
+        spec.ipam_driver.clone_from(&from.ipam_driver);
+        spec.ipam_options.clone_from(&from.ipam_options);
+        (spec.ipv4, spec.ipv6) = (from.ipv4, from.ipv6);
+        Ok(())
     }
 
     fn take_bridge_down(&self, id: NetworkId) {
@@ -73,6 +112,12 @@ impl Engine {
         let _one_at_a_time = self.networks.changes.lock();
         // Somebody was faster.
         self.networks.find(&record.id.to_string())?;
+        let name = &record.spec.name;
+        if record.spec.config_only
+            && self.networks.all().iter().any(|other| other.spec.config_from.as_ref() == Some(name))
+        {
+            return Err(forbidden(format!("error while removing network: configuration network {name:?} is in use")));
+        }
         match self.networks.remove(record) {
             Ok(()) => {}
             Err(Removal::Failed(error)) => return Err(error),
@@ -111,6 +156,7 @@ impl Engine {
         let mut view = PruneView::default();
         for record in self.networks.all() {
             let keep = record.is_predefined()
+                || record.spec.config_only
                 || !chosen.contains(record.created, &record.spec.labels)
                 || self.network_is_wanted(&record);
             if keep {
@@ -147,11 +193,26 @@ fn check(spec: &NetworkSpec) -> Result<(), EngineError> {
     if is_predefined(&spec.name) {
         return Err(forbidden(format!("operation is not permitted on predefined {} network", spec.name)));
     }
+    if spec.config_only {
+        return check_configuration(spec);
+    }
     if matches!(spec.driver, NetworkDriver::Host | NetworkDriver::Null) {
         return Err(forbidden(format!("only one instance of \"{}\" network is allowed", spec.driver.name())));
     }
     if !spec.ipv4 && !spec.ipv6 {
         return Err(EngineError::invalid("IPv4 or IPv6 must be enabled"));
+    }
+    Ok(())
+}
+
+fn check_configuration(spec: &NetworkSpec) -> Result<(), EngineError> {
+    if spec.config_from.is_some() {
+        return Err(forbidden("a configuration network cannot depend on another configuration network".to_owned()));
+    }
+    if spec.internal || spec.attachable {
+        let text = "configuration network can only contain network specific fields. Network operator fields like \
+                    [ ingress | internal | attachable | scope ] are not supported.";
+        return Err(forbidden(text.to_owned()));
     }
     Ok(())
 }

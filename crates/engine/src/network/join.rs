@@ -111,12 +111,15 @@ impl Engine {
         let wanted = wanted_places(record);
         for name in order(&wanted, mode.network_name()) {
             let network = self.networks.enter(&name, record.id)?;
-            joined.places.push(Place { network, endpoint: None });
+            joined.places.push(Place { network: network.clone(), endpoint: None });
+            check_place(&network)?;
         }
         if *mode == NetworkMode::Host {
             return Ok(());
         }
-        let plugs = joined.places.iter().any(|place| place.network.plan.is_some());
+        // A namespace that is ready has one end of a pair of links that waits for a bridge.
+        let plan = joined.places.first().and_then(|place| place.network.plan.as_ref());
+        let plugs = plan.is_some_and(|plan| plan.more.stacked.is_none());
         let sandbox = if plugs { self.network.sandbox_take() } else { self.network.sandbox_take_isolated() };
         let sandbox = Arc::new(sandbox.map_err(error)?);
         joined.sandbox = Some(sandbox.clone());
@@ -225,6 +228,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// Settings that other networks are made with are no network.
+pub(super) fn check_place(network: &NetworkRecord) -> Result<(), EngineError> {
+    if network.spec.config_only {
+        let text = "cannot create endpoint on configuration-only network".to_owned();
+        return Err(EngineError::Mechanism { kind: hako_base::ErrorKind::Forbidden, text });
+    }
+    Ok(())
 }
 
 /// The networks that a start joins; a container that has left all of them gets its first one again, as with Docker.

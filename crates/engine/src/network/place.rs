@@ -64,6 +64,7 @@ impl Engine {
         if matches!(record.spec.host.network_mode, NetworkMode::Host | NetworkMode::Container(_)) {
             return Err(forbidden(SHARED));
         }
+        super::join::check_place(network)?;
         if name == "host" {
             return Err(forbidden(WITH_HOST));
         }

@@ -31,6 +31,9 @@ impl Engine {
                 self.owner_text(&error)
             ),
         })?;
+        if publication.listeners.is_empty() {
+            return Ok(publication.ports);
+        }
         match self.keepers.keep(&ports_key(record.id), publication.listeners) {
             Ok(()) => Ok(publication.ports),
             Err(error) => {
@@ -83,6 +86,13 @@ impl Engine {
             None => {
                 self.free_ports(record.id, &record.published);
                 Ok(Vec::new())
+            }
+            Some(endpoint)
+                if !self.network.translates(endpoint.network)
+                    || record.published.iter().any(PublishedPort::is_routed) =>
+            {
+                self.free_ports(record.id, &record.published);
+                self.publish_ports(record, endpoint, &port_requests(record, self.config.publish_address))
             }
             Some(endpoint) if record.published.is_empty() => {
                 self.publish_ports(record, endpoint, &port_requests(record, self.config.publish_address))

@@ -79,6 +79,8 @@ fn predefined(name: &str, driver: NetworkDriver) -> NetworkSpec {
         ipam_options: BTreeMap::new(),
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        config_only: false,
+        config_from: None,
     }
 }
 

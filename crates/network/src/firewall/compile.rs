@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hako_model::PortProtocol;
 use hako_sys::nft::{
     Base, Chain as NftChain, CtKey, Element, ElementData, Expression, Family, FibResult, Hook, MetaKey, PayloadBase,
     Register, Set, Transaction, Type, Verdict,
 };
 use ipnet::IpNet;
 
-use super::ruleset::{Action, Additions, BaseChain, Entry, MapKind, Match, Rule, Ruleset};
+use super::ruleset::{Action, Additions, BaseChain, Entry, MapKind, Match, Rule, Ruleset, protocol_number};
 
 /// Replaces the table, whatever it was, by this ruleset.
 pub(super) fn replace(rules: &Ruleset) -> Transaction {
@@ -98,7 +97,7 @@ pub(super) fn element(entry: &Entry) -> Element {
             if !slot.host.ip().is_unspecified() {
                 push_address(&mut key, slot.host.ip());
             }
-            key.extend_from_slice(&[protocol(slot.protocol), 0, 0, 0]);
+            key.extend_from_slice(&[protocol_number(slot.protocol), 0, 0, 0]);
             push_port(&mut key, slot.host);
             let mut value = Vec::with_capacity(20);
             push_address(&mut value, target.ip());
@@ -119,14 +118,6 @@ fn push_address(bytes: &mut Vec<u8>, address: IpAddr) {
 fn push_port(bytes: &mut Vec<u8>, address: SocketAddr) {
     bytes.extend_from_slice(&address.port().to_be_bytes());
     bytes.extend_from_slice(&[0, 0]);
-}
-
-fn protocol(protocol: PortProtocol) -> u8 {
-    (match protocol {
-        PortProtocol::Tcp => libc::IPPROTO_TCP,
-        PortProtocol::Udp => libc::IPPROTO_UDP,
-        PortProtocol::Sctp => libc::IPPROTO_SCTP,
-    }) as u8
 }
 
 // A link's name fills sixteen bytes, with its zeros.
@@ -190,6 +181,14 @@ fn compile_match(list: &mut Vec<Expression>, condition: &Match) {
         // From <linux/netfilter/nf_conntrack_common.h>: states and status as bits.
         Match::Established => test_bits(list, CtKey::State, 1 << 1 | 1 << 2),
         Match::Translated => test_bits(list, CtKey::Status, 1 << 5),
+        Match::Protocol(number) => {
+            list.push(Expression::Meta { key: MetaKey::Protocol, to: FIRST });
+            compare(list, vec![*number], true);
+        }
+        Match::Port(port) => {
+            list.push(Expression::Payload { base: PayloadBase::Transport, offset: 2, length: 2, to: FIRST });
+            compare(list, port.to_be_bytes().to_vec(), true);
+        }
     }
 }
 

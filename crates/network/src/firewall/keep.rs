@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -159,6 +159,25 @@ impl Firewall {
         kept.change(&gone, false)
     }
 
+    /// Ports of containers are open at their own addresses, in networks that are routed. These are few and seldom
+    /// change: the whole table is applied.
+    pub(crate) fn open_at(&self, slots: &[PortSlot]) -> Result<(), NetworkError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let mut kept = self.kept.lock();
+        kept.state.opened.extend(slots);
+        kept.apply()
+    }
+
+    /// Nothing is open at these addresses any more.
+    pub(crate) fn close(&self, addresses: &[IpAddr]) -> Result<(), NetworkError> {
+        let mut kept = self.kept.lock();
+        let before = kept.state.opened.len();
+        kept.state.opened.retain(|slot| !addresses.contains(&slot.host.ip()));
+        if kept.state.opened.len() == before { Ok(()) } else { kept.apply() }
+    }
+
     /// What is to be true.
     pub(crate) fn state(&self) -> State {
         self.kept.lock().state.clone()
@@ -182,6 +201,7 @@ impl Firewall {
         kept.armed = false;
         kept.state.networks.clear();
         kept.state.ports.clear();
+        kept.state.opened.clear();
         kept.ports.clear();
         drop(kept);
         look_at_others(&self.kept, &self.looker);
@@ -308,7 +328,7 @@ fn look_at_others(kept: &Mutex<Kept>, looker: &Mutex<Option<Socket>>) {
     let Some(socket) = socket.as_mut() else { return };
     let state = {
         let kept = kept.lock();
-        State { table: kept.state.table.clone(), networks: kept.state.networks.clone(), ports: BTreeMap::new() }
+        State { table: kept.state.table.clone(), networks: kept.state.networks.clone(), ..State::default() }
     };
     let (policy, obstacles) = foreign::open_way(socket, &state);
     let mut kept = kept.lock();

@@ -3,7 +3,7 @@
 //! The text is nft's own language: `nft -f` takes it. Same state, same text, in the same order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
 };
@@ -20,6 +20,8 @@ pub struct NetworkRules {
     pub icc: bool,
     /// Subnets whose containers may be reached at their own addresses (`nat-unprotected`).
     pub unprotected: Vec<IpNet>,
+    /// Subnets without any translation, where published ports are open at containers' own addresses (`routed`).
+    pub routed: Vec<IpNet>,
     /// Links from which all of them may be.
     pub trusted: Vec<String>,
 }
@@ -39,6 +41,8 @@ pub struct State {
     pub networks: BTreeMap<String, NetworkRules>,
     /// Where each published port leads; same family on both sides, no loopback.
     pub ports: BTreeMap<PortSlot, SocketAddr>,
+    /// Ports of containers that are open at their own addresses, in routed subnets.
+    pub opened: BTreeSet<PortSlot>,
 }
 
 /// A whole table.
@@ -156,6 +160,10 @@ pub enum Match {
     Established,
     /// The destination was translated: a published port.
     Translated,
+    /// Of a protocol, by its number.
+    Protocol(u8),
+    /// To a port.
+    Port(u16),
 }
 
 /// What a rule does.
@@ -180,7 +188,7 @@ pub fn ruleset(state: &State) -> Ruleset {
     chains.push(publish("publish-local", BaseChain::PublishLocal));
     chains.push(forward());
     for (bridge, network) in &state.networks {
-        chains.push(forward_to(bridge, network));
+        chains.push(forward_to(bridge, network, &state.opened));
         if network.internal {
             chains.push(forward_from(bridge));
         }
@@ -253,7 +261,8 @@ fn entry(direction: &str, bridge: &str) -> Entry {
 fn guard(state: &State) -> Chain {
     let guarded = state.networks.iter().filter(|(_, network)| network.masquerade || network.internal);
     let rules = guarded.flat_map(|(bridge, network)| {
-        network.subnets.iter().filter(|subnet| !network.unprotected.contains(subnet)).map(|subnet| {
+        let open = |subnet: &&IpNet| network.unprotected.contains(subnet) || network.routed.contains(subnet);
+        network.subnets.iter().filter(move |subnet| !open(subnet)).map(|subnet| {
             let mut matches = vec![Match::Destination(*subnet), Match::InputIsNot(bridge.clone())];
             matches.extend(network.trusted.iter().cloned().map(Match::InputIsNot));
             // The bridge's own address may be asked from anywhere, the loopback included.
@@ -291,7 +300,7 @@ fn forward() -> Chain {
 
 // What may enter a bridge. Packets between two ports of one bridge come here only with br_netfilter;
 // without it `icc = false` is kept by the bridge itself (isolated ports).
-fn forward_to(bridge: &str, network: &NetworkRules) -> Chain {
+fn forward_to(bridge: &str, network: &NetworkRules, opened: &BTreeSet<PortSlot>) -> Chain {
     let mut rules = vec![rule([Match::Established], Action::Accept)];
     if !network.internal {
         rules.push(rule([Match::Translated], Action::Accept));
@@ -302,9 +311,28 @@ fn forward_to(bridge: &str, network: &NetworkRules) -> Chain {
     if !network.internal {
         rules.extend(network.trusted.iter().map(|link| rule([Match::InputIs(link.clone())], Action::Accept)));
         rules.extend(network.unprotected.iter().map(|net| rule([Match::Destination(*net)], Action::Accept)));
+        for net in &network.routed {
+            // Whoever routes packets here is to learn what became of them.
+            let icmp = if net.addr().is_ipv4() { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 };
+            rules.push(rule([Match::Destination(*net), Match::Protocol(icmp as u8)], Action::Accept));
+            rules.extend(opened.iter().filter(|slot| net.contains(&slot.host.ip())).map(|slot| {
+                let destination = Match::Destination(IpNet::from(slot.host.ip()));
+                let port = [Match::Protocol(protocol_number(slot.protocol)), Match::Port(slot.host.port())];
+                rule([destination].into_iter().chain(port), Action::Accept)
+            }));
+        }
     }
     rules.push(rule([], Action::Drop));
     Chain { name: format!("to-{bridge}"), base: None, rules }
+}
+
+/// The protocol's number in packets.
+pub(super) fn protocol_number(protocol: PortProtocol) -> u8 {
+    (match protocol {
+        PortProtocol::Tcp => libc::IPPROTO_TCP,
+        PortProtocol::Udp => libc::IPPROTO_UDP,
+        PortProtocol::Sctp => libc::IPPROTO_SCTP,
+    }) as u8
 }
 
 // What may leave an internal bridge: nothing, not even answers to what should not have come in.
@@ -320,7 +348,7 @@ fn leave(state: &State) -> Chain {
     for (bridge, network) in &state.networks {
         for subnet in &network.subnets {
             let (out, back) = (Match::OutputIsNot(bridge.clone()), Match::OutputIs(bridge.clone()));
-            if network.masquerade && !network.internal {
+            if network.masquerade && !network.internal && !network.routed.contains(subnet) {
                 rules.push(rule([Match::Source(*subnet), out], Action::Masquerade));
             }
             rules.push(rule([Match::Source(*subnet), back, Match::Translated], Action::Masquerade));
@@ -430,6 +458,8 @@ impl fmt::Display for Match {
             Self::DestinationLocal(false) => f.write_str("fib daddr type != local"),
             Self::Established => f.write_str("ct state established,related"),
             Self::Translated => f.write_str("ct status dnat"),
+            Self::Protocol(number) => write!(f, "meta l4proto {number}"),
+            Self::Port(port) => write!(f, "th dport {port}"),
         }
     }
 }

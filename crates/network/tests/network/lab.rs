@@ -149,6 +149,8 @@ pub(crate) fn spec(name: &str) -> NetworkSpec {
         ipam_options: BTreeMap::new(),
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        config_only: false,
+        config_from: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hako_api::network::{Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateRequest};
+use hako_api::network::{ConfigReference, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateRequest};
 use hako_base::{ErrorKind, clock};
 use hako_engine::view::{EndpointView, NetworkView};
 use hako_model::{AddressPool, NetworkDriver, NetworkSpec};
@@ -38,6 +38,8 @@ pub(crate) fn network(view: &NetworkView, with_containers: bool) -> Network {
         },
         options: spec.options.clone(),
         labels: spec.labels.clone(),
+        config_only: spec.config_only,
+        config_from: ConfigReference { network: spec.config_from.clone().unwrap_or_default() },
         ..Network::default()
     }
 }
@@ -94,6 +96,8 @@ pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, String
         ipam_options: ipam.options.unwrap_or_default(),
         options: request.options.unwrap_or_default(),
         labels: request.labels.unwrap_or_default(),
+        config_only: request.config_only,
+        config_from: request.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
     };
     Ok((spec, String::new()))
 }
@@ -108,11 +112,14 @@ fn driver(request: &NetworkCreateRequest) -> Result<NetworkDriver, Failure> {
     if request.ingress {
         return forbidden("Ingress network can only be global scope network");
     }
-    if request.config_only || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
-        return Err(Failure::not_built("config-only networks are not built yet"));
+    if request.config_only {
+        // Its driver is for the networks that are made from it to say.
+        return Ok(NetworkDriver::Null);
     }
     match request.driver.as_str() {
         "" | "bridge" => Ok(NetworkDriver::Bridge),
+        "macvlan" => Ok(NetworkDriver::Macvlan),
+        "ipvlan" => Ok(NetworkDriver::Ipvlan),
         "host" => Ok(NetworkDriver::Host),
         "null" | "none" => Ok(NetworkDriver::Null),
         "overlay" => forbidden(NO_SWARM),

@@ -83,7 +83,7 @@ pub(crate) fn info(view: InfoView, version: &str) -> SystemInfo {
 fn plugins() -> PluginsInfo {
     PluginsInfo {
         volume: strings(&["local"]),
-        network: strings(&["bridge", "host", "null"]),
+        network: strings(&["bridge", "host", "ipvlan", "macvlan", "null"]),
         authorization: None,
         log: strings(&["json-file", "none"]),
     }

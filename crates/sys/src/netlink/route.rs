@@ -16,16 +16,16 @@ use super::{
 /// A link-layer address.
 pub type Mac = [u8; 6];
 
-const CREATE: u16 = libc::NLM_F_CREATE as u16;
-const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
+pub(super) const CREATE: u16 = libc::NLM_F_CREATE as u16;
+pub(super) const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
 
 // From <linux/if_link.h>, <linux/veth.h> and <linux/if_bridge.h>, which libc does not carry.
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IF_OPER_UNKNOWN: u8 = 0;
@@ -126,7 +126,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 // `struct ifinfomsg`.
-fn link_header(index: u32, up: Option<bool>) -> [u8; 16] {
+pub(super) fn link_header(index: u32, up: Option<bool>) -> [u8; 16] {
     let mut header = [0_u8; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     if let Some(up) = up {

@@ -13,14 +13,12 @@ fn check(rules: &str, expected: &Expect) {
         masquerade: true,
         internal: false,
         icc: true,
+        routed: Vec::new(),
         unprotected: Vec::new(),
         trusted: Vec::new(),
     };
-    let state = State {
-        table: "hako-x".into(),
-        networks: BTreeMap::from([("br0".to_owned(), rules_of)]),
-        ports: BTreeMap::new(),
-    };
+    let state =
+        State { table: "hako-x".into(), networks: BTreeMap::from([("br0".to_owned(), rules_of)]), ..State::default() };
     let found = policy(rules);
     let (wanted, obstacles) = plan(&found, &state);
     let mut text = String::new();

@@ -13,6 +13,7 @@ fn state(networks: &str, ports: &str) -> State {
             masquerade: !words.contains(&"routed"),
             internal: words.contains(&"internal"),
             icc: !words.contains(&"apart"),
+            routed: words[1..].iter().filter_map(|word| word.strip_prefix('~')?.parse().ok()).collect(),
             unprotected: words[1..].iter().filter_map(|word| word.strip_prefix('+')?.parse().ok()).collect(),
             trusted: words[1..].iter().filter_map(|word| word.strip_prefix("from:")).map(str::to_owned).collect(),
         };
@@ -281,4 +282,31 @@ fn a_network_more_is_added_and_anything_else_is_a_new_table() {
     assert_eq!(additions(&two, &one), None, "one less");
     assert_eq!(additions(&one, &table("br-a 10.1.0.0/24 apart", "")), None, "another rule in a chain that is there");
     assert_eq!(additions(&one, &table("br-a 10.9.0.0/24", "")), None, "another subnet");
+}
+
+#[test]
+fn a_routed_subnet_opens_ports_at_containers_own_addresses() {
+    let mut state = state("br-far 10.1.0.0/24 fd00:1::/64 ~10.1.0.0/24", "");
+    state.opened.insert(PortSlot { host: "10.1.0.2:80".parse().unwrap(), protocol: PortProtocol::Tcp });
+    let rules = ruleset(&state);
+    let chain = |name: &str| {
+        let found = rules.chains.iter().find(|chain| chain.name == name).unwrap();
+        found.rules.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    expect![[r#"
+        ip6 daddr fd00:1::/64 iifname != "br-far" fib daddr type != local counter drop"#]]
+    .assert_eq(&chain("guard"));
+    expect![[r#"
+        ct state established,related accept
+        ct status dnat accept
+        iifname "br-far" accept
+        ip daddr 10.1.0.0/24 meta l4proto 1 accept
+        ip daddr 10.1.0.2 meta l4proto 6 th dport 80 accept
+        counter drop"#]]
+    .assert_eq(&chain("to-br-far"));
+    expect![[r#"
+        ip saddr 10.1.0.0/24 oifname "br-far" ct status dnat masquerade
+        ip6 saddr fd00:1::/64 oifname != "br-far" masquerade
+        ip6 saddr fd00:1::/64 oifname "br-far" ct status dnat masquerade"#]]
+    .assert_eq(&chain("leave"));
 }
