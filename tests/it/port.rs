@@ -113,3 +113,28 @@ fn a_hundred_ports_are_no_trouble() {
     );
     host.run_elsewhere(&format!("curl -s -m 5 {ADDRESS}:9042/group")).success().says("root");
 }
+
+#[test]
+fn thousands_of_ports_are_no_trouble_either() {
+    // Four descriptors each while they are handed over: as many as a daemon that may not raise its limit can have.
+    let mut host = own_host!("busybox");
+    host.run("docker run -d --name web -p 0.0.0.0:10000-12999:10000-12999 busybox sh -c 'httpd -p 10000 -h /etc; httpd -f -p 12999 -h /etc'").success();
+    host.run("docker port web | grep -c 0.0.0.0").says("3000");
+    let reach = |host: &Host| {
+        for port in [10000, 12999] {
+            host.run_elsewhere(&format!("curl -s -m 5 --retry 9 --retry-connrefused --retry-delay 1 http://{ADDRESS}:{port}/group | grep -c ^root:")).says("1");
+            host.run(&format!("curl -s -m 5 --retry 9 --retry-connrefused --retry-delay 1 http://127.0.0.1:{port}/group | grep -c ^root:")).says("1");
+        }
+    };
+    reach(&host);
+    host.run("docker run -d --name one -p 8080:80 busybox httpd -f -p 80 -h /etc").success();
+    host.run_elsewhere(&format!(
+        "curl -s -m 5 --retry 9 --retry-connrefused --retry-delay 1 http://{ADDRESS}:8080/group | grep -c ^root:"
+    ))
+    .says("1");
+    // They are reserved all the while, and the next daemon has them again.
+    host.daemon_kill();
+    host.daemon_start();
+    reach(&host);
+    host.run("docker rm -f web && docker run --rm -p 12345:80 busybox true").success();
+}

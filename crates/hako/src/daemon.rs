@@ -80,6 +80,9 @@ fn run(source: &Source, settings: Settings) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("this needs to be root: it makes namespaces, mounts and bridges for containers".to_owned());
     }
+    // Ten thousand published ports on both families are sixty thousand descriptors. The keeper inherits the limit.
+    hako_sys::process::descriptor_limit_raise()
+        .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(512)

@@ -15,8 +15,9 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// A launch plan in a memfd. The largest honest one (thousands of mounts) is about 2 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX: u64 = 16 << 20;
 
-/// Descriptors that one request may bring, in as many messages as it takes.
-pub(crate) const REQUEST_DESCRIPTORS_MAX: usize = 4096;
+/// Descriptors that one request may bring, in as many messages as it takes: every port of one protocol on both address
+/// families is 131,070.
+pub(crate) const REQUEST_DESCRIPTORS_MAX: usize = 1 << 17;
 
 /// Messages that wait for a daemon which does not read. Then the connection is closed: a daemon that
 /// comes back is told everything again.

@@ -17,6 +17,25 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 use crate::mount::{self, MountAttributes};
 pub use crate::spawn::{Spawn, spawn};
 
+/// Descriptors a process of ours may have: two per published port and a few per container; the kernel's own default
+/// for the most that may be allowed.
+const DESCRIPTORS: u64 = 1 << 20;
+
+/// Lets the calling process have as many descriptors as the kernel allows to anybody, or as many as it may.
+///
+/// # Errors
+/// Those of `setrlimit(2)`; lowering never happens.
+pub fn descriptor_limit_raise() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok());
+    let wanted = DESCRIPTORS.min(allowed.unwrap_or(DESCRIPTORS));
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.map(|maximum| maximum.max(wanted));
+    // Without CAP_SYS_RESOURCE the most stays what it is.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    Ok(raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }))?)
+}
+
 /// What the kernel is asked to make anew for a child, in `clone(2)`'s bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Namespaces(u64);
