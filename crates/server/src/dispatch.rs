@@ -109,6 +109,7 @@ fn find(method: &str, target: &str) -> Result<Found, Failure> {
             ErrorKind::Unavailable,
             match operation {
                 Operation::SwarmLeave | Operation::SwarmUnlock => NOT_IN_A_SWARM,
+                Operation::VolumeUpdate => "volume update only valid for cluster volumes, but swarm is unavailable",
                 _ => NOT_A_MANAGER,
             },
         )),

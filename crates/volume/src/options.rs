@@ -3,9 +3,18 @@
 //! The mount is made as a descriptor when a container needs the volume. `type=none` (or `bind`) with `o=bind` shows a
 //! directory of the host; `tmpfs` lives as long as a container uses it; everything else is left to the kernel.
 
-use std::{collections::BTreeMap, io, os::fd::AsFd, os::fd::OwnedFd, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, ToSocketAddrs},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use hako_sys::mount::{self, Filesystem, MountAttributes};
+
+/// An option of a file system: a name, and a value if it has one.
+type Setting = (String, Option<String>);
 
 /// What the options ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +29,7 @@ pub(crate) enum Source {
     Filesystem {
         kind: String,
         device: String,
-        options: Vec<(String, Option<String>)>,
+        options: Vec<Setting>,
         attributes: Attributes,
     },
 }
@@ -81,22 +90,49 @@ pub(crate) fn parse(options: &BTreeMap<String, String>) -> Result<Source, String
     if matches!(kind, "" | "none") {
         return Err("missing required option: \"type\"".to_owned());
     }
-    check_address(kind, &rest)?;
     Ok(Source::Filesystem { kind: kind.to_owned(), device: device.to_owned(), options: rest, attributes })
 }
 
-/// The kernel wants addresses where `mount.nfs` and `mount.cifs` take names.
-fn check_address(kind: &str, options: &[(String, Option<String>)]) -> Result<(), String> {
-    if !kind.starts_with("nfs") && kind != "cifs" {
-        return Ok(());
-    }
-    for (key, value) in options.iter().filter(|(key, _)| matches!(key.as_str(), "addr" | "ip")) {
-        let value = value.as_deref().unwrap_or_default();
-        if value.parse::<std::net::IpAddr>().is_err() {
-            return Err(format!("{key}={value} must be an address: names of hosts are not looked up"));
+/// Options of a file system on another machine that `mount.nfs` and `mount.cifs` would complete: the kernel knows no
+/// names of hosts. `look_up` answers the address of one. A server that only the device names gets its option; where
+/// nothing is missing nothing is looked up.
+///
+/// # Errors
+/// That of `look_up`, with the name.
+fn complete(
+    kind: &str,
+    device: &str,
+    options: &[Setting],
+    look_up: impl Fn(&str) -> io::Result<IpAddr>,
+) -> Result<Vec<Setting>, (String, io::Error)> {
+    let (key, host) = match kind {
+        "nfs" | "nfs4" => ("addr", device.split_once(":/").map_or("", |(host, _)| host.trim_matches(['[', ']']))),
+        "cifs" | "smb3" => ("ip", device.trim_start_matches(['/', '\\']).split(['/', '\\']).next().unwrap_or_default()),
+        _ => return Ok(options.to_vec()),
+    };
+    let address = |host: &str| match host.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => look_up(host).map(|found| found.to_string()).map_err(|error| (host.to_owned(), error)),
+    };
+    let mut complete = options.to_vec();
+    let mut has_one = false;
+    for (_, value) in complete.iter_mut().filter(|(key, _)| matches!(key.as_str(), "addr" | "ip")) {
+        if let Some(value) = value.as_mut().filter(|value| !value.is_empty()) {
+            *value = address(value)?;
+            has_one = true;
         }
     }
-    Ok(())
+    if !has_one && !host.is_empty() {
+        complete.push((key.to_owned(), Some(address(host)?)));
+    }
+    Ok(complete)
+}
+
+/// The first address of a host, as the daemon's machine finds it.
+fn look_up(host: &str) -> io::Result<IpAddr> {
+    // The port is only there because the library wants one.
+    let found = (host, 0).to_socket_addrs()?.next();
+    found.map(|found| found.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 impl Source {
@@ -113,9 +149,14 @@ impl Source {
                 Ok(Some(tree))
             }
             Self::Filesystem { kind, device, options, attributes } => {
+                // First: a kernel without it says so before anything is looked up.
                 let filesystem = Filesystem::new(kind)?;
+                let options = complete(kind, device, options, look_up).map_err(|(host, error)| {
+                    let text = format!("cannot find the address of {host}: {error}");
+                    io::Error::new(io::ErrorKind::HostUnreachable, text)
+                })?;
                 filesystem.option("source", Some(device))?;
-                for (key, value) in options {
+                for (key, value) in &options {
                     filesystem.option(key, value.as_deref())?;
                 }
                 filesystem.mount(attributes.of_mount()).map(Some)
@@ -180,13 +221,42 @@ mod tests {
         check(&[("device", "/dev/sdz")], "missing required option: \"type\"");
         check(&[("o", "bind"), ("device", "srv")], "device \"srv\" of a bind must be an absolute path");
         check(
-            &[("type", "nfs"), ("device", ":/export"), ("o", "addr=nas.example,rw")],
-            "addr=nas.example must be an address: names of hosts are not looked up",
-        );
-        check(
             &[("type", "nfs"), ("device", ":/export"), ("o", "addr=192.0.2.1,rw,nfsvers=4")],
             "nfs :/export [(\"addr\", Some(\"192.0.2.1\")), (\"nfsvers\", Some(\"4\"))]",
         );
         check(&[("colour", "red")], "invalid option: \"colour\"");
+    }
+
+    #[test]
+    fn names_of_servers_become_addresses() {
+        let read = |kind: &str, device: &str, options: &str| {
+            let options: Vec<_> = options
+                .split(',')
+                .filter(|word| !word.is_empty())
+                .map(|word| match word.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (word.to_owned(), None),
+                })
+                .collect();
+            let found = complete(kind, device, &options, |host| match host {
+                "nas" => Ok(IpAddr::from([192, 0, 2, 7])),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            });
+            let word = |(key, value): &Setting| match value {
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            };
+            found
+                .map(|list| list.iter().map(word).collect::<Vec<_>>().join(","))
+                .unwrap_or_else(|(host, _)| format!("no {host}"))
+        };
+        assert_eq!(read("nfs", ":/export", "addr=nas,soft"), "addr=192.0.2.7,soft");
+        assert_eq!(read("nfs4", "nas:/export", "soft"), "soft,addr=192.0.2.7");
+        assert_eq!(read("nfs4", "[fd00::7]:/export", ""), "addr=fd00::7");
+        assert_eq!(read("nfs", "other:/export", "addr=192.0.2.1"), "addr=192.0.2.1");
+        assert_eq!(read("cifs", "//nas/share", "username=u"), "username=u,ip=192.0.2.7");
+        assert_eq!(read("cifs", "//192.0.2.9/share", ""), "ip=192.0.2.9");
+        assert_eq!(read("cifs", "//other/share", ""), "no other");
+        assert_eq!(read("ext4", "/dev/sdz", "addr=nas"), "addr=nas");
     }
 }
