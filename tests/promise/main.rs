@@ -6,6 +6,7 @@
 
 mod measure; // samples, percentiles, the table
 mod memory; // proportional set size of daemons and keepers
+mod network; // throughput, connecting, publishing
 mod part; // what is measured
 mod subject; // a daemon and how to talk to it
 

@@ -71,6 +71,17 @@ impl Table {
         });
     }
 
+    /// A line of a rate, in this unit: more is better.
+    pub(crate) fn rate(&mut self, what: &str, budget: &str, unit: &str, own: f64, peer: Option<f64>) {
+        self.rows.push(Row {
+            what: what.to_owned(),
+            own: format!("{own:.2} {unit}"),
+            peer: peer.map(|peer| format!("{peer:.2} {unit}")),
+            ratio: peer.map(|peer| own / peer),
+            budget: budget.to_owned(),
+        });
+    }
+
     pub(crate) fn plain(&self) -> String {
         let mut text = String::new();
         for cells in self.cells() {
@@ -90,7 +101,9 @@ impl Table {
         let peer = self.peer.clone().unwrap_or_else(|| "no peer".to_owned());
         let head = ["p50 / p99".to_owned(), "hako".to_owned(), peer, "ratio".to_owned(), "budget".to_owned()];
         let rows = self.rows.iter().map(|row| {
-            let ratio = row.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.0}×"));
+            let ratio = row.ratio.map_or("–".to_owned(), |ratio| {
+                if ratio < 10.0 { format!("{ratio:.2}×") } else { format!("{ratio:.0}×") }
+            });
             let peer = row.peer.clone().unwrap_or_else(|| "–".to_owned());
             [row.what.clone(), row.own.clone(), peer, ratio, row.budget.clone()]
         });

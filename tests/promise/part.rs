@@ -10,7 +10,7 @@ use hako_testkit::{http::Connection, program};
 
 use crate::{
     measure::{Samples, Table},
-    memory,
+    memory, network,
     subject::Subject,
 };
 
@@ -25,6 +25,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("ps", ps),
     ("burst", burst),
     ("many", many),
+    ("network", network::network),
 ];
 
 /// What any process costs here: fork, exec and wait of one that does nothing.
