@@ -365,3 +365,26 @@ fn an_image_is_for_its_platform_alone() {
             .says("was found but its platform (linux/amd64) does not match the specified platform (linux/s390x)");
     }
 }
+
+#[test]
+fn an_image_goes_to_another_daemon_without_what_is_there() {
+    let host = own_host!();
+    host.run("docker run --name one busybox sh -c 'echo 1 >/one' && docker commit one step >/dev/null").success();
+    // The daemon itself is another one, too: it has all layers.
+    host.run("hako image copy step unix:///run/test/hako.sock 2>&1").shows(expect![[r#"
+        2 of 2 layers are there already
+        Loaded image: step:latest
+    "#]]);
+    host.run("hako image copy nosuch unix:///run/test/hako.sock").code(1).says("No such image: nosuch:latest");
+    // An archive without what is here is loaded; without what is not, it is refused.
+    host.run("layer=$(docker image inspect --format '{{index .RootFS.Layers 0}}' step); curl -sg --unix-socket /run/test/hako.sock \"http://d/images/step/get?without=$layer\" >part.tar; tar -tf part.tar | grep -c ${layer#sha256:}; docker rmi -f step >/dev/null; docker load -i part.tar && docker rm one >/dev/null && docker run --rm step cat /one")
+        .shows(expect![[r#"
+            0
+            Loaded image: step:latest
+            1
+        "#]]);
+    host.run("docker rmi -f step busybox >/dev/null; docker load -q -i part.tar")
+        .code(1)
+        .says("it has no blobs/sha256/");
+    host.run("docker load -q --platform linux/s390x -i part.tar").code(1);
+}

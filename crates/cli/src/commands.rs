@@ -44,6 +44,7 @@ static TABLE: &[Entry] = &[
     entry::<image::anatomy::Explain>(),
     entry::<image::anatomy::Verify>(),
     entry::<image::bootstrap::Bootstrap>(),
+    entry::<image::copy::Copy>(),
     entry::<image::history::History>(),
     entry::<image::import::Import>(),
     entry::<image::list::List>(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod anatomy; // verify, explain, diff
 pub(crate) mod bootstrap;
+pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod list; // images

@@ -1,6 +1,9 @@
 //! Images: what is asked of the image store, and what containers have to say about it.
 
-use std::io::{self, Read, Write};
+use std::{
+    collections::HashSet,
+    io::{self, Read, Write},
+};
 
 use bytes::Bytes;
 use hako_image::{Image, ImageError, Removed, Use};
@@ -204,13 +207,15 @@ impl Engine {
     pub async fn image_load(
         &self,
         input: Box<dyn Read + Send>,
+        wanted: Option<&str>,
         progress: mpsc::Sender<Progress>,
     ) -> Result<(), EngineError> {
         let engine = self.clone();
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
         crate::blocking(move || {
             let loaded = engine
                 .images
-                .load(input, None, &mut |step| drop(progress.blocking_send(load_progress(step))))
+                .load(input, wanted.as_ref(), &mut |step| drop(progress.blocking_send(load_progress(step))))
                 .map_err(error)?;
             for image in loaded {
                 let mut lines: Vec<String> =
@@ -232,14 +237,21 @@ impl Engine {
     ///
     /// # Errors
     /// No such image. What fails later is the last item of the stream.
-    pub async fn image_save(&self, names: Vec<String>) -> Result<mpsc::Receiver<io::Result<Bytes>>, EngineError> {
+    pub async fn image_save(
+        &self,
+        names: Vec<String>,
+        without: HashSet<Digest>,
+    ) -> Result<mpsc::Receiver<io::Result<Bytes>>, EngineError> {
         for name in &names {
             let image = self.images.resolve(name).map_err(error)?;
             self.publish_image("save", &image.id.to_string(), name);
         }
         let engine = self.clone();
         Ok(stream(move |writer: &mut dyn Write| {
-            engine.images.save(&names, writer).map_err(|error| io::Error::other(hako_base::error::chain(&error)))
+            engine
+                .images
+                .save_without(&names, &without, writer)
+                .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
         }))
     }
 

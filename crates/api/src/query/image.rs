@@ -72,6 +72,8 @@ query! {
     pub struct ImageSaveQuery {
         pub names: Vec<String> = "names",
         pub platform: Vec<String> = "platform",
+        /// Layers to leave out, by diff id (hako's own).
+        pub without: Vec<String> = "without",
     }
 
     /// Of `POST /images/load`.

@@ -35,7 +35,7 @@ impl Command for Save {
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
         refuse_terminal(&self.output, "failed to save image")?;
-        let query = ImageSaveQuery { names, platform: self.platform };
+        let query = ImageSaveQuery { names, platform: self.platform, without: Vec::new() };
         let archive = cx.client()?.image_save(&query).await?;
         write_archive(archive, &self.output).await
     }

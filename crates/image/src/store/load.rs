@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Arrivals, Candidate, Store,
-    member::{Members, Reading},
+    member::{Members, Reading, known_layer},
     wire::{ANNOTATION_KIND, ANNOTATION_NAME, ANNOTATION_TAG, ArchiveImage, Descriptor, Index, Manifest},
 };
 use crate::{ImageError, Loaded, Progress, catalog::ImageRecord, codec, config::Document, content::digest_of, limits};
@@ -30,11 +30,16 @@ impl Store {
         let lease = self.inner.leases.take();
         let mut reading = Reading { inner: &self.inner, lease: &lease, progress };
         let mut members = Members::read(input, &mut reading)?;
+        // Whoever sends an archive may leave out what we have (`image copy`). The lease first, so that it stays.
+        let known = |digest: Digest| {
+            lease.hold(digest);
+            known_layer(&self.inner, digest)
+        };
         let candidates = if members.has("manifest.json") {
-            from_manifest(&members)?
+            of_platform(from_manifest(&members, &known)?, platform)?
         } else if members.has("index.json") {
             let host = Platform::host();
-            from_index(&members, platform.unwrap_or(&host))?
+            from_index(&members, platform.unwrap_or(&host), &known)?
         } else {
             return Err(ImageError::archive("it has neither manifest.json nor index.json"));
         };
@@ -65,12 +70,33 @@ fn parse<T: DeserializeOwned>(members: &Members, name: &str) -> Result<T, ImageE
     serde_json::from_slice(bytes).map_err(|error| ImageError::archive(format!("{name} is malformed: {error}")))
 }
 
-fn from_manifest(members: &Members) -> Result<Vec<Candidate>, ImageError> {
+type Known<'k> = &'k dyn Fn(Digest) -> Option<Digest>;
+
+// The images for a platform, at least one.
+fn of_platform(candidates: Vec<Candidate>, platform: Option<&Platform>) -> Result<Vec<Candidate>, ImageError> {
+    let Some(wanted) = platform else { return Ok(candidates) };
+    let is_it = |candidate: &Candidate| {
+        let own = Document::parse(&candidate.config).map(|document| document.platform());
+        own.is_ok_and(|own| {
+            (&own.os, &own.architecture) == (&wanted.os, &wanted.architecture)
+                && (wanted.variant.is_none() || wanted.variant == own.variant)
+        })
+    };
+    let chosen: Vec<Candidate> = candidates.into_iter().filter(is_it).collect();
+    if chosen.is_empty() { Err(no_image_for(wanted)) } else { Ok(chosen) }
+}
+
+fn no_image_for(platform: &Platform) -> ImageError {
+    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    ImageError::archive(format!("it has no image for {}/{}{variant}", platform.os, platform.architecture))
+}
+
+fn from_manifest(members: &Members, known: Known<'_>) -> Result<Vec<Candidate>, ImageError> {
     let images: Vec<ArchiveImage> = parse(members, "manifest.json")?;
     let mut candidates = Vec::with_capacity(images.len());
     for image in images {
         let config = members.document_of(&image.config)?;
-        let layers = image.layers.iter().map(|name| members.layer_of(name)).collect::<Result<Vec<_>, _>>()?;
+        let layers = image.layers.iter().map(|name| members.layer_of(name, known)).collect::<Result<Vec<_>, _>>()?;
         let mut references = Vec::new();
         for tag in image.repo_tags.unwrap_or_default() {
             let reference: Reference = tag.parse()?;
@@ -84,14 +110,17 @@ fn from_manifest(members: &Members) -> Result<Vec<Candidate>, ImageError> {
     Ok(candidates)
 }
 
-fn from_index(members: &Members, platform: &Platform) -> Result<Vec<Candidate>, ImageError> {
+fn from_index(members: &Members, platform: &Platform, known: Known<'_>) -> Result<Vec<Candidate>, ImageError> {
     let index: Index = parse(members, "index.json")?;
     let mut candidates: Vec<Candidate> = Vec::new();
     for descriptor in &index.manifests {
         let Some(manifest) = choose(members, descriptor, platform, 0)? else { continue };
         let config = members.document_of(&blob(manifest.config.digest))?;
-        let layers =
-            manifest.layers.iter().map(|layer| members.layer_of(&blob(layer.digest))).collect::<Result<Vec<_>, _>>()?;
+        let layers = manifest
+            .layers
+            .iter()
+            .map(|layer| members.layer_of(&blob(layer.digest), known))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut new = candidate(config, &layers, name_of(descriptor).into_iter().collect())?;
         match candidates.iter_mut().find(|known| known.id == new.id) {
             Some(known) => known.references.append(&mut new.references),
@@ -99,9 +128,7 @@ fn from_index(members: &Members, platform: &Platform) -> Result<Vec<Candidate>, 
         }
     }
     if candidates.is_empty() {
-        let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-        let wanted = format!("{}/{}{variant}", platform.os, platform.architecture);
-        return Err(ImageError::archive(format!("it has no image for {wanted}")));
+        return Err(no_image_for(platform));
     }
     Ok(candidates)
 }

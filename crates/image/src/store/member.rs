@@ -184,11 +184,15 @@ impl Members {
         }
     }
 
-    /// The diff id of a layer of this name.
-    pub(super) fn layer_of(&self, name: &str) -> Result<Digest, ImageError> {
-        match self.get(name)? {
-            Member::Layer(diff_id) => Ok(*diff_id),
-            _ => Err(ImageError::archive(format!("{name} is not a layer"))),
+    /// The diff id of a layer of this name; one that did not come may be here, if `known` knows it by its digest.
+    pub(super) fn layer_of(&self, name: &str, known: &dyn Fn(Digest) -> Option<Digest>) -> Result<Digest, ImageError> {
+        match self.get(name) {
+            Ok(Member::Layer(diff_id)) => Ok(*diff_id),
+            Ok(_) => Err(ImageError::archive(format!("{name} is not a layer"))),
+            Err(missing) => {
+                let digest = name.strip_prefix("blobs/sha256/").and_then(|hex| format!("sha256:{hex}").parse().ok());
+                digest.and_then(known).ok_or(missing)
+            }
         }
     }
 
@@ -199,7 +203,7 @@ impl Members {
 }
 
 // A layer that is here, by the digest of its tar or of its blob.
-fn known_layer(inner: &Inner, digest: Digest) -> Option<Digest> {
+pub(super) fn known_layer(inner: &Inner, digest: Digest) -> Option<Digest> {
     let catalog = inner.catalog.read();
     catalog.layers.values().find(|layer| layer.diff_id == digest || layer.blob == digest).map(|layer| layer.diff_id)
 }

@@ -4,7 +4,7 @@
 //! uncompressed. The same images give the same bytes: members are in order and carry the images' own times.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::{self, BufRead, Write},
     sync::Arc,
 };
@@ -47,12 +47,26 @@ impl Store {
     /// # Errors
     /// When an image is missing or a layer is not what it was, or the receiver has gone.
     pub fn save(&self, names: &[String], output: impl Write) -> Result<(), ImageError> {
+        self.save_without(names, &HashSet::new(), output)
+    }
+
+    /// The same without these layers (by diff id), which the receiver says it has.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_without(
+        &self,
+        names: &[String],
+        without: &HashSet<Digest>,
+        output: impl Write,
+    ) -> Result<(), ImageError> {
         let lease = self.inner.leases.take();
         let chosen = self.choose(names)?;
         for chosen in &chosen {
             chosen.image.diff_ids.iter().for_each(|diff_id| lease.hold(*diff_id));
         }
-        let members = members(&chosen);
+        let mut members = members(&chosen);
+        members.retain(|_, (body, _)| !matches!(body, Body::Layer(layer) if without.contains(&layer.diff_id)));
         let mut writer = Writer::new(output);
         let stream = |source| ImageError::Stream { what: "write", source };
         let mut directories = BTreeSet::new();

@@ -115,13 +115,13 @@ pub(super) async fn save(call: Call) -> Result<Reply, Failure> {
     for name in &query.names {
         check_platform(&call, name, query.platform.clone())?;
     }
-    archive(&call, query.names).await
+    archive(&call, query.names, &query.without).await
 }
 
 pub(super) async fn save_one(call: Call) -> Result<Reply, Failure> {
     let query: ImageSaveQuery = call.query()?;
-    check_platform(&call, call.name(), query.platform)?;
-    archive(&call, vec![call.name().to_owned()]).await
+    check_platform(&call, call.name(), query.platform.clone())?;
+    archive(&call, vec![call.name().to_owned()], &query.without).await
 }
 
 /// An image here is for one platform: who asks for it gets it, and for another one an error.
@@ -130,23 +130,25 @@ pub(super) fn check_platform(call: &Call, name: &str, wanted: impl IntoIterator<
     Ok(call.engine().image_check_platform(name, &wanted)?)
 }
 
-async fn archive(call: &Call, names: Vec<String>) -> Result<Reply, Failure> {
-    let tar = call.engine().image_save(names).await?;
+async fn archive(call: &Call, names: Vec<String>, without: &[String]) -> Result<Reply, Failure> {
+    let without = without.iter().map(|text| text.parse()).collect::<Result<_, hako_model::IdError>>();
+    let without = without.map_err(|error| Failure::invalid(error.to_string()))?;
+    let tar = call.engine().image_save(names, without).await?;
     Ok(reply::stream(reply::TAR, ReplyBody::channel(tar, |chunk| chunk)))
 }
 
 /// The head goes out with the first line; what goes wrong later is told in band, as Docker does.
 pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
     let query: ImageLoadQuery = call.query()?;
-    if !query.platform.is_empty() {
-        return Err(Failure::not_built("image_load of single platforms is not built yet"));
+    if query.platform.len() > 1 {
+        return Err(Failure::not_built("image_load of several platforms, but not all, is not built yet"));
     }
     let engine = call.engine().clone();
     let (progress, mut steps) = mpsc::channel::<Progress>(limits::PROGRESS_QUEUED);
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
     let input = call.into_reader();
     tokio::spawn(async move {
-        let loading = engine.image_load(input, progress);
+        let loading = engine.image_load(input, query.platform.first().map(String::as_str), progress);
         let telling = async {
             while let Some(step) = steps.recv().await {
                 // `--quiet` wants the names alone.

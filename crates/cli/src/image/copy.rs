@@ -1,0 +1,90 @@
+//! `image copy`: an image from this daemon to another one, without what that one has already.
+//!
+//! Any two daemons will do, also over `ssh://`. One that is not hako is sent (or sends) all of it.
+
+use std::collections::BTreeSet;
+
+use hako_api::query::{ImageListQuery, ImageLoadQuery, ImageSaveQuery};
+use hako_client::{BodyReader, Client, ClientError, Host, RequestBody};
+use tokio::sync::mpsc;
+
+use crate::{
+    command::{Arguments, Command, Shape},
+    context::Context,
+    error::CommandError,
+    flag::FlagSet,
+    progress::{self, Place},
+};
+
+/// Pieces of the archive on their way.
+const CHUNKS_AHEAD: usize = 4;
+
+#[derive(Default)]
+pub(crate) struct Copy {
+    quiet: bool,
+}
+
+impl Command for Copy {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["image copy"],
+        usage: "[OPTIONS] IMAGE HOST",
+        about: "Bring an image to another daemon (ssh://, tcp://, unix://), and only the layers it lacks",
+        arguments: Arguments::Exactly(2),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.quiet, "-q, --quiet", "Print nothing but the image's name");
+    }
+
+    async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        let host = Host::parse(&words[1], false).map_err(ClientError::from)?;
+        let (from, to) = (cx.client()?, Client::at(host, None, None));
+        let layers = from.image_inspect(&words[0]).await?.root_fs.layers;
+        let there = layers_of(&to).await?;
+        let without: Vec<String> = layers.iter().filter(|layer| there.contains(*layer)).cloned().collect();
+        if !self.quiet {
+            cx.remark(&format!("{} of {} layers are there already", without.len(), layers.len()));
+        }
+        let query = ImageSaveQuery { names: vec![words[0].clone()], platform: Vec::new(), without };
+        let archive = from.image_save(&query).await?;
+        let query = ImageLoadQuery { quiet: true, platform: Vec::new() };
+        let stream = to.image_load(&query, pump(archive)).await?;
+        progress::show(stream, if self.quiet { Place::Nowhere } else { Place::Stdout }).await?;
+        if self.quiet { cx.print_line(&words[0]) } else { Ok(()) }
+    }
+}
+
+// All layers of all images of a daemon.
+async fn layers_of(client: &Client) -> Result<BTreeSet<String>, CommandError> {
+    let images = client.image_list(&ImageListQuery { all: true, ..ImageListQuery::default() }).await?;
+    let mut layers = BTreeSet::new();
+    for image in images {
+        match client.image_inspect(&image.id).await {
+            Ok(image) => layers.extend(image.root_fs.layers),
+            // It has just been removed.
+            Err(ClientError::Api { status: 404, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(layers)
+}
+
+fn pump(mut archive: BodyReader) -> RequestBody {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::spawn(async move {
+        loop {
+            let piece = match archive.chunk().await {
+                Ok(Some(piece)) => Ok(piece),
+                Ok(None) => return,
+                // The receiver must not take half an archive for a whole one.
+                Err(error) => Err(std::io::Error::other(error.to_string())),
+            };
+            let failed = piece.is_err();
+            if sender.send(piece).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    RequestBody::Stream(receiver)
+}
