@@ -286,6 +286,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_an_empty_list_or_map_where_gos_struct_has_one() {
+        let found = [r#"{"Config":{"Labels":{"a":"1"},"Volumes":null,"Entrypoint":null}}"#.to_owned()];
+        let check = |template: &str, expected: &str| assert_eq!(through_template(&found, template).unwrap(), expected);
+        check("{{index .Config.Labels \"missing\"}}|", "|\n");
+        check("{{.Config.Entrypoint}} {{.Config.Volumes}}", "[] map[]\n");
+        check("{{json .Config.Entrypoint}} {{json .Config.Volumes}}", "null null\n");
+        check("{{if .Config.Entrypoint}}y{{else}}n{{end}} {{len .Config.Volumes}}", "n 0\n");
+    }
+
+    #[test]
     fn what_may_be_empty_is_no_mistake_but_a_wrong_name_is() {
         check("{{if .State.Health}}ill{{else}}none{{end}}", "none\n");
         check("{{.Config.Labels.b}}", "<no value>\n");

@@ -119,6 +119,8 @@ impl Engine {
             size: image.size,
             layers: image.diff_ids.clone(),
             last_tagged: image.last_tagged,
+            places: self.images.image_places(image.chain_id),
+            shared: self.images.shared_size(image.id),
             containers: users,
         }
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+pub use hako_image::Places;
 use hako_model::{
     ContainerId, ContainerSpec, ContainerState, Digest, EndpointSpec, ExecId, Filters, ImageConfig, MountKind,
     NetworkId, NetworkSpec, Platform, PortBinding, PortKey, Propagation, Signal,
@@ -171,8 +172,8 @@ pub struct ContainerView {
     pub resolv_conf_path: String,
     pub log_path: String,
     pub exec_ids: Vec<ExecId>,
-    /// Where what it wrote is on the disk.
-    pub upper_dir: String,
+    /// Where its root file system is on the disk.
+    pub places: Places,
     pub size: Option<SizeView>,
     pub apparmor_profile: String,
 }
@@ -389,6 +390,10 @@ pub struct ImageView {
     pub size: u64,
     pub layers: Vec<Digest>,
     pub last_tagged: Option<Timestamp>,
+    /// Where its layers are on the disk.
+    pub places: Places,
+    /// Bytes of layers that other images have, too.
+    pub shared: u64,
     /// How many containers use it.
     pub containers: usize,
 }

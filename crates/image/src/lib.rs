@@ -33,7 +33,7 @@ pub use record::{
     SnapshotSize, Use,
 };
 pub use store::{
-    ArrivedImage, ArrivedManifest, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
+    ArrivedImage, ArrivedManifest, Places, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
 };
 pub use store::{BuiltImage, BuiltLine, Draft, Hold, StackView};
 pub use store::{Comparison, LayerCheck, LayerCost};

@@ -4,7 +4,7 @@
 //! keys is also what `--format '{{json .}}'` needs: template values are sorted maps, so the order
 //! is looked up from the document the values came from.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, sync::LazyLock};
 
 use gotmpl::Value;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -87,6 +87,74 @@ pub(crate) enum Document {
     Object(Vec<(String, Document)>),
 }
 
+/// What Go has for a list or a map that is not there: it is printed as an empty one, and is `null` in JSON.
+static NIL_LIST: LazyLock<Arc<[Value]>> = LazyLock::new(|| Vec::new().into());
+static NIL_MAP: LazyLock<Arc<std::collections::BTreeMap<Arc<str>, Value>>> = LazyLock::new(Arc::default);
+
+/// Fields that are lists, and fields that are maps, in Docker's Go structs: a `null` there has members, namely none.
+const LISTS: &[&str] = &[
+    "Aliases",
+    "Args",
+    "Binds",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice",
+    "CapAdd",
+    "CapDrop",
+    "Cmd",
+    "Config",
+    "DNSNames",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "Entrypoint",
+    "Env",
+    "ExecIDs",
+    "ExtraHosts",
+    "GroupAdd",
+    "Links",
+    "Log",
+    "MaskedPaths",
+    "Mounts",
+    "OnBuild",
+    "ReadonlyPaths",
+    "RepoDigests",
+    "RepoTags",
+    "SecondaryIPAddresses",
+    "SecondaryIPv6Addresses",
+    "SecurityOpt",
+    "Shell",
+    "Ulimits",
+    "VolumesFrom",
+    "Warnings",
+];
+const MAPS: &[&str] = &[
+    "Containers",
+    "Data",
+    "DriverOpts",
+    "ExposedPorts",
+    "Labels",
+    "Networks",
+    "Options",
+    "PortBindings",
+    "Ports",
+    "Volumes",
+];
+
+/// A field's value for templates.
+fn field(key: &str, value: &Document) -> Value {
+    match value {
+        Document::Null if LISTS.contains(&key) => Value::List(NIL_LIST.clone()),
+        Document::Null if MAPS.contains(&key) => Value::Map(NIL_MAP.clone()),
+        value => value.to_value(),
+    }
+}
+
 impl Document {
     /// The same as a template value.
     pub(crate) fn to_value(&self) -> Value {
@@ -101,7 +169,7 @@ impl Document {
             Self::Object(entries) => Value::Map(
                 entries
                     .iter()
-                    .map(|(key, value)| (key.as_str().into(), value.to_value()))
+                    .map(|(key, value)| (key.as_str().into(), field(key, value)))
                     .collect::<std::collections::BTreeMap<_, _>>()
                     .into(),
             ),
@@ -142,6 +210,8 @@ impl KeyOrder {
     /// A template value as compact JSON, objects in the order learnt for them.
     pub(crate) fn write(&self, value: &Value, out: &mut String) {
         match value {
+            Value::List(items) if Arc::ptr_eq(items, &NIL_LIST) => out.push_str("null"),
+            Value::Map(entries) if Arc::ptr_eq(entries, &NIL_MAP) => out.push_str("null"),
             Value::List(items) => {
                 out.push('[');
                 for (at, item) in items.iter().enumerate() {

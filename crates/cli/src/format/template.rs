@@ -75,7 +75,7 @@ impl Format {
     pub(crate) fn row(&self, value: &Value) -> Result<String, FormatError> {
         self.template.execute_to_string(value).map_err(|error| match error {
             TemplateError::MissingKey { key } => FormatError::Missing { key },
-            other => FormatError::Execute(other.to_string()),
+            other => FormatError::Execute(gos(&other.to_string())),
         })
     }
 
@@ -117,6 +117,10 @@ impl Format {
                 let length = args.first().and_then(Value::len).unwrap_or(0);
                 Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
             })
+            .func("index", |args| {
+                let (first, rest) = args.split_first().ok_or_else(|| exec("wrong number of args for index"))?;
+                rest.iter().try_fold(first.clone(), |value, at| index(&value, at))
+            })
             .func("label", |args| {
                 let name = args.get(1).and_then(Value::as_str).unwrap_or_default();
                 let labels = args.first().and_then(|row| row.field(LABELS));
@@ -128,6 +132,20 @@ impl Format {
 /// The hidden field of a row that `.Label "name"` looks into.
 pub(crate) const LABELS: &str = "\u{0}labels";
 
+/// Some mistakes in the words of Go's templates, which scripts and people look for.
+fn gos(text: &str) -> String {
+    let text = text.strip_prefix("execution error: ").unwrap_or(text);
+    if let Some(name) = text.strip_prefix("undefined function: ") {
+        return format!("template: :1: function \"{name}\" not defined");
+    }
+    match text.split_once(": ") {
+        Some((place, what)) if place.starts_with("template") && what.contains("unclosed action") => {
+            "template: :1: unclosed action".to_owned()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 trait Finish {
     fn finish(self, text: &str) -> Result<Format, FormatError>;
 }
@@ -135,7 +153,7 @@ trait Finish {
 impl Finish for Template {
     fn finish(self, text: &str) -> Result<Format, FormatError> {
         let text = label_calls(&text.replace("\\t", "\t").replace("\\n", "\n"));
-        let template = self.parse(&text).map_err(|error: TemplateError| FormatError::Parse(error.to_string()))?;
+        let template = self.parse(&text).map_err(|error: TemplateError| FormatError::Parse(gos(&error.to_string())))?;
         Ok(Format { template })
     }
 }
@@ -174,6 +192,23 @@ fn label_calls(text: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
+}
+
+fn exec(text: impl Into<String>) -> TemplateError {
+    TemplateError::Exec(text.into())
+}
+
+/// One step of `index`. A map of texts has the empty text under every other key, as in Go.
+fn index(value: &Value, at: &Value) -> gotmpl::Result<Value> {
+    match (value, at.as_str()) {
+        (Value::Map(entries), Some(key)) => Ok(match entries.get(key) {
+            Some(found) => found.clone(),
+            None if entries.values().all(|value| matches!(value, Value::String(_))) => Value::String("".into()),
+            None => Value::Nil,
+        }),
+        (Value::Nil, _) => Err(exec("error calling index: index of untyped nil")),
+        _ => value.index(at).map_err(|_| exec(format!("error calling index: index out of range: {at}"))),
+    }
 }
 
 fn one_text(args: &[Value], change: impl Fn(&str) -> String) -> gotmpl::Result<Value> {

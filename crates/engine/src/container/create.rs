@@ -96,6 +96,11 @@ impl Engine {
             let private = hako_runtime::cgroup::Layout::of_host().version() == 2 && !spec.host.privileged;
             if private { "private" } else { "host" }.clone_into(&mut spec.host.cgroupns_mode);
         }
+        // Docker's note for SELinux: who shares the host's processes or has all rights is not labelled.
+        let unconfined = spec.host.privileged || spec.host.ipc_mode == "host" || spec.host.pid_mode == "host";
+        if unconfined && !spec.host.security_opt.iter().any(|option| option.starts_with("label=")) {
+            spec.host.security_opt.push("label=disable".to_owned());
+        }
         for ulimit in &self.config.ulimits {
             if !spec.host.limits.ulimits.iter().any(|own| own.name == ulimit.name) {
                 spec.host.limits.ulimits.push(ulimit.clone());

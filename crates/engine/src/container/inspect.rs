@@ -24,7 +24,6 @@ impl Engine {
         let record = container.record();
         let files = self.network_files(&record);
         let kept = |name: &str| files.join(name).display().to_string();
-        let upper = self.config.data_root.join("snapshots/containers").join(record.id.to_string()).join("fs");
         let running = record.is_running();
         Ok(ContainerView {
             id: record.id,
@@ -50,7 +49,7 @@ impl Engine {
             resolv_conf_path: kept("resolv.conf"),
             log_path: if container.log.shown { container.log.path.display().to_string() } else { String::new() },
             exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
-            upper_dir: upper.display().to_string(),
+            places: self.images.snapshot_places(record.id).unwrap_or_default(),
             size: size.then(|| self.container_size(&record)).flatten(),
             apparmor_profile: String::new(),
         })

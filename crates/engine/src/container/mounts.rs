@@ -133,6 +133,10 @@ fn resolve_one(
             }
             mount.source = engine.volumes.path(&mount.name).display().to_string();
             "local".clone_into(&mut mount.driver);
+            if mount.mode.is_empty() && !(wish.from_binds && mount.anonymous) {
+                // Docker's default for volumes that somebody named or described; without effect where SELinux is not.
+                "z".clone_into(&mut mount.mode);
+            }
         }
         MountKind::Tmpfs => {}
         MountKind::Image => {

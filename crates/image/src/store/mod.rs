@@ -47,7 +47,7 @@ pub use anatomy::{Comparison, LayerCost};
 pub use build::{BuiltImage, BuiltLine, Draft, Hold, StackView};
 pub use reception::{ArrivedImage, ArrivedManifest, Reception, WantedLayer};
 pub use shipment::{Recompression, Shipment, ShippedLayer};
-pub use snapshot::View;
+pub use snapshot::{Places, View};
 pub use verify::LayerCheck;
 
 use lease::Leases;

@@ -41,6 +41,15 @@ pub(super) struct Held {
     pub(super) mounted: HashMap<ContainerId, HashSet<Digest>>,
 }
 
+/// Directories of a stack of layers.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Top first; none for an image of one layer.
+    pub lower: Vec<PathBuf>,
+    /// What was written on top of them: a container's own files, an image's last layer.
+    pub upper: Option<PathBuf>,
+}
+
 /// A mounted root filesystem.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -222,6 +231,23 @@ impl Store {
         .map_err(failed())?;
         let below: u64 = self.inner.catalog.read().stack(base).iter().map(|layer| layer.size).sum();
         Ok(SnapshotSize { written, root: written + below })
+    }
+
+    /// Where a container's root filesystem is kept: its layers (top first), what it wrote, and the overlay's work place.
+    ///
+    /// # Errors
+    /// When the container has no root filesystem.
+    pub fn snapshot_places(&self, container: ContainerId) -> Result<Places, ImageError> {
+        let inner = &*self.inner;
+        let base = inner.base_of(container)?;
+        Ok(Places { lower: inner.lowers(base), upper: Some(inner.upper(container)?) })
+    }
+
+    /// Where the layers of an image are kept, top first.
+    pub fn image_places(&self, stack: Option<Digest>) -> Places {
+        let mut lower = self.inner.lowers(stack);
+        let upper = Some(lower.remove(0));
+        Places { lower, upper }
     }
 
     /// What the container changed, sorted by path.

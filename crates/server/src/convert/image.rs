@@ -1,15 +1,12 @@
 //! Images.
 
-use hako_api::{
-    container::DriverData,
-    image::{ImageDeleteItem, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, RootFs},
-};
+use hako_api::image::{ImageDeleteItem, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, RootFs};
 use hako_base::clock;
 use hako_engine::view::{ImageRemoved, ImageView};
 use hako_model::ImageHistory;
 use jiff::Timestamp;
 
-use crate::convert::{config, inspect::STORAGE_DRIVER, signed, some_list, some_map};
+use crate::convert::{config, inspect::storage, signed, some_list, some_map};
 
 /// One image of a list; `count` how many containers use it, where that is asked for.
 pub(crate) fn summary(view: &ImageView, count: bool) -> ImageSummary {
@@ -44,7 +41,7 @@ pub(crate) fn inspect(view: &ImageView) -> ImageInspect {
         os_version: String::new(),
         size: signed(view.size),
         virtual_size: None,
-        graph_driver: DriverData { data: None, name: STORAGE_DRIVER.to_owned() },
+        graph_driver: storage(&view.places),
         root_fs: RootFs { kind: "layers".to_owned(), layers: view.layers.iter().map(ToString::to_string).collect() },
         metadata: ImageMetadata { last_tag_time: clock::rfc3339_or_zero(view.last_tagged) },
         container: None,

@@ -2,7 +2,7 @@
 
 use hako_api::container::{ContainerInspect, ContainerState, DriverData, Health, HealthcheckResult, NetworkSettings};
 use hako_base::clock;
-use hako_engine::view::{ContainerView, HealthLook, HealthView, StateView};
+use hako_engine::view::{ContainerView, HealthLook, HealthView, Places, StateView};
 use hako_model::ContainerState as State;
 
 use crate::convert::{config, endpoint, host, mount, port, signed};
@@ -31,13 +31,30 @@ pub(crate) fn container(view: &ContainerView) -> ContainerInspect {
         app_armor_profile: view.apparmor_profile.clone(),
         exec_ids: (!view.exec_ids.is_empty()).then(|| view.exec_ids.iter().map(ToString::to_string).collect()),
         host_config: host::host_config(&view.spec.host),
-        graph_driver: DriverData { data: None, name: STORAGE_DRIVER.to_owned() },
+        graph_driver: storage(&view.places),
         size_rw: view.size.map(|size| signed(size.rw)),
         size_root_fs: view.size.map(|size| signed(size.root_fs)),
         mounts: view.mounts.iter().map(mount::point).collect(),
         config: config::container_config(view),
         network_settings: network_settings(view),
     }
+}
+
+/// Where layers are. Docker's four names: `MergedDir` and `WorkDir` are paths that nothing is at, since the overlay is
+/// mounted as a descriptor, and each mount has a work place of its own; clients expect the keys.
+pub(crate) fn storage(places: &Places) -> DriverData {
+    let mut data = std::collections::BTreeMap::new();
+    if let Some(upper) = &places.upper {
+        let beside = |name: &str| upper.with_file_name(name).display().to_string();
+        data.insert("UpperDir".to_owned(), upper.display().to_string());
+        data.insert("MergedDir".to_owned(), beside("merged"));
+        data.insert("WorkDir".to_owned(), beside("work"));
+    }
+    if !places.lower.is_empty() {
+        let lower: Vec<_> = places.lower.iter().map(|path| path.display().to_string()).collect();
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+    }
+    DriverData { data: Some(data), name: STORAGE_DRIVER.to_owned() }
 }
 
 fn state(from: &StateView) -> ContainerState {

@@ -85,7 +85,7 @@ fn plugins() -> PluginsInfo {
         volume: strings(&["local"]),
         network: strings(&["bridge", "host", "ipvlan", "macvlan", "null"]),
         authorization: None,
-        log: strings(&["json-file", "none"]),
+        log: strings(&["journald", "json-file", "local", "syslog"]),
     }
 }
 
