@@ -164,3 +164,39 @@ fn a_removed_container_leaves_nothing() {
     host.run("docker run -d --name web busybox sleep 100 && docker rm -f web").success();
     host.wait_until("the host to be as before", |host| host.run(look).text().to_owned(), |seen| *seen == before);
 }
+
+#[test]
+fn what_containers_do_not_say_the_daemon_does() {
+    let host = own_host!();
+    let profile =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    host.write("profile.json", profile);
+    let file = host.path("profile.json").display().to_string();
+    let daemon = host.second_daemon(
+        "second",
+        &[
+            "--default-ipc-mode=shareable",
+            "--default-cgroupns-mode=private",
+            "--bip=10.77.0.1/16",
+            "--fixed-cidr=10.77.9.0/24",
+            "--default-network-opt=bridge=com.docker.network.driver.mtu=1234",
+            "--min-api-version=1.45",
+            "--seccomp-profile",
+            &file,
+        ],
+    );
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!("docker {flags} run -d --name web busybox sleep 100")).success();
+    host.run(&format!("docker {flags} run --rm --ipc container:web busybox echo shared")).says("shared");
+    let own = host.run("readlink /proc/self/ns/cgroup").text().to_owned();
+    host.run(&format!("docker {flags} exec web readlink /proc/self/ns/cgroup")).success().says_not(&own);
+    host.run(&format!("docker {flags} exec web ip -o -4 address show eth0")).says("10.77.9.");
+    host.run(&format!("docker {flags} network create red")).success();
+    host.run(&format!("docker {flags} run --rm --network red busybox ip link show eth0")).says("mtu 1234");
+    host.run(&format!("docker {flags} exec web mkdir /x")).code(1).says("Operation not permitted");
+    host.run(&format!("docker {flags} run --rm --security-opt seccomp=builtin busybox mkdir /x")).success();
+    let socket = daemon.address().trim_start_matches("unix://").to_owned();
+    host.run(&format!("curl -s --unix-socket {socket} http://d/v1.44/info"))
+        .says("Minimum supported API version is 1.45");
+}

@@ -46,6 +46,7 @@ mod image; // import, commit, save, load, tag, rmi, history
 mod inspect; // inspect: what a container and an image say about themselves
 mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm
 mod limit; // memory, processes, ulimits
+mod live; // beyond Docker: edits, explanations, logs that go on
 mod logs; // logs: follow, tail, since, until, timestamps
 mod mount; // binds, volumes, tmpfs, read-only
 mod name_service; // names in user-defined networks

@@ -47,6 +47,15 @@ wire! {
         pub processes: Vec<Vec<String>>,
     }
 
+    /// The body of `edit`, which is hako's own: ports and labels of a container that may be running.
+    pub struct ContainerEditRequest {
+        pub publish_add: PortMap,
+        /// `80/tcp`, or `8080:80/tcp` for what is at one port of the host.
+        pub publish_remove: Vec<String>,
+        pub labels_add: crate::Map,
+        pub labels_remove: Vec<String>,
+    }
+
     /// `exposure`, which is hako's own: one published port, and who can reach it.
     pub struct ContainerExposure {
         /// `80/tcp`

@@ -161,6 +161,9 @@ routes! {
     VolumeRemove = "volume_remove", Delete "/volumes/{name}", since 21, Built;
     VolumePrune = "volume_prune", Post "/volumes/prune", since 25, Built;
 
+    // Container, beyond Docker
+    ContainerEdit = "container_edit", Post "/hako/containers/{id}/edit", since 44, Built;
+
     // Volume, beyond Docker: in a name space of hako's own
     VolumeSnapshotList = "volume_snapshot_list", Get "/hako/volumes/{volume}/snapshots", since 44, Built;
     VolumeSnapshotCreate = "volume_snapshot_create", Post "/hako/volumes/{volume}/snapshots", since 44, Built;

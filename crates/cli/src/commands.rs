@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Entry, entry},
-    completion, compose, container, contexts, image, inspect, login, network, system, volume, volume_copy,
+    completion, compose, container, contexts, image, inspect, login, manual, network, system, volume, volume_copy,
 };
 
 /// Every command; the order does not matter.
@@ -31,6 +31,7 @@ static TABLE: &[Entry] = &[
     entry::<container::top::Top>(),
     entry::<container::update::Update>(),
     entry::<container::wait::Wait>(),
+    entry::<container::why::Why>(),
     entry::<contexts::create::Create>(),
     entry::<contexts::create::Update>(),
     entry::<contexts::list::Inspect>(),
@@ -119,6 +120,7 @@ static TABLE: &[Entry] = &[
     entry::<compose::version::Version>(),
     entry::<compose::wait::Wait>(),
     entry::<completion::Completion>(),
+    entry::<manual::Manual>(),
 ];
 
 /// Words that only stand before commands.

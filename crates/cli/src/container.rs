@@ -29,3 +29,4 @@ pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod update;
 pub(crate) mod wait;
+pub(crate) mod why;

@@ -52,6 +52,12 @@ impl Flag<'_> {
     }
 
     fn set(&mut self, text: &str) -> Result<(), FlagError> {
+        // A message to people may begin with any quote; a name or a path of a computer does not.
+        if self.name() != "message"
+            && let Some(error) = curly_quote(text)
+        {
+            return Err(error);
+        }
         self.value.set(text).map_err(|reason| FlagError::Invalid { text: text.to_owned(), spec: self.spec, reason })
     }
 }
@@ -72,6 +78,9 @@ pub(crate) enum FlagError {
     ShortNeedsArgument { short: char, cluster: String },
     #[error("bad flag syntax: {text}")]
     Syntax { text: String },
+    /// Typography of books and web pages in the place of what a keyboard has.
+    #[error("{text} begins with {what}: type {meant}")]
+    Pasted { text: String, what: &'static str, meant: String },
     #[error("invalid argument {} for \"{spec}\" flag: {reason}", go_quote(text))]
     Invalid { text: String, spec: &'static str, reason: String },
 }
@@ -116,6 +125,8 @@ impl<'a> FlagSet<'a> {
                 self.parse_long(long, &mut words)?;
             } else if word.len() > 1 && word.starts_with('-') {
                 self.parse_short(&word[1..], &mut words)?;
+            } else if let Some(error) = long_dash(word).filter(|_| rest.is_empty()) {
+                return Err(error);
             } else {
                 rest.push(word.clone());
                 if !interspersed {
@@ -190,9 +201,37 @@ impl<'a> FlagSet<'a> {
     }
 }
 
+/// `—name`, as word processors make of `--name`.
+fn long_dash(word: &str) -> Option<FlagError> {
+    let rest = word.strip_prefix(['\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}'])?;
+    let name = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let meant = if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") };
+    Some(FlagError::Pasted { text: word.to_owned(), what: "a long dash", meant })
+}
+
+/// `“A=b”`
+fn curly_quote(text: &str) -> Option<FlagError> {
+    const CURLY: [char; 6] = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}'];
+    let rest = text.strip_prefix(CURLY)?;
+    let meant = format!("'{}'", rest.trim_end_matches(CURLY));
+    Some(FlagError::Pasted { text: text.to_owned(), what: "a curly quote, which no shell takes for one", meant })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_word_processors_make_of_flags_is_explained() {
+        check("\u{2014}name web img", "\u{2014}name begins with a long dash: type --name");
+        check("\u{2013}t img", "\u{2013}t begins with a long dash: type -t");
+        check(
+            "-l \u{201c}a=b\u{201d} img",
+            "\u{201c}a=b\u{201d} begins with a curly quote, which no shell takes for one: type 'a=b'",
+        );
+        // What is given to the container is its own matter.
+        check("img \u{2014}x", "tty=false name=\"\" last=0 labels=[] rest=[\"img\", \"\u{2014}x\"]");
+    }
 
     fn check(line: &str, expected: &str) {
         let (mut tty, mut name, mut count, mut labels) = (false, String::new(), 0_i64, Vec::<String>::new());

@@ -30,8 +30,10 @@ mod credentials; // what is known of us at registries
 mod detach; // the keys that leave a container
 mod filter; // --filter
 mod flag; // reading flags
+mod follow; // a log through the death of its daemon
 mod format; // tables, templates, JSON, sizes, durations
 mod help; // --help
+mod manual; // pages for man(1)
 mod parse; // the small languages within flags
 mod plugin; // commands that other programs add
 mod progress; // bars for what takes long

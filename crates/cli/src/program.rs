@@ -307,7 +307,16 @@ fn unknown(program: &str, words: &[String]) -> CommandError {
         message: format!(
             "{program}: unknown command: {place} {typed}\n\n{usage}Run '{place} --help' for more information"
         ),
-        hint: suggest::nearest(typed, members.chain(groups)).map(|name| format!("Did you mean \"{place} {name}\"?")),
+        hint: elsewhere(program, group, typed).or_else(|| {
+            suggest::nearest(typed, members.chain(groups)).map(|name| format!("Did you mean \"{place} {name}\"?"))
+        }),
         code: 1,
     }
+}
+
+// `image commit` is in books, and there is a `container commit`.
+fn elsewhere(program: &str, group: Option<&str>, typed: &str) -> Option<String> {
+    group?;
+    let found = commands::paths().find(|path| path.split_once(' ').is_some_and(|(_, name)| name == typed))?;
+    Some(format!("Did you mean \"{program} {found}\"?"))
 }

@@ -4,9 +4,9 @@ use hako_api::{
     Operation,
     archive::{self, PathStat},
     container::{
-        ContainerCreateRequest, ContainerCreateResponse, ContainerExposure, ContainerInspect, ContainerPruneResponse,
-        ContainerSummary, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse,
-        FilesystemChange,
+        ContainerCreateRequest, ContainerCreateResponse, ContainerEditRequest, ContainerExposure, ContainerInspect,
+        ContainerPruneResponse, ContainerSummary, ContainerTopResponse, ContainerUpdateRequest,
+        ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange,
     },
     query::{
         ContainerArchivePutQuery, ContainerArchiveQuery, ContainerAttachQuery, ContainerCreateQuery,
@@ -65,6 +65,11 @@ impl Client {
 
     pub async fn container_inspect(&self, name: &str, query: &ContainerInspectQuery) -> Answer<ContainerInspect> {
         self.call(Operation::ContainerInspect, &[name]).query(query).read().await
+    }
+
+    /// Beyond Docker: ports and labels of a container that may be running.
+    pub async fn container_edit(&self, name: &str, request: &ContainerEditRequest) -> Answer<()> {
+        self.call(Operation::ContainerEdit, &[name]).json(request)?.done().await
     }
 
     pub async fn container_exposure(&self, name: &str) -> Answer<Vec<ContainerExposure>> {

@@ -36,6 +36,16 @@ pub struct EngineConfig {
     pub bridge_address: Option<IpNet>,
     /// Where subnets come from that nobody names (`--default-address-pool`); empty: Docker's, and more.
     pub address_pools: Vec<PoolRange>,
+    /// The part of the bridge's subnet that containers get addresses from (`--fixed-cidr`).
+    pub bridge_range: Option<IpNet>,
+    /// Options of new networks that do not say otherwise, by driver (`--default-network-opt`).
+    pub network_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// `private` or `host`, where a container does not say (`--default-cgroupns-mode`); empty: as the kernel suggests.
+    pub cgroupns_mode: String,
+    /// `private` or `shareable`, where a container does not say (`--default-ipc-mode`).
+    pub ipc_mode: String,
+    /// `--seccomp-profile`: `unconfined`, or the text of a profile; `None`: the one that is built in.
+    pub seccomp: Option<String>,
     /// `--bridge none`: there is no default bridge.
     pub bridge_disabled: bool,
     pub ipv6: bool,
@@ -90,6 +100,11 @@ impl EngineConfig {
             bridge: String::new(),
             bridge_address: None,
             address_pools: Vec::new(),
+            bridge_range: None,
+            network_options: BTreeMap::new(),
+            cgroupns_mode: String::new(),
+            ipc_mode: "private".to_owned(),
+            seccomp: None,
             bridge_disabled: false,
             ipv6: false,
             mtu: 1500,
@@ -129,6 +144,24 @@ impl EngineConfig {
             && let Some(why) = not_a_host(address)
         {
             return wrong("bip", &format_args!("{address} {why}"));
+        }
+        if let Some(range) = self.bridge_range {
+            match self.bridge_address {
+                None => return wrong("fixed-cidr", &"it is a part of the bridge's subnet: --bip has to name that"),
+                Some(address) if !address.trunc().contains(&range.trunc()) => {
+                    return wrong("fixed-cidr", &format_args!("{range} is not within {}", address.trunc()));
+                }
+                Some(_) => {}
+            }
+        }
+        if !matches!(self.cgroupns_mode.as_str(), "" | "private" | "host") {
+            return wrong("default-cgroupns-mode", &format_args!("{:?}: expected private or host", self.cgroupns_mode));
+        }
+        if !matches!(self.ipc_mode.as_str(), "private" | "shareable") {
+            return wrong("default-ipc-mode", &format_args!("{:?}: expected private or shareable", self.ipc_mode));
+        }
+        for driver in self.network_options.keys().filter(|driver| *driver != "bridge") {
+            return wrong("default-network-opt", &format_args!("there is no network driver {driver:?} with options"));
         }
         if let Err(error) = LogPlan::new(Path::new("log"), &self.log_driver, &self.log_options) {
             return wrong("log-driver, --log-opt", &error);
@@ -208,6 +241,17 @@ mod tests {
             "--default-ulimit: the soft limit of nofile is above the hard one: 65 > 64"
         );
         assert_eq!(check(|config| config.labels.push("x".to_owned())), "--label: \"x\": expected KEY=VALUE");
+        assert_eq!(
+            check(|config| {
+                config.bridge_address = "10.9.0.1/16".parse().ok();
+                config.bridge_range = "10.8.1.0/24".parse().ok();
+            }),
+            "--fixed-cidr: 10.8.1.0/24 is not within 10.9.0.0/16"
+        );
+        assert_eq!(
+            check(|config| config.ipc_mode = "host".to_owned()),
+            "--default-ipc-mode: \"host\": expected private or shareable"
+        );
         assert_eq!(bip("172.20.0.1/16"), None);
         assert_eq!(bip("172.20.0.0/16"), Some("is the address of the network, not of a host in it"));
         assert_eq!(bip("172.20.255.255/16"), Some("is the broadcast address of its network"));

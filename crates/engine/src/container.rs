@@ -7,8 +7,9 @@ pub(crate) mod archive; // cp: its files as archives
 pub(crate) mod attach; // a client joins input and output
 pub(crate) mod cdi; // devices by what they are
 pub(crate) mod check; // whether a wish makes sense
-pub(crate) mod create; // a container that could be started
+pub(crate) mod create;
 pub(crate) mod device; // nodes and rules
+mod edit; // beyond Docker: ports and labels // a container that could be started
 pub(crate) mod exit; // its process has ended
 pub(crate) mod files; // hosts, resolv.conf, hostname
 pub(crate) mod filesystem; // changes, export

@@ -18,11 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     Engine, EngineConfig, EngineError, Parts,
     claim::Claim,
-    container::{
-        output::pump_container,
-        plan::{self, Security},
-        start::open_log,
-    },
+    container::{output::pump_container, plan, start::open_log},
     event::EventBus,
     exec::Execs,
     keeper::{Keepers, Reign},
@@ -176,7 +172,7 @@ impl Engine {
             };
             record.state.pid = process.pid;
         });
-        let security = Security::parse(&record.spec.host)?;
+        let security = self.security(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let (parent, name) =
             record.state.cgroup.clone().unwrap_or_else(|| (self.cgroup_parent(), record.id.to_string()));

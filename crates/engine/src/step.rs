@@ -20,7 +20,7 @@ use crate::{
     Engine, EngineError,
     container::{
         output::pump_exec,
-        plan::{self, Security},
+        plan,
         start::{Descriptors, launch_error},
     },
     network::join::Joined,
@@ -209,7 +209,7 @@ impl Engine {
     fn start_step(&self, id: ContainerId, spec: StepSpec) -> Result<(Launched, LiveStep), EngineError> {
         let root = spec.root.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error))?;
         let record = self.step_record(id, &spec);
-        let security = Security::parse(&record.spec.host)?;
+        let security = self.security(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let mut operation = Operation::begin("step.start", &self.config.exec_root);
         let joined = operation.step_with(

@@ -32,6 +32,8 @@ pub(crate) struct Phase {
     pub(crate) exit_code: i32,
     pub(crate) error: Option<String>,
     pub(crate) removed: bool,
+    /// It is being restarted by hand: the next life follows at once.
+    pub(crate) restarting: bool,
 }
 
 /// Where the log stands, for followers: (generation, length).
@@ -79,6 +81,7 @@ impl Container {
             exit_code: record.state.exit_code,
             error: (!record.state.error.is_empty()).then(|| record.state.error.clone()),
             removed: false,
+            restarting: false,
         };
         Arc::new(Self {
             id: record.id,

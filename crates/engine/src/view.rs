@@ -68,6 +68,23 @@ pub struct ArchiveOptions {
     pub owner_of_user: bool,
 }
 
+/// Ports and labels to change.
+#[derive(Debug, Clone, Default)]
+pub struct EditOptions {
+    pub publish: BTreeMap<PortKey, Vec<PortBinding>>,
+    pub unpublish: Vec<PortChoice>,
+    pub labels: BTreeMap<String, String>,
+    pub unlabel: Vec<String>,
+}
+
+/// A published port: all of a container's port, or where it is at one port of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortChoice {
+    pub container: PortKey,
+    /// 0: any.
+    pub host: u16,
+}
+
 /// Which containers to list.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {

@@ -34,6 +34,32 @@ const IGNORED: [&str; 17] = [
     "userland-proxy-path",
 ];
 
+/// Keys of dockerd that would change what a person relies on, and that are not built.
+const NOT_BUILT: [&str; 22] = [
+    "allow-direct-routing",
+    "authorization-plugins",
+    "bip6",
+    "cdi-spec-dirs",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "default-gateway",
+    "default-gateway-v6",
+    "default-stop-timeout",
+    "firewall-backend",
+    "fixed-cidr-v6",
+    "host-gateway-ips",
+    "ip-forward-no-drop",
+    "log-format",
+    "metrics-addr",
+    "network-control-plane-mtu",
+    "node-generic-resources",
+    "rootless",
+    "selinux-enabled",
+    "storage-opts",
+    "swarm-default-advertise-addr",
+    "userns-remap",
+];
+
 /// Reads the file into the flags; answers with remarks for the log.
 ///
 /// # Errors
@@ -88,6 +114,7 @@ fn flag_of(key: &str) -> String {
         "log-opts" => "--log-opt".to_owned(),
         "dns-opts" => "--dns-opt".to_owned(),
         "default-ulimits" => "--default-ulimit".to_owned(),
+        "default-network-opts" => "--default-network-opt".to_owned(),
         "default-address-pools" => "--default-address-pool".to_owned(),
         key => format!("--{key}"),
     }
@@ -127,6 +154,12 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "cgroup-parent" => flags.cgroup_parent = text(value)?,
         "default-shm-size" => flags.default_shm_size = text(value)?,
         "default-ulimits" => flags.default_ulimits = ulimits(value)?,
+        "fixed-cidr" => flags.fixed_cidr = Some(parsed(value)?),
+        "default-network-opts" => flags.default_network_options = network_options(value)?,
+        "default-cgroupns-mode" => flags.default_cgroupns_mode = text(value)?,
+        "default-ipc-mode" => flags.default_ipc_mode = text(value)?,
+        "seccomp-profile" => flags.seccomp_profile = text(value)?,
+        "min-api-version" => flags.min_api_version = text(value)?,
         "init" => flags.init = switch(value)?,
         "no-new-privileges" => flags.no_new_privileges = switch(value)?,
         "labels" => flags.labels = texts(value)?,
@@ -139,7 +172,8 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         // What the flag of this name says about it is said of the file, too.
         "default-runtime" => flags.ignored.default_runtime = Some(text(value)?),
         "storage-driver" => flags.ignored.storage_driver = Some(text(value)?),
-        _ => return Err("is not known (or not built yet)".to_owned()),
+        key if NOT_BUILT.contains(&key) => return Err("is not built yet".to_owned()),
+        _ => return Err("is not known".to_owned()),
     }
     Ok(())
 }
@@ -190,6 +224,15 @@ fn pools(value: &Value) -> Result<Vec<PoolRange>, String> {
     list.iter().map(one).collect()
 }
 
+/// `{"bridge": {"com.docker.network.driver.mtu": "1400"}}`, as the flag says it.
+fn network_options(value: &Value) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for (driver, options) in value.as_object().ok_or("expected an object of drivers")? {
+        all.extend(pairs(options)?.into_iter().map(|pair| format!("{driver}={pair}")));
+    }
+    Ok(all)
+}
+
 fn addresses(value: &Value) -> Result<Vec<IpAddr>, String> {
     value.as_array().ok_or("expected a list of addresses")?.iter().map(parsed).collect()
 }
@@ -233,7 +276,13 @@ mod tests {
     fn a_file_is_read_and_mistakes_are_named() {
         check(r#"{"debug": true, "icc": false}"#, &[], "debug=true icc=false []");
         check(r#"{"live-restore": true}"#, &[], "debug=false icc=true [\"live-restore in FILE does nothing here\"]");
-        check(r#"{"colour": "red"}"#, &[], "FILE: colour: is not known (or not built yet)");
+        check(r#"{"colour": "red"}"#, &[], "FILE: colour: is not known");
+        check(r#"{"metrics-addr": "127.0.0.1:9323"}"#, &[], "FILE: metrics-addr: is not built yet");
+        check(
+            r#"{"default-network-opts": {"bridge": {"a": "b"}}, "default-ipc-mode": "shareable"}"#,
+            &[],
+            "debug=false icc=true []",
+        );
         check(r#"{"debug": "yes"}"#, &[], "FILE: debug: expected true or false");
         check(
             r#"{"debug": true}"#,

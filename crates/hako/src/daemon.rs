@@ -110,6 +110,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     tracing::info!(data_root = %flags.data_root.display(), sockets = sockets.join(" "), "ready");
     let settings = hako_server::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        min_api: min_api(&flags.min_api_version)?,
         git_commit: option_env!("HAKO_COMMIT").unwrap_or("unknown").to_owned(),
         build_time: option_env!("HAKO_BUILD_TIME").unwrap_or("unknown").to_owned(),
     };
@@ -138,6 +139,7 @@ fn checked(flags: &DaemonFlags) -> Result<EngineConfig, String> {
         return Err(format!("--log-level {}: expected one of {}", flags.log_level, LEVELS.join(", ")));
     }
     socket::check(flags)?;
+    min_api(&flags.min_api_version)?;
     let config = engine_config(flags)?;
     config.check().map_err(|error| error.to_string())?;
     Ok(config)
@@ -212,6 +214,11 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.log_options = pairs(&flags.log_options, "--log-opt")?;
     config.shm_bytes = size(&flags.default_shm_size)?;
     config.ulimits = flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
+    config.bridge_range = flags.fixed_cidr;
+    config.network_options = network_options(&flags.default_network_options)?;
+    config.cgroupns_mode.clone_from(&flags.default_cgroupns_mode);
+    config.ipc_mode.clone_from(&flags.default_ipc_mode);
+    config.seccomp = seccomp(&flags.seccomp_profile)?;
     config.init = flags.init;
     config.no_new_privileges = flags.no_new_privileges;
     config.labels.clone_from(&flags.labels);
@@ -224,6 +231,46 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
 fn pairs(texts: &[String], flag: &str) -> Result<BTreeMap<String, String>, String> {
     let pair = |text: &String| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     texts.iter().map(|text| pair(text).ok_or_else(|| format!("{flag} {text}: expected KEY=VALUE"))).collect()
+}
+
+/// `bridge=com.docker.network.driver.mtu=1400`
+fn network_options(texts: &[String]) -> Result<BTreeMap<String, BTreeMap<String, String>>, String> {
+    let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for text in texts {
+        let bad = || format!("--default-network-opt {text}: expected DRIVER=KEY=VALUE");
+        let (driver, pair) = text.split_once('=').ok_or_else(bad)?;
+        let (key, value) = pair.split_once('=').ok_or_else(bad)?;
+        all.entry(driver.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+    }
+    Ok(all)
+}
+
+/// The daemon's own profile; `None` for the one that is built in.
+fn seccomp(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "" | "builtin" | "default" => Ok(None),
+        "unconfined" => Ok(Some(text.to_owned())),
+        path => {
+            let read = fs::read_to_string(path).map_err(|error| error.to_string());
+            let text = read.and_then(|text| match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(_) => Ok(text),
+                Err(error) => Err(error.to_string()),
+            });
+            text.map(Some).map_err(|why| format!("--seccomp-profile {path}: {why}"))
+        }
+    }
+}
+
+/// The oldest version of the API that is spoken.
+fn min_api(text: &str) -> Result<hako_api::ApiVersion, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("--min-api-version {text}: {why}");
+    match text {
+        "" => Ok(hako_api::ApiVersion::MIN),
+        text => {
+            let version: hako_api::ApiVersion = text.parse().map_err(|error| wrong(&error))?;
+            version.supported().map_err(|error| wrong(&error))
+        }
+    }
 }
 
 /// `64M`, `1g`, `67108864`

@@ -121,6 +121,24 @@ pub(crate) struct DaemonFlags {
     /// Default ulimit, NAME=SOFT[:HARD] (repeatable)
     #[arg(long = "default-ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub(crate) default_ulimits: Vec<String>,
+    /// Part of the bridge's subnet (--bip) that containers get addresses from
+    #[arg(long, value_name = "SUBNET")]
+    pub(crate) fixed_cidr: Option<IpNet>,
+    /// Option of new networks that do not say otherwise: DRIVER=KEY=VALUE (repeatable)
+    #[arg(long = "default-network-opt", value_name = "DRIVER=KEY=VALUE")]
+    pub(crate) default_network_options: Vec<String>,
+    /// cgroup namespace of containers that do not say: private or host
+    #[arg(long, default_value = "")]
+    pub(crate) default_cgroupns_mode: String,
+    /// IPC namespace of containers that do not say: private or shareable
+    #[arg(long, default_value = "private")]
+    pub(crate) default_ipc_mode: String,
+    /// seccomp profile of containers that do not say: builtin, unconfined, or a file
+    #[arg(long, default_value = "builtin", value_name = "builtin|unconfined|FILE")]
+    pub(crate) seccomp_profile: String,
+    /// Oldest version of the API that clients may speak
+    #[arg(long, default_value = "", value_name = "VERSION")]
+    pub(crate) min_api_version: String,
     /// Run an init in every container
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) init: bool,

@@ -22,6 +22,7 @@ use crate::{
     error::{Context, NetworkError},
     firewall::{Exposure, PortSlot, Reach},
     plan::{Endpoint, PortRequest, Publication, PublishedPort},
+    recover::slot_of_socket,
     sysctl,
 };
 
@@ -152,6 +153,13 @@ impl Network {
         drop(held);
         self.forget_flows(&slots);
         result
+    }
+
+    /// Those of the sockets that do not reserve one of these ports; the others are closed.
+    pub fn sockets_without(&self, sockets: Vec<OwnedFd>, ports: &[PublishedPort]) -> Vec<OwnedFd> {
+        let slots: Vec<PortSlot> = ports.iter().map(slot_of).collect();
+        let stays = |socket: &OwnedFd| slot_of_socket(socket).is_none_or(|slot| !slots.contains(&slot));
+        sockets.into_iter().filter(stays).collect()
     }
 
     /// Leads published ports to another endpoint of the same container. They stay reserved all the while.

@@ -177,7 +177,7 @@ fn take_again(bridge: &Bridge, endpoint: &Endpoint) {
 }
 
 // Which published port a socket reserves, by what the kernel says of it.
-fn slot_of_socket(socket: &OwnedFd) -> Option<PortSlot> {
+pub(crate) fn slot_of_socket(socket: &OwnedFd) -> Option<PortSlot> {
     let protocol = match sockopt::socket_type(socket).ok()? {
         SocketType::STREAM => PortProtocol::Tcp,
         SocketType::DGRAM => PortProtocol::Udp,

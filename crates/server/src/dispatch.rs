@@ -32,6 +32,13 @@ pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> R
     let server = format!("Hako/{} (linux)", daemon.settings.version);
     let (method, target) = (request.method().clone(), request.uri().path().to_owned());
     let found = find(method.as_str(), &target).and_then(|found| {
+        let oldest = daemon.settings.min_api;
+        if found.version < oldest {
+            return Err(Failure::invalid(format!(
+                "client version {} is too old. Minimum supported API version is {oldest}, please upgrade your client to a newer version",
+                found.version
+            )));
+        }
         let handle = handler(found.operation).ok_or_else(|| not_built(found.operation))?;
         Ok((found, handle))
     });

@@ -56,6 +56,7 @@ handlers! {
     ContainerRestart => container::restart,
     ContainerKill => container::kill,
     ContainerUpdate => container::update,
+    ContainerEdit => container::edit,
     ContainerRename => container::rename,
     ContainerPause => container::pause,
     ContainerUnpause => container::unpause,

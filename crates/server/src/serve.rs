@@ -24,6 +24,8 @@ use crate::{
 pub struct Settings {
     /// `Version` of `GET /version` and of the `Server` header.
     pub version: String,
+    /// The oldest version of the API that is spoken (`--min-api-version`).
+    pub min_api: hako_api::ApiVersion,
     pub git_commit: String,
     /// RFC 3339.
     pub build_time: String,

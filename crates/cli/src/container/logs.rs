@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     error::CommandError,
     flag::FlagSet,
+    follow,
     format::duration,
     stream,
 };
@@ -52,24 +53,38 @@ impl Command for Logs {
     }
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
+        // Frames are told by their type of content since API 1.42; a terminal's output has none.
+        let is_taken_up = self.follow && self.is_in_frames(cx, &names[0]).await?;
         let query = ContainerLogsQuery {
             follow: self.follow,
             stdout: true,
             stderr: true,
             since: instant("since", &self.since)?,
             until: instant("until", &self.until)?,
-            timestamps: self.timestamps,
+            // A log that is followed is taken up again by the time of its last line.
+            timestamps: self.timestamps || is_taken_up,
             tail: self.tail,
             details: self.details,
         };
         let client = cx.client()?;
         let log = client.container_logs(&names[0], &query).await?;
+        if is_taken_up && log.multiplexed == Some(true) {
+            return follow::follow(&client, &names[0], query, log, self.timestamps).await;
+        }
         // Daemons before API 1.42 do not say whether the output is in frames.
         let tty = match log.multiplexed {
             Some(_) => false,
             None => client.container_inspect(&names[0], &ContainerInspectQuery::default()).await?.config.tty,
         };
         stream::copy_log(log, tty).await
+    }
+}
+
+impl Logs {
+    async fn is_in_frames(&self, cx: &mut Context, name: &str) -> Result<bool, CommandError> {
+        let client = cx.client()?;
+        let container = client.container_inspect(name, &ContainerInspectQuery::default()).await?;
+        Ok(!container.config.tty && client.version().await?.at_least(42))
     }
 }
 

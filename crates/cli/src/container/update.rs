@@ -1,13 +1,16 @@
 //! `container update`: other limits for containers, running or not.
 
-use hako_api::container::{ContainerUpdateRequest, Resources, RestartPolicy};
+use hako_api::container::{ContainerEditRequest, ContainerUpdateRequest, PortBinding, Resources, RestartPolicy};
 
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
     error::{CommandError, client_message},
     flag::{Bytes, Cpus, FlagSet},
-    parse::limit::{self, SwapBytes},
+    parse::{
+        limit::{self, SwapBytes},
+        port,
+    },
 };
 
 #[derive(Default)]
@@ -27,6 +30,10 @@ pub(crate) struct Update {
     kernel_memory: Bytes,
     pids: Option<i64>,
     restart: String,
+    publish_add: Vec<String>,
+    publish_remove: Vec<String>,
+    label_add: Vec<String>,
+    label_remove: Vec<String>,
 }
 
 impl Command for Update {
@@ -54,14 +61,29 @@ impl Command for Update {
         set.add(&mut self.kernel_memory, "--kernel-memory", "Accepted, without effect").hide();
         set.add(&mut self.pids, "--pids-limit", "Number of processes; -1 for no limit");
         set.add(&mut self.restart, "--restart", "When to start it again");
+        set.add(&mut self.publish_add, "--publish-add", "Publish a port more, while it runs");
+        set.add(&mut self.publish_remove, "--publish-rm", "Publish a port no longer: [HOST:]PORT[/PROTOCOL]");
+        set.add(&mut self.label_add, "--label-add", "Set a label");
+        set.add(&mut self.label_remove, "--label-rm", "Remove a label");
     }
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
-        let request = self.request()?;
+        let edit = self.edit()?;
+        let request = self.request(edit.is_some())?;
         let client = cx.client()?;
         let (mut warnings, mut failures) = (Vec::new(), Vec::new());
         for name in names {
-            match client.container_update(&name, &request).await {
+            if let Some(edit) = &edit
+                && let Err(error) = client.container_edit(&name, edit).await
+            {
+                failures.push(client_message(&error));
+                continue;
+            }
+            let Some(request) = &request else {
+                cx.print_line(&name)?;
+                continue;
+            };
+            match client.container_update(&name, request).await {
                 Ok(answer) => {
                     cx.print_line(&name)?;
                     warnings.extend(answer.warnings.unwrap_or_default());
@@ -77,7 +99,31 @@ impl Command for Update {
 }
 
 impl Update {
-    fn request(self) -> Result<ContainerUpdateRequest, CommandError> {
+    /// What Docker's `update` does not know.
+    fn edit(&self) -> Result<Option<ContainerEditRequest>, CommandError> {
+        let lists = [&self.publish_add, &self.publish_remove, &self.label_add, &self.label_remove];
+        if lists.iter().all(|list| list.is_empty()) {
+            return Ok(None);
+        }
+        let mut edit = ContainerEditRequest::default();
+        for text in &self.publish_add {
+            for port in port::publish(text).map_err(CommandError::Said)? {
+                let binding = PortBinding { host_ip: port.host_ip, host_port: port.host_port };
+                edit.publish_add.entry(port.container).or_default().get_or_insert_default().push(binding);
+            }
+        }
+        edit.publish_remove.clone_from(&self.publish_remove);
+        let pair = |text: &String| {
+            text.split_once('=')
+                .map_or((text.clone(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()))
+        };
+        edit.labels_add = self.label_add.iter().map(pair).collect();
+        edit.labels_remove.clone_from(&self.label_remove);
+        Ok(Some(edit))
+    }
+
+    /// What Docker's `update` is asked for; nothing where only ours is.
+    fn request(self, edits: bool) -> Result<Option<ContainerUpdateRequest>, CommandError> {
         let nothing_said = self.restart.is_empty()
             && (self.blkio_weight, self.cpu_period, self.cpu_quota, self.cpu_shares) == (0, 0, 0, 0)
             && (self.rt_period, self.rt_runtime, self.memory.0, self.reservation.0) == (0, 0, 0, 0)
@@ -86,11 +132,14 @@ impl Update {
             && self.pids.is_none()
             && self.cpuset_cpus.is_empty()
             && self.cpuset_mems.is_empty();
+        if nothing_said && edits {
+            return Ok(None);
+        }
         if nothing_said {
             return Err(CommandError::Said("you must provide one or more flags when using this command".to_owned()));
         }
         let policy = limit::restart(&self.restart).map_err(CommandError::Said)?;
-        Ok(ContainerUpdateRequest {
+        Ok(Some(ContainerUpdateRequest {
             restart_policy: RestartPolicy { name: policy.name, maximum_retry_count: policy.retries_max },
             resources: Resources {
                 blkio_weight: self.blkio_weight,
@@ -108,6 +157,6 @@ impl Update {
                 pids_limit: self.pids,
                 ..Resources::default()
             },
-        })
+        }))
     }
 }

@@ -90,11 +90,14 @@ impl Engine {
             "hako".clone_into(&mut spec.host.runtime);
         }
         if spec.host.ipc_mode.is_empty() {
-            "private".clone_into(&mut spec.host.ipc_mode);
+            self.config.ipc_mode.clone_into(&mut spec.host.ipc_mode);
         }
         if spec.host.cgroupns_mode.is_empty() {
             let private = hako_runtime::cgroup::Layout::of_host().version() == 2 && !spec.host.privileged;
-            if private { "private" } else { "host" }.clone_into(&mut spec.host.cgroupns_mode);
+            let usual = if private { "private" } else { "host" };
+            let wanted =
+                Some(self.config.cgroupns_mode.as_str()).filter(|mode| !mode.is_empty() && !spec.host.privileged);
+            wanted.unwrap_or(usual).clone_into(&mut spec.host.cgroupns_mode);
         }
         // Docker's note for SELinux: who shares the host's processes or has all rights is not labelled.
         let unconfined = spec.host.privileged || spec.host.ipc_mode == "host" || spec.host.pid_mode == "host";

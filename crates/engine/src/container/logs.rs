@@ -48,7 +48,10 @@ async fn deliver(container: Arc<Container>, options: LogOptions, send: mpsc::Sen
     loop {
         let generation = mark.borrow_and_update().0;
         // Asked before reading: what was written before the end is then read for certain.
-        let ended = !phase.borrow_and_update().running && !is_restarting(&container);
+        let ended = {
+            let phase = phase.borrow_and_update();
+            !phase.running && !phase.restarting
+        } && !is_restarting(&container);
         match read_on(&container, place, generation, &options, &send).await {
             Some(next) => place = next,
             None => return,

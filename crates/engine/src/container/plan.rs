@@ -16,7 +16,7 @@ use hako_runtime::{
     user::User,
 };
 
-use crate::{EngineError, record::Record};
+use crate::{Engine, EngineError, record::Record};
 
 /// What a process of this container may do; `exec` needs it again.
 #[derive(Debug, Clone)]
@@ -85,6 +85,24 @@ impl Security {
                 }
                 _ => return Err(invalid()),
             }
+        }
+        Ok(security)
+    }
+}
+
+impl Engine {
+    /// The same with this daemon's own profile (`--seccomp-profile`) where the container names none.
+    ///
+    /// # Errors
+    /// Those of [`Security::parse`].
+    pub(crate) fn security(&self, host: &HostSpec) -> Result<Security, EngineError> {
+        let mut security = Security::parse(host)?;
+        let named = host.security_opt.iter().any(|option| option.starts_with("seccomp"));
+        if let (Seccomp::Default, false, Some(own)) = (&security.seccomp, named, &self.config.seccomp) {
+            security.seccomp = match own.as_str() {
+                "unconfined" => Seccomp::Unconfined,
+                text => Seccomp::Profile(text.to_owned()),
+            };
         }
         Ok(security)
     }

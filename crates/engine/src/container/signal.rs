@@ -53,14 +53,22 @@ impl Engine {
     pub async fn container_restart(&self, name: &str, options: StopOptions) -> Result<(), EngineError> {
         let container = self.containers.find(name)?;
         let _turn = container.operation.lock().await;
-        match self.stop_locked(&container, options).await {
+        // Who follows the log follows it into the next life.
+        container.phase.send_modify(|phase| phase.restarting = true);
+        let restarted = self.restart_locked(&container, options).await;
+        container.phase.send_modify(|phase| phase.restarting = false);
+        restarted?;
+        self.publish_container("restart", &container.record(), []);
+        Ok(())
+    }
+
+    async fn restart_locked(&self, container: &Arc<Container>, options: StopOptions) -> Result<(), EngineError> {
+        match self.stop_locked(container, options).await {
             Ok(()) | Err(EngineError::NotModified { .. }) => {}
             Err(error) => return Err(error),
         }
-        super::start::forget_restarts(&container);
-        self.start_locked(&container).await?;
-        self.publish_container("restart", &container.record(), []);
-        Ok(())
+        super::start::forget_restarts(container);
+        self.start_locked(container).await
     }
 
     pub(crate) async fn stop_locked(

@@ -128,7 +128,7 @@ impl Engine {
     fn start(&self, container: &Arc<Container>) -> Result<Begun, EngineError> {
         let record = container.record();
         let id = record.id;
-        let security = Security::parse(&record.spec.host)?;
+        let security = self.security(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let generation = record.state.generation + 1;
         let link_env = self.link_variables(&record)?;

@@ -11,8 +11,11 @@ impl Engine {
     ///
     /// # Errors
     /// A name that is taken, settings that make no sense, no free subnet.
-    pub async fn network_create(&self, spec: NetworkSpec) -> Result<NetworkId, EngineError> {
+    pub async fn network_create(&self, mut spec: NetworkSpec) -> Result<NetworkId, EngineError> {
         check(&spec)?;
+        for (key, value) in self.config.network_options.get(spec.driver.name()).into_iter().flatten() {
+            spec.options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
         let engine = self.clone();
         crate::blocking(move || engine.create_network(spec)).await
     }

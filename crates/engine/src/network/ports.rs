@@ -1,8 +1,8 @@
 //! Published ports of containers: they lead to the network that has the way out, and move with it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use hako_model::{ContainerId, PortBinding};
+use hako_model::{ContainerId, PortBinding, PortKey};
 use hako_network::{
     Endpoint, NetworkError, PortRequest, PublishedPort,
     firewall::{Exposure, Reach},
@@ -139,13 +139,7 @@ pub(crate) fn ports_owner(key: &str) -> Option<ContainerId> {
 /// `-p` and `-P` of a container.
 pub(crate) fn port_requests(record: &Record, default: Option<IpAddr>) -> Vec<PortRequest> {
     let host = &record.spec.host;
-    let mut requests = Vec::new();
-    for (port, bindings) in &host.port_bindings {
-        for binding in bindings {
-            let binding = PortBinding { address: binding.address.or(default), ..binding.clone() };
-            requests.push(PortRequest { container: *port, host: binding });
-        }
-    }
+    let mut requests = port_requests_of(&host.port_bindings, default);
     if host.publish_all {
         let exposed = record.config.exposed_ports.iter().filter(|port| !host.port_bindings.contains_key(port));
         requests.extend(exposed.map(|port| PortRequest {
@@ -154,4 +148,17 @@ pub(crate) fn port_requests(record: &Record, default: Option<IpAddr>) -> Vec<Por
         }));
     }
     requests
+}
+
+/// The same of some wishes alone.
+pub(crate) fn port_requests_of(
+    wishes: &BTreeMap<PortKey, Vec<PortBinding>>,
+    default: Option<IpAddr>,
+) -> Vec<PortRequest> {
+    let each = wishes.iter().flat_map(|(port, bindings)| bindings.iter().map(move |binding| (*port, binding)));
+    let request = |(container, binding): (PortKey, &PortBinding)| PortRequest {
+        container,
+        host: PortBinding { address: binding.address.or(default), ..binding.clone() },
+    };
+    each.map(request).collect()
 }

@@ -91,7 +91,7 @@ fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
     if let Some(address) = config.bridge_address {
         spec.pools.push(AddressPool {
             subnet: address.trunc(),
-            range: None,
+            range: config.bridge_range,
             gateway: Some(address.addr()),
             auxiliary: BTreeMap::new(),
         });
@@ -113,7 +113,7 @@ fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
 /// Whether the network that is there is what the flags want; subnets that were chosen stay chosen.
 fn same_wish(known: &NetworkSpec, wanted: &NetworkSpec) -> bool {
     let pools = wanted.pools.is_empty()
-        || known.pools.first().map(|pool| (pool.subnet, pool.gateway))
-            == wanted.pools.first().map(|pool| (pool.subnet, pool.gateway));
+        || known.pools.first().map(|pool| (pool.subnet, pool.gateway, pool.range))
+            == wanted.pools.first().map(|pool| (pool.subnet, pool.gateway, pool.range));
     known.options == wanted.options && known.ipv6 == wanted.ipv6 && pools
 }

@@ -6,6 +6,7 @@ use hako_api::{
     Empty,
     container::{self, PortMap},
 };
+use hako_engine::view::PortChoice;
 use hako_model::{PortBinding, PortKey};
 
 use crate::error::Failure;
@@ -68,6 +69,17 @@ fn binding(from: &container::PortBinding) -> Result<PortBinding, Failure> {
     let (port, port_end) = range(&from.host_port)
         .ok_or_else(|| Failure::invalid(format!("invalid port specification: {:?}", from.host_port)))?;
     Ok(PortBinding { address, port, port_end })
+}
+
+/// `80/tcp`, or `8080:80/tcp` for what is at one port of the host.
+pub(crate) fn choice(text: &str) -> Result<PortChoice, Failure> {
+    let (host, container) = text.rsplit_once(':').unwrap_or(("0", text));
+    let wrong = || invalid(text);
+    let protocol = if container.contains('/') { "" } else { "/tcp" };
+    Ok(PortChoice {
+        container: format!("{container}{protocol}").parse().map_err(|_| wrong())?,
+        host: host.parse().map_err(|_| wrong())?,
+    })
 }
 
 /// What was asked for.

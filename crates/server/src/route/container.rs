@@ -2,8 +2,9 @@
 
 use hako_api::{
     container::{
-        ContainerCreateRequest, ContainerCreateResponse, ContainerExposure, ContainerPruneResponse, ContainerSummary,
-        ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, FilesystemChange,
+        ContainerCreateRequest, ContainerCreateResponse, ContainerEditRequest, ContainerExposure,
+        ContainerPruneResponse, ContainerSummary, ContainerTopResponse, ContainerUpdateRequest,
+        ContainerUpdateResponse, FilesystemChange,
     },
     query::{
         ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery, ContainerRemoveQuery,
@@ -12,7 +13,7 @@ use hako_api::{
 };
 use hako_engine::{
     EngineError,
-    view::{ListOptions, RemoveOptions, StopOptions},
+    view::{EditOptions, ListOptions, RemoveOptions, StopOptions},
 };
 use hako_model::Signal;
 
@@ -160,6 +161,18 @@ pub(super) async fn update(mut call: Call) -> Result<Reply, Failure> {
     let warnings = call.engine().container_update(call.name(), limits, restart).await?;
     // Go's nil slice.
     reply::json(&ContainerUpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
+}
+
+pub(super) async fn edit(mut call: Call) -> Result<Reply, Failure> {
+    let request: ContainerEditRequest = call.required_json("the edit says nothing").await?;
+    let edit = EditOptions {
+        publish: convert::port::bindings(&request.publish_add)?,
+        unpublish: request.publish_remove.iter().map(|text| convert::port::choice(text)).collect::<Result<_, _>>()?,
+        labels: request.labels_add,
+        unlabel: request.labels_remove,
+    };
+    call.engine().container_edit(call.name(), edit).await?;
+    reply::no_content()
 }
 
 pub(super) async fn rename(call: Call) -> Result<Reply, Failure> {

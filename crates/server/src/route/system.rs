@@ -74,7 +74,7 @@ pub(super) async fn version(call: Call) -> Result<Reply, Failure> {
         ("Experimental", "false".to_owned()),
         ("GitCommit", settings.git_commit.clone()),
         ("KernelVersion", kernel_version.clone()),
-        ("MinAPIVersion", ApiVersion::MIN.to_string()),
+        ("MinAPIVersion", settings.min_api.to_string()),
         ("Os", "linux".to_owned()),
     ]
     .into_iter()
@@ -85,7 +85,7 @@ pub(super) async fn version(call: Call) -> Result<Reply, Failure> {
         components: vec![ComponentVersion { name: "Engine".to_owned(), version: settings.version.clone(), details }],
         version: settings.version.clone(),
         api_version: ApiVersion::MAX.to_string(),
-        min_api_version: ApiVersion::MIN.to_string(),
+        min_api_version: settings.min_api.to_string(),
         git_commit: settings.git_commit.clone(),
         // There is no Go in it.
         go_version: String::new(),
