@@ -171,7 +171,6 @@ fn what_containers_do_not_say_the_daemon_does() {
     let profile =
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
     host.write("profile.json", profile);
-    let file = host.path("profile.json").display().to_string();
     let daemon = host.second_daemon(
         "second",
         &[
@@ -181,8 +180,7 @@ fn what_containers_do_not_say_the_daemon_does() {
             "--fixed-cidr=10.77.9.0/24",
             "--default-network-opt=bridge=com.docker.network.driver.mtu=1234",
             "--min-api-version=1.45",
-            "--seccomp-profile",
-            &file,
+            "--seccomp-profile=/run/test/work/profile.json",
         ],
     );
     let flags = format!("-H {}", daemon.address());
