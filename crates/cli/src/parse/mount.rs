@@ -59,7 +59,7 @@ impl FromFlag for Mount {
     fn from_flag(text: &str) -> Result<Self, String> {
         let mut mount = Self { kind: "volume".to_owned(), ..Self::default() };
         for field in csv::fields(text)? {
-            if field.is_empty() || field.starts_with(' ') {
+            if field.starts_with(' ') {
                 return Err(format!("invalid field '{field}': no space may follow a comma"));
             }
             mount.set(&field)?;
