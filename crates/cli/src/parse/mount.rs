@@ -58,8 +58,8 @@ impl FromFlag for Mount {
 
     fn from_flag(text: &str) -> Result<Self, String> {
         let mut mount = Self { kind: "volume".to_owned(), ..Self::default() };
-        for field in csv::fields(text)? {
-            if field.starts_with(' ') {
+        for (at, field) in csv::fields(text)?.into_iter().enumerate() {
+            if at > 0 && field.starts_with(' ') {
                 return Err(format!("invalid field '{field}': no space may follow a comma"));
             }
             mount.set(&field)?;
