@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn lines_of_the_last_time_are_not_printed_twice() {
         let mut place = Place::default();
-        let mut new =
+        let new =
             |place: &mut Place, times: &[&str]| -> Vec<bool> { times.iter().map(|time| place.is_new(time)).collect() };
         assert_eq!(new(&mut place, &["a", "b", "b"]), [true, true, true]);
         place.begin_again();

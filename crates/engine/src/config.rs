@@ -160,7 +160,7 @@ impl EngineConfig {
         if !matches!(self.ipc_mode.as_str(), "private" | "shareable") {
             return wrong("default-ipc-mode", &format_args!("{:?}: expected private or shareable", self.ipc_mode));
         }
-        for driver in self.network_options.keys().filter(|driver| *driver != "bridge") {
+        if let Some(driver) = self.network_options.keys().find(|driver| *driver != "bridge") {
             return wrong("default-network-opt", &format_args!("there is no network driver {driver:?} with options"));
         }
         if let Err(error) = LogPlan::new(Path::new("log"), &self.log_driver, &self.log_options) {

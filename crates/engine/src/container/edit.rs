@@ -108,7 +108,9 @@ fn apply(record: &mut Record, edit: &EditOptions) -> Result<(), EngineError> {
         let on_host = record.published.iter().any(|port| choice.has(port));
         let before = wished.as_ref().map_or(0, |bindings| bindings.len());
         let left = wished.map_or(0, |bindings| {
-            bindings.retain(|binding| !choice.names(binding) && !(on_host && choice.host != 0 && binding.port == 0));
+            // Any free port was wished for, and this is the one that it got.
+            let got_it = |binding: &PortBinding| on_host && choice.host != 0 && binding.port == 0;
+            bindings.retain(|binding| !choice.names(binding) && !got_it(binding));
             bindings.len()
         });
         if before == left && !on_host {
