@@ -17,6 +17,7 @@ use crate::target_folder;
 struct Example {
     host: Host,
     disk: PathBuf,
+    proxy: String,
 }
 
 impl Drop for Example {
@@ -59,13 +60,19 @@ impl Example {
         let _ = fs::remove_dir_all(&disk);
         fs::create_dir_all(&disk).unwrap_or_else(|error| panic!("cannot make {}: {error}", disk.display()));
         let options = Options { images: Some(vec!["debian"]), disk: Some(disk.clone()), ..Options::default() };
-        let example = Self { host: Host::with(&options), disk };
-        let proxy = example.host.way_out(&target_folder().join("clients/archive"));
+        let host = Host::with(&options);
+        let proxy = host.way_out(&target_folder().join("clients/archive"));
+        let example = Self { host, disk, proxy };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
         example.run(&format!("cp -a {}/. .", folder.display())).success();
-        let docker = builder().unwrap_or_default();
-        example.run(&format!("{docker} compose {flags} build --build-arg http_proxy={proxy}")).success();
+        example.build(flags, "");
         example
+    }
+
+    #[track_caller]
+    fn build(&self, flags: &str, service: &str) {
+        let docker = builder().unwrap_or_default();
+        self.run(&format!("{docker} compose {flags} build --build-arg http_proxy={} {service}", self.proxy)).success();
     }
 
     #[track_caller]
@@ -114,7 +121,7 @@ fn a_page_an_api_and_redis() {
 
     // A new page: one image, one container.
     example.run("sed -i 's/Keys and values/Words and values/' web/index.html").success();
-    example.run(&format!("{} compose build web", builder().unwrap_or_default())).success();
+    example.build("", "web");
     example.up("--scale api=3");
     assert!(example.curl("http://127.0.0.1:8080/").contains("<h1>Words and values</h1>"));
     assert_eq!(example.ids("redis"), redis);
