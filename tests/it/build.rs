@@ -182,3 +182,38 @@ fn buildkit_is_asked_and_asks_on_upgraded_connections() {
     session.stream().read_exact(&mut preface).unwrap();
     assert_eq!(preface, PREFACE, "on a session, the daemon is who asks");
 }
+
+#[test]
+fn a_missing_base_is_brought_from_its_registry() {
+    let host = own_host!();
+    super::registry::serve(&host, 5000, "");
+    host.run(
+        "docker tag busybox localhost:5000/base:1 && docker push -q localhost:5000/base:1 && docker rmi localhost:5000/base:1",
+    )
+    .success();
+    host.run("mkdir ctx").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM localhost:5000/base:1\nCOPY --from=localhost:5000/base:1 /bin/busybox /copied\n",
+    );
+    let text = build(&host, "t=made");
+    assert!(text.contains("Pulling from base") || text.contains("Step 1/2"), "{text}");
+    assert!(text.ends_with("Successfully tagged made:latest\n"), "{text}");
+    host.run("docker run --rm made ls /copied && docker images -q localhost:5000/base:1 | wc -l").shows(expect![[r#"
+        /copied
+        1
+    "#]]);
+    // Another image under the name: asked for only with `pull`.
+    host.run(
+        "docker run --name changed busybox touch /new; docker commit changed localhost:5000/base:1 && docker push -q localhost:5000/base:1 \
+         && docker rmi localhost:5000/base:1 && docker tag busybox localhost:5000/base:1",
+    )
+    .success();
+    host.write("ctx/Dockerfile", "FROM localhost:5000/base:1\nRUN ls /new\n");
+    assert!(build(&host, "t=made").contains("returned a non-zero code"), "the local image has no such file");
+    let text = build(&host, "t=made&pull=1");
+    assert!(text.ends_with("Successfully tagged made:latest\n"), "{text}");
+    host.write("ctx/Dockerfile", "FROM localhost:5000/nosuch\n");
+    let text = build(&host, "t=made");
+    assert!(text.contains("manifest for localhost:5000/nosuch:latest not found"), "{text}");
+}

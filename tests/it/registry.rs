@@ -4,7 +4,7 @@ use expect_test::expect;
 use hako_testkit::Host;
 
 /// Starts a registry on the machine and waits until it listens.
-fn serve(host: &Host, port: u16, flags: &str) {
+pub(crate) fn serve(host: &Host, port: u16, flags: &str) {
     host.run(&format!(
         "hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null &"
     ))

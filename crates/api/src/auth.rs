@@ -1,11 +1,21 @@
 //! Credentials for a registry: a JSON object, in base64, in a header.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{text, wire::is_default};
 
 /// The header of pull, push and the rest.
 pub const HEADER: &str = "X-Registry-Auth";
+
+/// The header of builds: credentials for all registries, by their addresses.
+pub const CONFIG_HEADER: &str = "X-Registry-Config";
+
+/// Reads [`CONFIG_HEADER`]; what cannot be read is taken for no credentials.
+pub fn decode_all(value: &str) -> BTreeMap<String, AuthConfig> {
+    text::base64_url_decode(value).and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+}
 
 /// Credentials for one registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

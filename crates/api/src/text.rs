@@ -27,6 +27,25 @@ pub fn base64_standard(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Bytes in a JSON object, as Go writes them.
+pub mod bytes {
+    use base64::Engine as _;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::base64_standard(bytes))
+    }
+
+    /// # Errors
+    /// What is no base64.
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+        super::STANDARD.decode(text).map_err(D::Error::custom)
+    }
+}
+
 /// A time in a query string: seconds since 1970 with up to nine digits after the dot. Docker's CLI
 /// turns everything else people type into this form.
 pub fn parse_unix_time(text: &str) -> Option<Timestamp> {

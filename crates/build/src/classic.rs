@@ -45,7 +45,7 @@ impl ClassicText {
             Event::Completed(completed) => self.completed(completed),
             Event::Warning { line: 0, text } => format!("[Warning] {text}\n"),
             Event::Warning { line, text } => format!("[Warning] line {line}: {text}\n"),
-            Event::Status { .. } => String::new(),
+            Event::Status { .. } | Event::Pull { .. } => String::new(),
         }
     }
 

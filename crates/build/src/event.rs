@@ -33,6 +33,12 @@ pub enum Event {
         at: Timestamp,
         done: bool,
     },
+    /// An image comes from a registry: a layer of it, or the whole.
+    Pull {
+        id: u64,
+        step: hako_engine::view::Progress,
+        at: Timestamp,
+    },
     Completed(Completed),
     /// Something that is not wrong yet: line and text.
     Warning {

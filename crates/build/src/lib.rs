@@ -26,5 +26,5 @@ pub use context::Context;
 pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
 pub use prune::PruneWish;
-pub use request::{BuildRequest, GivenSecrets, SecretFuture, Secrets};
+pub use request::{AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, GivenSecrets, SecretFuture, Secrets};
 pub use solve::{Builder, Built, CacheEntry};

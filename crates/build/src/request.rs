@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use hako_engine::view::Credentials;
 use hako_model::{HostSpec, Platform, Reference};
 use jiff::Timestamp;
 
@@ -25,6 +26,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     pub no_cache_stages: Vec<String>,
     pub platform: Option<Platform>,
+    /// Registries are asked for base images even if they are here.
+    pub pull: bool,
     /// Network, further names, shared memory, limits: what RUN steps get.
     pub host: HostSpec,
     pub secrets: Arc<dyn Secrets>,
@@ -38,29 +41,57 @@ pub struct BuildRequest {
     pub rewrite_times: bool,
 }
 
-/// Where secrets and agents of a build come from.
+/// Where secrets, agents and credentials of a build come from.
 pub trait Secrets: Send + Sync {
     /// The secret with this id; `None` when there is none.
     fn secret(&self, id: &str) -> SecretFuture;
 
-    /// A socket that leads to the client's SSH agent with this id; `None` when there is none.
-    fn agent(&self, id: &str) -> Option<PathBuf>;
+    /// Makes the socket at `path` lead to the client's SSH agent with this id, for as long as the answer lives; `None`
+    /// when there is none.
+    fn agent(&self, id: &str, path: PathBuf) -> AgentFuture;
+
+    /// Who we are at a registry; empty when nobody said.
+    fn credentials(&self, registry: &str) -> CredentialsFuture;
 }
 
 /// The answer to come.
 pub type SecretFuture = std::pin::Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, String>> + Send>>;
 
-/// Secrets that are at hand.
+/// A socket that leads to an agent; dropping it ends that.
+pub struct AgentSocket(pub(crate) tokio::task::JoinHandle<()>);
+
+impl Drop for AgentSocket {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The answer to come.
+pub type AgentFuture = std::pin::Pin<Box<dyn Future<Output = Result<Option<AgentSocket>, String>> + Send>>;
+
+/// The answer to come.
+pub type CredentialsFuture = std::pin::Pin<Box<dyn Future<Output = Credentials> + Send>>;
+
+/// Secrets and credentials that are at hand.
 #[derive(Default)]
-pub struct GivenSecrets(pub BTreeMap<String, Vec<u8>>);
+pub struct GivenSecrets {
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// By the registry's name.
+    pub credentials: BTreeMap<String, Credentials>,
+}
 
 impl Secrets for GivenSecrets {
     fn secret(&self, id: &str) -> SecretFuture {
-        let found = self.0.get(id).cloned();
+        let found = self.secrets.get(id).cloned();
         Box::pin(async move { Ok(found) })
     }
 
-    fn agent(&self, _id: &str) -> Option<PathBuf> {
-        None
+    fn agent(&self, _id: &str, _path: PathBuf) -> AgentFuture {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn credentials(&self, registry: &str) -> CredentialsFuture {
+        let found = self.credentials.get(registry).cloned().unwrap_or_default();
+        Box::pin(async move { found })
     }
 }

@@ -1,12 +1,19 @@
 //! The table of all commands: what runs, what groups them, and what hako does not have.
 
 use crate::{
+    build, builder,
     command::{Entry, entry},
     completion, compose, container, contexts, image, inspect, login, manual, network, system, volume, volume_copy,
 };
 
 /// Every command; the order does not matter.
 static TABLE: &[Entry] = &[
+    entry::<build::Build>(),
+    entry::<builder::cache::Disk>(),
+    entry::<builder::cache::Prune>(),
+    entry::<builder::nodes::Inspect>(),
+    entry::<builder::nodes::List>(),
+    entry::<builder::nodes::Version>(),
     entry::<container::run::Run>(),
     entry::<container::exec::Exec>(),
     entry::<container::list::List>(),
@@ -125,6 +132,8 @@ static TABLE: &[Entry] = &[
 
 /// Words that only stand before commands.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("builder", "Manage builds"),
+    ("buildx", "Build with what BuildKit's users know"),
     ("compose", "Run applications that Compose files describe"),
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
@@ -135,17 +144,16 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 ];
 
 /// What people use most, in the order in which help shows it.
-pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "pull", "images", "version", "info"];
+pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "build", "pull", "images", "version", "info"];
 
 /// Commands of docker that hako does not have, and what it lacks for them.
 pub(crate) const ABSENT: &[(&str, &str)] = &[
-    ("bake", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
-    ("build", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
-    ("builder", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
-    ("buildx", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
+    ("buildx create", "has one builder for each daemon; contexts name daemons"),
+    ("buildx rm", "has one builder for each daemon; contexts name daemons"),
+    ("buildx stop", "has one builder for each daemon; contexts name daemons"),
+    ("buildx use", "has one builder for each daemon; contexts name daemons"),
     ("checkpoint", "cannot save the state of processes"),
     ("config", "does not form swarms so far"),
-    ("image build", "builds for docker build, Buildx and Compose, and has no such command of its own so far"),
     ("manifest", "does not edit manifest lists"),
     ("node", "does not form swarms so far"),
     ("plugin", "does not run plugins"),

@@ -13,6 +13,8 @@ mod context; // what every command gets
 mod error; // messages, hints, exit codes
 mod program; // from words to a command that runs
 
+mod build; // images from Dockerfiles
+mod builder; // the build cache, the builder
 mod compose; // Compose files: up, down and the rest
 mod container; // one file per command, by subject
 mod contexts; // named daemons

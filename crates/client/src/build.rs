@@ -1,15 +1,60 @@
-//! The rows of `/build`.
+//! The rows of `/build`, and builds by BuildKit's protocol.
+//!
+//! ```text
+//!   POST /grpc (h2c)     we ask:   Control.Solve lasts as long as the build; Control.Status tells its news
+//!   POST /session (h2c)  we are asked for files, secrets, credentials, agents, and are sent results
+//! ```
+//! The protocol is the one of every Docker daemon since 18.09, so that this works against those too.
 
+mod mode; // file modes as they travel
+mod news; // messages as plain values
+mod receive; // results to here
+mod request; // what a build is asked for
+mod send; // files from here
+mod services; // what the session offers
+
+use std::{collections::HashMap, sync::Arc};
+
+use bollard_buildkit_proto::{
+    health::health_server::HealthServer,
+    moby::{
+        buildkit::{
+            secrets::v1::secrets_server::SecretsServer,
+            v1::{
+                CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest, control_client::ControlClient,
+            },
+        },
+        filesync::{
+            packet::{file_send_server::FileSendServer as TreeSendServer, file_sync_server::FileSyncServer},
+            v1::{auth_server::AuthServer, file_send_server::FileSendServer},
+        },
+        sshforward::v1::ssh_server::SshServer,
+        upload::v1::upload_server::UploadServer,
+    },
+};
 use hako_api::{
     Operation,
-    build::BuildPruneResponse,
+    build::{BuildNews, BuildPruneResponse},
     progress::ProgressMessage,
     query::{BuildPruneQuery, BuildStartQuery},
 };
 
 use hyper::header::HeaderName;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::sync::mpsc;
+use tonic::{
+    Status,
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
 
-use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody};
+pub use request::{BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget};
+
+use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
+use services::Services;
 
 impl Client {
     /// Builds an image from a tar; errors after the first line come in band.
@@ -28,8 +73,13 @@ impl Client {
     }
 
     /// A connection on which the daemon asks, by HTTP/2: for files, secrets, credentials.
-    pub async fn session_start(&self, id: &str, shared_key: &str) -> Result<Hijacked, ClientError> {
-        let call = self.call(Operation::SessionStart, &[]);
+    /// `methods` are what it may ask for.
+    pub async fn session_start(&self, id: &str, shared_key: &str, methods: &[String]) -> Result<Hijacked, ClientError> {
+        let mut call = self.call(Operation::SessionStart, &[]);
+        for method in methods {
+            call = call.header(HeaderName::from_static("x-docker-expose-session-grpc-method"), method);
+        }
+        let call = call.header(HeaderName::from_static("x-docker-expose-session-name"), "build");
         let call = call.header(HeaderName::from_static("x-docker-expose-session-uuid"), id);
         let call = call.header(HeaderName::from_static("x-docker-expose-session-sharedkey"), shared_key);
         call.hijack_as("h2c").await
@@ -38,5 +88,145 @@ impl Client {
     /// Forgets what the build cache keeps.
     pub async fn build_prune(&self, query: &BuildPruneQuery) -> Result<BuildPruneResponse, ClientError> {
         self.call(Operation::BuildPrune, &[]).query(query).read().await
+    }
+
+    /// Builds an image; answers what the daemon says of it (`containerimage.digest`, …). Dropping the future ends the
+    /// build.
+    ///
+    /// # Errors
+    /// When the daemon has no BuildKit, and whatever made the build fail.
+    pub async fn image_build(
+        &self,
+        build: ImageBuild,
+        news: mpsc::Sender<BuildNews>,
+    ) -> Result<HashMap<String, String>, ClientError> {
+        let build = Arc::new(build);
+        let session = hako_base::random::hex(13);
+        let connection = self.session_start(&session, &build.shared_key, &methods(&build)).await?;
+        let serving = serve(build.clone(), connection);
+        let control = ControlClient::new(channel(self.grpc_start().await?).await?)
+            .max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX);
+        let reference = hako_base::random::hex(13);
+        let request = solve_request(&build, &reference, &session);
+        let mut solver = control.clone();
+        let solving = async move { solver.solve(request).await.map(tonic::Response::into_inner) };
+        let telling = tell(control, reference, news);
+        tokio::pin!(serving, telling);
+        let solved = tokio::select! {
+            // What the build told last is read to its end before it is over.
+            both = async { tokio::join!(solving, &mut telling) } => both.0,
+            () = &mut serving => Err(Status::unavailable("the daemon ended the session")),
+        };
+        solved.map(|answer| answer.exporter_response).map_err(|status| build_error(&status))
+    }
+}
+
+fn build_error(status: &Status) -> ClientError {
+    ClientError::Build { kind: kind(status.code()), message: status.message().to_owned() }
+}
+
+fn kind(code: tonic::Code) -> hako_base::ErrorKind {
+    use hako_base::ErrorKind;
+    match code {
+        tonic::Code::InvalidArgument => ErrorKind::InvalidInput,
+        tonic::Code::NotFound => ErrorKind::NotFound,
+        tonic::Code::Unimplemented => ErrorKind::NotImplemented,
+        tonic::Code::Unavailable => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+// Daemons ask only for what was announced.
+fn methods(build: &ImageBuild) -> Vec<String> {
+    let mut methods = vec![
+        "/grpc.health.v1.Health/Check",
+        "/moby.filesync.v1.FileSync/DiffCopy",
+        "/moby.filesync.v1.Auth/Credentials",
+        "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+        "/moby.upload.v1.Upload/Pull",
+    ];
+    if build.outputs.iter().any(|output| output.target != OutputTarget::Daemon) {
+        methods.push("/moby.filesync.v1.FileSend/DiffCopy");
+    }
+    if !build.agents.is_empty() {
+        methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
+    }
+    methods.into_iter().map(str::to_owned).collect()
+}
+
+// Answers what the daemon asks on its session, for as long as it lasts.
+async fn serve(build: Arc<ImageBuild>, connection: Hijacked) {
+    let takes_tree = build.outputs.iter().any(|output| matches!(output.target, OutputTarget::Directory(_)));
+    let services = Services(build);
+    let routes = Routes::new(HealthServer::new(services.clone()))
+        .add_service(FileSyncServer::new(services.clone()).max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX))
+        .add_service(AuthServer::new(services.clone()))
+        .add_service(SecretsServer::new(services.clone()))
+        .add_service(SshServer::new(services.clone()))
+        .add_service(UploadServer::new(services.clone()));
+    // A tree and one file come by the same method, in different messages.
+    let size = limits::BUILD_MESSAGE_BYTES_MAX;
+    let routes = if takes_tree {
+        routes.add_service(TreeSendServer::new(services).max_decoding_message_size(size))
+    } else {
+        routes.add_service(FileSendServer::new(services).max_decoding_message_size(size))
+    };
+    let (reader, writer) = connection.split();
+    let stream = TokioIo::new(tokio::io::join(reader, writer));
+    // How it ends is told by the build itself.
+    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .serve_connection(stream, TowerToHyperService::new(routes.prepare()))
+        .await;
+}
+
+async fn channel(connection: Hijacked) -> Result<Channel, ClientError> {
+    let (reader, writer) = connection.split();
+    let once = std::sync::Mutex::new(Some(TokioIo::new(tokio::io::join(reader, writer))));
+    let connector = tower::service_fn(move |_| {
+        let stream = once.lock().ok().and_then(|mut slot| slot.take());
+        async move { stream.ok_or_else(|| std::io::Error::other("the connection to the daemon has ended")) }
+    });
+    let connected = Endpoint::from_static("http://daemon").connect_with_connector(connector).await;
+    connected.map_err(|error| ClientError::Build {
+        kind: hako_base::ErrorKind::Unavailable,
+        message: hako_base::error::chain(&error),
+    })
+}
+
+fn solve_request(build: &ImageBuild, reference: &str, session: &str) -> SolveRequest {
+    let entry =
+        |option: &BuildOption| CacheOptionsEntry { r#type: option.kind.clone(), attrs: option.attributes.clone() };
+    let exporter =
+        |output: &BuildOutput| Exporter { r#type: output.option.kind.clone(), attrs: output.option.attributes.clone() };
+    let exporters: Vec<Exporter> = build.outputs.iter().map(exporter).collect();
+    let first = exporters.first().cloned().unwrap_or_default();
+    SolveRequest {
+        r#ref: reference.to_owned(),
+        session: session.to_owned(),
+        frontend: "dockerfile.v0".to_owned(),
+        frontend_attrs: build.attributes.clone().into_iter().collect(),
+        // Daemons before 25.0 know of one exporter, by these names.
+        exporter_deprecated: first.r#type,
+        exporter_attrs_deprecated: first.attrs,
+        exporters,
+        entitlements: build.entitlements.clone(),
+        cache: Some(CacheOptions {
+            exports: build.cache_to.iter().map(entry).collect(),
+            imports: build.cache_from.iter().map(entry).collect(),
+            ..CacheOptions::default()
+        }),
+        ..SolveRequest::default()
+    }
+}
+
+// News until the build is over, or as long as somebody reads them.
+async fn tell(mut control: ControlClient<Channel>, reference: String, news: mpsc::Sender<BuildNews>) {
+    let Ok(stream) = control.status(StatusRequest { r#ref: reference }).await else { return };
+    let mut stream = stream.into_inner();
+    while let Ok(Some(message)) = stream.message().await {
+        if news.send(news::read(message)).await.is_err() {
+            return;
+        }
     }
 }

@@ -35,6 +35,9 @@ pub enum ClientError {
     Encode { operation: &'static str, source: serde_json::Error },
     #[error("invalid request line or header for {operation}")]
     Request { operation: &'static str, source: hyper::http::Error },
+    /// A build that failed, in the daemon's words.
+    #[error("{message}")]
+    Build { kind: ErrorKind, message: String },
     #[error("the stream of {operation} broke off")]
     Stream { operation: &'static str, source: io::Error },
 }
@@ -50,6 +53,7 @@ impl ClientError {
             Self::Api { status, .. } => hako_api::error::kind(*status),
             Self::NoPermission { .. } => ErrorKind::Forbidden,
             Self::NoSocket { .. } | Self::Connect { .. } | Self::Transport { .. } => ErrorKind::Unavailable,
+            Self::Build { kind, .. } => *kind,
             Self::Version(_) => ErrorKind::InvalidInput,
             Self::Decode { .. } | Self::TooLong { .. } | Self::NotUpgraded { .. } | Self::Stream { .. } => {
                 ErrorKind::Internal

@@ -18,7 +18,7 @@ mod hijack; // connections that become streams in both directions
 mod request; // one request, one answer
 mod stream; // JSON objects one after the other
 
-mod build;
+pub mod build;
 mod container; // one method per row, by family
 mod exec;
 mod image;

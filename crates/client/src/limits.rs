@@ -17,3 +17,12 @@ pub(crate) const SSH_CONNECT_S: u32 = 30;
 
 /// How much of what ssh says about a failure is shown.
 pub(crate) const SSH_STDERR_BYTES_MAX: u64 = 4 << 10;
+
+/// Bytes of a file in one message of a build's session: what BuildKit's clients send.
+pub(crate) const BUILD_DATA_BYTES: usize = 32 << 10;
+
+/// Messages of a build's session that wait for the other side.
+pub(crate) const BUILD_PACKETS_QUEUED: usize = 64;
+
+/// One message of a build: the largest are logs and files in pieces.
+pub(crate) const BUILD_MESSAGE_BYTES_MAX: usize = 64 << 20;

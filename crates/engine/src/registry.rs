@@ -3,7 +3,7 @@
 //! The protocol is `registry`'s work; here names as clients send them become references, and what happened is told.
 
 use hako_image::ImageError;
-use hako_model::Reference;
+use hako_model::{Platform, Reference};
 use hako_registry::{
     PullOptions, PushOptions, Step, Steps,
     client::{Credentials, RegistryError, SearchResult},
@@ -56,6 +56,21 @@ impl Engine {
             self.pull_one(&reference, &options, progress.clone()).await?;
         }
         Ok(())
+    }
+
+    /// Brings an image that a Dockerfile names; without a tag it means `latest`.
+    ///
+    /// # Errors
+    /// A name that is none; and what the registry says.
+    pub async fn image_pull_for_build(
+        &self,
+        name: &str,
+        platform: Option<Platform>,
+        credentials: Credentials,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<(), EngineError> {
+        let reference = named(name, "")?.with_default_tag();
+        self.pull_one(&reference, &PullOptions { credentials, platform }, progress).await
     }
 
     async fn pull_one(

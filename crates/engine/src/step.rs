@@ -142,11 +142,11 @@ impl Engine {
         &self.images
     }
 
-    /// An image that a Dockerfile names.
+    /// An image that a Dockerfile names, if it is here.
     ///
     /// # Errors
     /// No such image.
-    pub async fn image_for_build(&self, name: &str) -> Result<Arc<hako_image::Image>, EngineError> {
+    pub fn image_for_build(&self, name: &str) -> Result<Arc<hako_image::Image>, EngineError> {
         self.images.resolve(name).map_err(crate::image::error)
     }
 

@@ -40,8 +40,6 @@ query! {
         pub outputs: String = "outputs",
         /// `2` is BuildKit's over this row.
         pub version: String = "version",
-        /// hako's own: news as the builder has it, one JSON object in `aux` of each line.
-        pub hako_events: bool = "hako-events",
     }
 
     /// Of `POST /build/prune`.

@@ -2,11 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
+    path::PathBuf,
     sync::Arc,
 };
 
+use bollard_buildkit_proto::moby::upload::v1::upload_client::UploadClient;
 use hako_model::{HostSpec, Limits, NetworkMode, Ulimit};
-use tonic::Status;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status};
 
 use super::{
     BuildKit,
@@ -17,8 +22,17 @@ use super::{
     solves::Solve,
 };
 use crate::{
-    context::Context, error::BuildError, event::Progress, language::Ignore, plan::parse_platform, request::BuildRequest,
+    context::Context,
+    error::BuildError,
+    event::Progress,
+    language::{Dockerfile, Ignore, lint},
+    limits,
+    plan::parse_platform,
+    request::BuildRequest,
 };
+
+/// The request to look for mistakes, and to build nothing.
+pub(super) const LINT: &str = "frontend.lint";
 
 type Attributes = HashMap<String, String>;
 
@@ -33,8 +47,17 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
         "gateway.v0" => return not_built(format!("the front end image {source}")),
         other => return not_built(format!("the front end {other}")),
     }
-    if let Some(request) = attributes.get("requestid") {
+    if let Some(request) = attributes.get("requestid").filter(|request| *request != LINT) {
         return not_built(format!("the request {request} (--call)"));
+    }
+    for (kind, value) in with_prefix(attributes, "attest:") {
+        // Buildx asks for this one on its own: a provenance that only goes into what is exported as several files.
+        if !value.contains("inline-only=true") {
+            return not_built(format!("the attestation {kind}"));
+        }
+    }
+    if attributes.get("build-arg:BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1") {
+        return not_built("an inline cache (BUILDKIT_INLINE_CACHE=1)".to_owned());
     }
     if attributes.get("platform").is_some_and(|platform| platform.contains(',')) {
         return not_built("a build for several platforms".to_owned());
@@ -92,21 +115,12 @@ impl BuildKit {
             "" => default.to_owned(),
             name => name.to_owned(),
         };
-        if !text("context").is_empty() && !text("context").starts_with("local:") {
-            let text = format!("a build context from {} (git and URLs) is not built yet", text("context"));
-            return Err(Status::unimplemented(text));
-        }
-        let context_name = named("contextkey", "context");
-        let definition_name = named("dockerfilekey", "dockerfile");
         let file = named("filename", "Dockerfile");
-        let (dockerfile, own_ignore) = self.definition(&session, &definition_name, &file, progress).await?;
-        let ignore = match own_ignore {
-            Some(text) => text,
-            None => self.ignore_of(&session, &context_name, progress).await?,
+        let (dockerfile, context) = match text("context") {
+            "" => self.sent(&session, &file, &named, progress).await?,
+            local if local.starts_with("local:") => self.sent(&session, &file, &named, progress).await?,
+            address => self.uploaded(&session, &file, address, progress).await?,
         };
-        let ignore = Ignore::parse(&ignore)
-            .map_err(|error| Status::invalid_argument(format!("failed to parse .dockerignore: {error}")))?;
-        let context = self.context(&session, &context_name, &ignore, progress, news::CONTEXT).await?;
         let contexts = self.contexts(&session, attributes, progress).await?;
         let arguments = with_prefix(attributes, "build-arg:");
         let epoch = arguments.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()).map(|text| {
@@ -121,7 +135,7 @@ impl BuildKit {
         Ok(BuildRequest {
             dockerfile,
             dockerfile_name: file,
-            context: Arc::new(context.with_ignore(ignore)),
+            context: Arc::new(context),
             contexts,
             arguments: arguments.into_iter().map(|(name, value)| (name, Some(value))).collect(),
             labels: with_prefix(attributes, "label:"),
@@ -130,14 +144,84 @@ impl BuildKit {
             no_cache: fresh.is_some_and(String::is_empty),
             no_cache_stages: fresh.map_or("", String::as_str).split(',').map(str::to_owned).collect(),
             platform,
+            pull: attributes.get("image-resolve-mode").is_some_and(|mode| mode == "pull"),
             host: host(attributes)?,
             secrets: Arc::new(SessionSecrets(Some(session))),
             allow_host_network: solve.entitlements.iter().any(|entitlement| entitlement == "network.host"),
             allow_insecure: solve.entitlements.iter().any(|entitlement| entitlement == "security.insecure"),
             classic: false,
             epoch: epoch.transpose()?,
-            rewrite_times: false,
+            rewrite_times: attributes.contains_key("hako.reproducible"),
         })
+    }
+
+    /// What `--check` finds: for people, and the code to end with.
+    pub(super) async fn lint(
+        &self,
+        solve: &Solve,
+        attributes: &Attributes,
+        progress: &Progress,
+    ) -> Result<(String, bool), Status> {
+        let session = self.0.sessions.get(&solve.session).await?;
+        let file = attributes.get("filename").map_or("Dockerfile", String::as_str);
+        let name = attributes.get("dockerfilekey").map_or("dockerfile", String::as_str);
+        let (text, _) = self.definition(&session, name, file, progress).await?;
+        let read = Dockerfile::parse(&text);
+        let read = read.map_err(|error| failed(&BuildError::from((error, file, text.as_str()))))?;
+        let findings = lint(&read);
+        let count = match findings.len() {
+            0 => return Ok(("Check complete, no warnings found.\n".to_owned(), true)),
+            1 => "1 warning has been found!".to_owned(),
+            several => format!("{several} warnings have been found!"),
+        };
+        let shown: Vec<String> = findings.iter().map(|one| one.shown(file, &text)).collect();
+        Ok((format!("Check complete, {count}\n\n{}", shown.join("\n")), false))
+    }
+
+    // Dockerfile and context as directories of the client's.
+    async fn sent(
+        &self,
+        session: &Session,
+        file: &str,
+        named: &impl Fn(&str, &str) -> String,
+        progress: &Progress,
+    ) -> Result<(String, Context), Status> {
+        let context_name = named("contextkey", "context");
+        let definition_name = named("dockerfilekey", "dockerfile");
+        let (dockerfile, own_ignore) = self.definition(session, &definition_name, file, progress).await?;
+        let ignore = match own_ignore {
+            Some(text) => text,
+            None => self.ignore_of(session, &context_name, progress).await?,
+        };
+        let ignore = Ignore::parse(&ignore)
+            .map_err(|error| Status::invalid_argument(format!("failed to parse .dockerignore: {error}")))?;
+        let context = self.context(session, &context_name, &ignore, progress, news::CONTEXT).await?;
+        Ok((dockerfile, context.with_ignore(ignore)))
+    }
+
+    // Both in one tar, which the client has under an address that only it knows.
+    async fn uploaded(
+        &self,
+        session: &Session,
+        file: &str,
+        address: &str,
+        progress: &Progress,
+    ) -> Result<(String, Context), Status> {
+        let Some(id) = address.strip_prefix("http://buildkit-session/") else {
+            let text = format!("a build context from {address} (git and URLs) is not built yet");
+            return Err(Status::unimplemented(text));
+        };
+        let work = async {
+            let root = self.0.builder.root().to_owned();
+            let context = upload(session, id, root).await?;
+            let text = context.text(file).map_err(|error| failed(&error))?;
+            let text = text.ok_or_else(|| {
+                Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
+            })?;
+            let ignore = context.read_ignore(file).map_err(|error| failed(&error))?;
+            Ok((text, context.with_ignore(ignore)))
+        };
+        news::around(progress, news::CONTEXT, "[internal] load remote build context", work).await
     }
 
     // The Dockerfile, and its own ignore file if it has one.
@@ -226,5 +310,57 @@ impl crate::Builder {
     pub(super) fn context(&self, key: &str) -> Result<Context, BuildError> {
         let name = crate::cache::digest(key.as_bytes()).hex();
         Context::lasting(self.root(), &name)
+    }
+}
+
+// Unpacks a tar that the client uploads.
+async fn upload(session: &Session, id: &str, root: PathBuf) -> Result<Context, Status> {
+    // The client ends its side when all is sent; ours stays open and empty until then.
+    let (_open, receive) = mpsc::channel(1);
+    let mut request = Request::new(ReceiverStream::new(receive));
+    let path = id.parse().map_err(|_| Status::invalid_argument("the upload's address is none"))?;
+    request.metadata_mut().insert("urlpath", path);
+    let mut client = UploadClient::new(session.channel.clone());
+    let mut messages = client.pull(request).await?.into_inner();
+    let (send, chunks) = mpsc::channel(limits::PACKETS_QUEUED);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let input = Chunks { chunks, current: Vec::new(), at: 0 };
+        Context::unpack(&root, io::BufReader::new(input)).map_err(|error| failed(&error))
+    });
+    loop {
+        let chunk = match messages.message().await {
+            Ok(Some(message)) => Ok(message.data),
+            Ok(None) => break,
+            // A tar that ends half-way must not look whole.
+            Err(status) => Err(status.message().to_owned()),
+        };
+        let is_end = chunk.is_err();
+        if send.send(chunk).await.is_err() || is_end {
+            break;
+        }
+    }
+    drop(send);
+    unpacking.await.map_err(|_| Status::internal("the builder ended"))?
+}
+
+/// Messages as something to read from.
+struct Chunks {
+    chunks: mpsc::Receiver<Result<Vec<u8>, String>>,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl io::Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.current.len() {
+            match self.chunks.blocking_recv() {
+                None => return Ok(0),
+                Some(chunk) => (self.current, self.at) = (chunk.map_err(io::Error::other)?, 0),
+            }
+        }
+        let count = buffer.len().min(self.current.len() - self.at);
+        buffer[..count].copy_from_slice(&self.current[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
     }
 }

@@ -21,7 +21,11 @@ use super::{
     news::{self, Teller},
     solves::Solve,
 };
-use crate::{error::BuildError, event::Progress, solve::Built};
+use crate::{
+    error::BuildError,
+    event::{Event, Progress},
+    solve::Built,
+};
 
 /// Which build a call speaks of.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -64,13 +68,13 @@ impl BuildKit {
         self.0.solves.get(name).await
     }
 
-    /// Builds a Dockerfile, telling the solve's listeners.
-    pub(super) async fn build(
+    /// Looks for mistakes in a Dockerfile; answers what clients show of it.
+    pub(super) async fn check(
         &self,
         solve: &Solve,
         frontend: &str,
         attributes: &HashMap<String, String>,
-    ) -> Result<Built, Status> {
+    ) -> Result<HashMap<String, String>, Status> {
         attributes::check(frontend, attributes)?;
         let (progress, mut events) = Progress::channel();
         let telling = async {
@@ -79,7 +83,36 @@ impl BuildKit {
                 teller.tell(solve, &event);
             }
         };
+        let checking = async move { self.lint(solve, attributes, &progress).await };
+        let (found, ()) = tokio::join!(checking, telling);
+        let (text, is_well) = found?;
+        let code = if is_well { "0" } else { "1" };
+        Ok([("result.txt", text), ("result.statuscode", code.to_owned()), ("version", "1.0.0".to_owned())]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into())
+    }
+
+    /// Builds a Dockerfile, telling the solve's listeners.
+    pub(super) async fn build(
+        &self,
+        solve: &Solve,
+        frontend: &str,
+        attributes: &HashMap<String, String>,
+        imports: &[String],
+    ) -> Result<Built, Status> {
+        attributes::check(frontend, attributes)?;
+        let (progress, mut events) = Progress::channel();
+        let telling = async {
+            let mut teller = Teller::new(attributes.contains_key("hako.why"));
+            while let Some(event) = events.recv().await {
+                teller.tell(solve, &event);
+            }
+        };
         let building = async {
+            for kind in imports {
+                let text = format!("--cache-from type={kind} is not built yet: nothing is taken from there");
+                progress.tell(Event::Warning { line: 0, text }).await;
+            }
             let request = self.request(solve, attributes, &progress).await?;
             self.0.builder.build(request, progress).await.map_err(|error| failed(&error))
         };
@@ -95,7 +128,7 @@ impl LlbBridge for BuildKit {
         request: Request<ResolveImageConfigRequest>,
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
         let name = request.into_inner().r#ref;
-        let image = self.0.builder.engine().image_for_build(&name).await;
+        let image = self.0.builder.engine().image_for_build(&name);
         let image = image.map_err(|error| Status::not_found(error.to_string()))?;
         Ok(Response::new(ResolveImageConfigResponse {
             digest: image.id.to_string(),
@@ -117,8 +150,16 @@ impl LlbBridge for BuildKit {
         let result = match request.frontend.as_str() {
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => WireResult::default(),
             "" => return Err(not_built("Solve of a graph (LLB)")),
+            frontend if request.frontend_opt.get("requestid").is_some_and(|id| id == attributes::LINT) => {
+                let found = self.check(&solve, frontend, &request.frontend_opt).await?;
+                let metadata = found.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+                WireResult { metadata, ..WireResult::default() }
+            }
             frontend => {
-                let built = self.build(&solve, frontend, &request.frontend_opt).await?;
+                let built = {
+                    let imports: Vec<String> = request.cache_imports.iter().map(|one| one.r#type.clone()).collect();
+                    self.build(&solve, frontend, &request.frontend_opt, &imports).await?
+                };
                 let id = solve.keep(built);
                 WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
             }

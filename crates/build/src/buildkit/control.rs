@@ -17,7 +17,7 @@ use hako_model::Platform;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, bridge::failed, export::Target, news, solves::Solve};
+use super::{BuildKit, attributes, bridge::failed, export::Target, news, solves::Solve};
 use crate::{CacheEntry, PruneWish};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -65,12 +65,22 @@ impl BuildKit {
 
     async fn solve_to_the_end(&self, solve: &Solve, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
         let targets = Target::all(&request)?;
+        if let Some(export) = request.cache.as_ref().and_then(|cache| cache.exports.first()) {
+            return Err(not_built(&format!("--cache-to type={}", export.r#type)));
+        }
         let name = match request.frontend.as_str() {
             // The client drives the build through the bridge.
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => solve.returned().await?,
             "" => return Err(not_built("Solve of a graph (LLB)")),
+            "dockerfile.v0" | "gateway.v0"
+                if request.frontend_attrs.get("requestid").is_some_and(|id| id == attributes::LINT) =>
+            {
+                return self.check(solve, &request.frontend, &request.frontend_attrs).await;
+            }
             "dockerfile.v0" | "gateway.v0" => {
-                let built = self.build(solve, &request.frontend, &request.frontend_attrs).await?;
+                let imports = request.cache.iter().flat_map(|cache| &cache.imports);
+                let imports: Vec<String> = imports.map(|one| one.r#type.clone()).collect();
+                let built = self.build(solve, &request.frontend, &request.frontend_attrs, &imports).await?;
                 Some(solve.keep(built))
             }
             other => return Err(not_built(&format!("the front end {other}"))),

@@ -22,7 +22,7 @@ use bollard_buildkit_proto::{
 use hako_archive::{Copier, CopyOptions, Keep, walk};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Status, metadata::MetadataValue};
 
 use super::session::Session;
@@ -52,8 +52,10 @@ fn io_status(what: &str) -> impl Fn(io::Error) -> Status {
 
 /// Makes a directory what the client's is; answers how many bytes came.
 pub(super) async fn receive(session: &Session, name: &str, wanted: &Wanted, context: &Context) -> Result<u64, Status> {
-    let (send, receive) = mpsc::channel(limits::PACKETS_QUEUED);
-    let mut request = Request::new(ReceiverStream::new(receive));
+    // Without a bound: a client that tells all names first would else wait for us, who wait for it to take what we ask
+    // for. A request is smaller than the name it is about, which is kept as well.
+    let (send, receive) = mpsc::unbounded_channel();
+    let mut request = Request::new(UnboundedReceiverStream::new(receive));
     let text = |text: &str| MetadataValue::try_from(text);
     let invalid = |_| Status::invalid_argument(format!("{name}: names in other scripts than Latin are not built yet"));
     request.metadata_mut().insert("dir-name", text(name).map_err(invalid)?);
@@ -66,7 +68,7 @@ pub(super) async fn receive(session: &Session, name: &str, wanted: &Wanted, cont
     let mut packets = client.diff_copy(request).await?.into_inner();
     let mut receiver = Receiver::new(context, send)?;
     while let Some(packet) = packets.message().await? {
-        if receiver.packet(packet).await? {
+        if receiver.packet(packet)? {
             break;
         }
     }
@@ -76,7 +78,7 @@ pub(super) async fn receive(session: &Session, name: &str, wanted: &Wanted, cont
 /// A directory that is becoming what another is.
 struct Receiver<'c> {
     context: &'c Context,
-    send: mpsc::Sender<Packet>,
+    send: mpsc::UnboundedSender<Packet>,
     number: u32,
     open: HashMap<u32, Incoming>,
     seen: BTreeSet<String>,
@@ -87,13 +89,35 @@ struct Receiver<'c> {
     links: Vec<(String, String)>,
 }
 
+/// A file whose bytes were asked for. It is open only while they come: a context has more files than a process may
+/// have descriptors.
 struct Incoming {
-    file: OwnedFd,
+    path: String,
+    mode: u32,
     modified: i64,
+    file: Option<OwnedFd>,
+}
+
+impl Incoming {
+    fn open(&mut self, context: &Context) -> io::Result<&OwnedFd> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let (above, leaf) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let parent = walk::open_in_root(context.as_fd(), above.as_bytes(), flags)?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(&parent, leaf, flags, Mode::from_raw_mode(0o600))?;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode))?;
+                file
+            }
+        };
+        Ok(self.file.insert(file))
+    }
 }
 
 impl<'c> Receiver<'c> {
-    fn new(context: &'c Context, send: mpsc::Sender<Packet>) -> Result<Self, Status> {
+    fn new(context: &'c Context, send: mpsc::UnboundedSender<Packet>) -> Result<Self, Status> {
         Ok(Self {
             context,
             send,
@@ -109,23 +133,24 @@ impl<'c> Receiver<'c> {
     }
 
     /// Takes one packet; `true` at the end.
-    async fn packet(&mut self, packet: Packet) -> Result<bool, Status> {
+    fn packet(&mut self, packet: Packet) -> Result<bool, Status> {
         match packet.r#type() {
             PacketType::PacketStat => match packet.stat {
-                Some(stat) => self.stat(&stat).await?,
+                Some(stat) => self.stat(&stat)?,
                 None => self.listed = true,
             },
             PacketType::PacketData if packet.data.is_empty() => {
-                if let Some(done) = self.open.remove(&packet.id) {
+                if let Some(mut done) = self.open.remove(&packet.id) {
                     let times = times(done.modified);
-                    rustix::fs::futimens(&done.file, &times)
-                        .map_err(|error| io_status("cannot store a file of the context")(error.into()))?;
+                    let stored = done.open(self.context).and_then(|file| Ok(rustix::fs::futimens(file, &times)?));
+                    stored.map_err(io_status("cannot store a file of the context"))?;
                 }
             }
             PacketType::PacketData => {
-                let file = self.open.get(&packet.id).ok_or_else(|| Status::invalid_argument("data of no file"))?;
+                let file = self.open.get_mut(&packet.id).ok_or_else(|| Status::invalid_argument("data of no file"))?;
                 self.bytes += packet.data.len() as u64;
-                write_all(&file.file, &packet.data).map_err(io_status("cannot store a file of the context"))?;
+                let stored = file.open(self.context).and_then(|file| write_all(file, &packet.data));
+                stored.map_err(io_status("cannot store a file of the context"))?;
             }
             PacketType::PacketErr => {
                 return Err(Status::unknown(String::from_utf8_lossy(&packet.data).into_owned()));
@@ -135,17 +160,17 @@ impl<'c> Receiver<'c> {
         }
         if self.listed && self.open.is_empty() && !self.told {
             self.told = true;
-            self.say(PacketType::PacketFin, 0).await;
+            self.say(PacketType::PacketFin, 0);
         }
         Ok(false)
     }
 
-    async fn say(&self, kind: PacketType, id: u32) {
+    fn say(&self, kind: PacketType, id: u32) {
         // A client that has gone is noticed where its packets are read.
-        let _ = self.send.send(Packet { r#type: kind.into(), stat: None, id, data: Vec::new() }).await;
+        let _ = self.send.send(Packet { r#type: kind.into(), stat: None, id, data: Vec::new() });
     }
 
-    async fn stat(&mut self, stat: &Stat) -> Result<(), Status> {
+    fn stat(&mut self, stat: &Stat) -> Result<(), Status> {
         let number = self.number;
         self.number += 1;
         let parts = walk::components(stat.path.as_bytes());
@@ -155,17 +180,19 @@ impl<'c> Receiver<'c> {
         if self.seen.len() >= limits::CONTEXT_FILES_MAX {
             return Err(Status::resource_exhausted("the context has too many files"));
         }
-        let opened = self.place(&path, stat).map_err(io_status(&format!("cannot store {path:?} of the context")))?;
-        self.seen.insert(path);
-        if let Some(file) = opened {
-            self.open.insert(number, Incoming { file, modified: stat.mod_time });
-            self.say(PacketType::PacketReq, number).await;
+        let is_wanted = self.place(&path, stat).map_err(io_status(&format!("cannot store {path:?} of the context")))?;
+        if is_wanted {
+            let mode = mode_of(stat.mode);
+            let incoming = Incoming { path: path.clone(), mode, modified: stat.mod_time, file: None };
+            self.open.insert(number, incoming);
+            self.say(PacketType::PacketReq, number);
         }
+        self.seen.insert(path);
         Ok(())
     }
 
-    // Makes what a stat describes; a file whose bytes are wanted is answered open.
-    fn place(&mut self, path: &str, stat: &Stat) -> io::Result<Option<OwnedFd>> {
+    // Makes what a stat describes; `true`: a file whose bytes are wanted.
+    fn place(&mut self, path: &str, stat: &Stat) -> io::Result<bool> {
         let (above, leaf) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = walk::open_in_root(self.context.as_fd(), above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
         let parent = match parent {
@@ -184,34 +211,31 @@ impl<'c> Receiver<'c> {
             }
             rustix::fs::chmodat(&parent, leaf, Mode::from_raw_mode(mode), AtFlags::empty())?;
             self.directories.push((path.to_owned(), stat.mod_time));
-            return Ok(None);
+            return Ok(false);
         }
         if stat.mode & (SOCKET | DEVICE) != 0 {
-            return Ok(None);
+            return Ok(false);
         }
         if stat.mode & SYMLINK != 0 {
             self.remove(&parent, leaf, there.is_some())?;
             rustix::fs::symlinkat(&stat.linkname, &parent, leaf)?;
             rustix::fs::utimensat(&parent, leaf, &times(stat.mod_time), AtFlags::SYMLINK_NOFOLLOW)?;
-            return Ok(None);
+            return Ok(false);
         }
         if stat.mode & FIFO != 0 {
             self.remove(&parent, leaf, there.is_some())?;
             rustix::fs::mknodat(&parent, leaf, FileType::Fifo, Mode::from_raw_mode(mode), 0)?;
-            return Ok(None);
+            return Ok(false);
         }
         if !stat.linkname.is_empty() {
             self.links.push((path.to_owned(), stat.linkname.clone()));
-            return Ok(None);
+            return Ok(false);
         }
         if there.as_ref().is_some_and(|there| is_same(there, stat)) {
-            return Ok(None);
+            return Ok(false);
         }
         self.remove(&parent, leaf, there.is_some())?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&parent, leaf, flags, Mode::from_raw_mode(0o600))?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-        Ok(Some(file))
+        Ok(true)
     }
 
     fn remove(&self, parent: &OwnedFd, leaf: &str, is_there: bool) -> io::Result<()> {

@@ -18,6 +18,8 @@ pub(super) const DEFINITION: u64 = u64::MAX;
 pub(super) const IGNORE: u64 = u64::MAX - 1;
 pub(super) const CONTEXT: u64 = u64::MAX - 2;
 pub(super) const EXPORT: u64 = u64::MAX - 3;
+/// Pushes and further contexts count down from here.
+pub(super) const PUSH: u64 = u64::MAX - 1_000_000;
 
 pub(super) fn time(at: Timestamp) -> WireTime {
     WireTime { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
@@ -27,6 +29,8 @@ pub(super) fn time(at: Timestamp) -> WireTime {
 #[derive(Default)]
 pub(super) struct Teller {
     known: Vec<(Vertex, Option<WireTime>)>,
+    /// Why a step was not taken from the cache is told too, as a part of it: hako's own clients ask for that.
+    tells_why: bool,
 }
 
 fn name(solve: &Solve, id: u64) -> String {
@@ -34,6 +38,10 @@ fn name(solve: &Solve, id: u64) -> String {
 }
 
 impl Teller {
+    pub(super) fn new(tells_why: bool) -> Self {
+        Self { known: Vec::new(), tells_why }
+    }
+
     /// One piece of news as BuildKit's clients read it.
     pub(super) fn tell(&mut self, solve: &Solve, event: &Event) {
         let mut news = StatusResponse::default();
@@ -53,6 +61,18 @@ impl Teller {
                 let Some((vertex, started)) = self.known.iter().find(|(vertex, _)| vertex.id == done.id) else {
                     return;
                 };
+                if let (true, Some(why)) = (self.tells_why, &done.why) {
+                    let at = Some(time(done.at));
+                    news.statuses.push(VertexStatus {
+                        id: "why".to_owned(),
+                        vertex: name(solve, done.id),
+                        name: why.clone(),
+                        timestamp: at,
+                        started: at,
+                        completed: at,
+                        ..VertexStatus::default()
+                    });
+                }
                 news.vertexes.push(WireVertex {
                     started: started.or(Some(time(done.at))),
                     completed: Some(time(done.at)),
@@ -77,6 +97,11 @@ impl Teller {
                 started: Some(time(*at)),
                 completed: done.then(|| time(*at)),
             }),
+            Event::Pull { id, step, at } => {
+                if let Some(status) = pulled(name(solve, *id), step, time(*at)) {
+                    news.statuses.push(status);
+                }
+            }
             Event::Warning { line, text } => news.warnings.push(VertexWarning {
                 vertex: name(solve, DEFINITION),
                 level: 1,
@@ -86,6 +111,23 @@ impl Teller {
         }
         solve.tell(news);
     }
+}
+
+// A layer on its way, by the name that BuildKit's clients show; the sentences around it are none of theirs.
+fn pulled(vertex: String, step: &hako_engine::view::Progress, at: WireTime) -> Option<VertexStatus> {
+    let is_layer = step.id.len() == 12 && step.id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_over =
+        matches!(step.status.as_str(), "Pull complete" | "Already exists" | "Pushed" | "Layer already exists");
+    is_layer.then(|| VertexStatus {
+        id: step.id.clone(),
+        vertex,
+        name: if step.status == "Extracting" { format!("extracting {}", step.id) } else { step.id.clone() },
+        current: i64::try_from(step.current).unwrap_or(i64::MAX),
+        total: i64::try_from(step.total).unwrap_or(i64::MAX),
+        timestamp: Some(at),
+        started: Some(at),
+        completed: is_over.then_some(at),
+    })
 }
 
 fn wire(solve: &Solve, vertex: &Vertex) -> WireVertex {

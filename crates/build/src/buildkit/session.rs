@@ -1,20 +1,34 @@
 //! Sessions: connections on which the client is the server, and what it offers there.
 
-use std::{collections::HashMap, sync::Mutex as StdMutex, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Mutex as StdMutex, time::Duration};
 
 use bollard_buildkit_proto::{
     health::{HealthCheckRequest, health_client::HealthClient},
-    moby::buildkit::secrets::v1::{GetSecretRequest, secrets_client::SecretsClient},
+    moby::{
+        buildkit::secrets::v1::{GetSecretRequest, secrets_client::SecretsClient},
+        filesync::v1::{CredentialsRequest, auth_client::AuthClient},
+        sshforward::v1::{BytesMessage, CheckAgentRequest, ssh_client::SshClient},
+    },
 };
+use hako_engine::view::Credentials;
 use hyper::upgrade::Upgraded;
-use tokio::sync::watch;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 use tower::service_fn;
 
-use crate::request::{SecretFuture, Secrets};
+use crate::{
+    limits,
+    request::{AgentFuture, AgentSocket, CredentialsFuture, SecretFuture, Secrets},
+};
 
 /// How long a build waits for the session that it names: the client opens both at once.
 const SESSION_DEADLINE: Duration = Duration::from_secs(10);
@@ -107,7 +121,78 @@ impl Secrets for SessionSecrets {
         })
     }
 
-    fn agent(&self, _id: &str) -> Option<std::path::PathBuf> {
-        None
+    fn agent(&self, id: &str, path: PathBuf) -> AgentFuture {
+        let (session, id) = (self.0.clone(), id.to_owned());
+        Box::pin(async move {
+            let Some(session) = session else { return Ok(None) };
+            let mut client = SshClient::new(session.channel);
+            match client.check_agent(CheckAgentRequest { id: id.clone() }).await {
+                Ok(_) => {}
+                Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => return Ok(None),
+                Err(status) => return Err(status.message().to_owned()),
+            }
+            let listener =
+                UnixListener::bind(&path).map_err(|error| format!("cannot make the agent's socket: {error}"))?;
+            Ok(Some(AgentSocket(tokio::spawn(forward_agent(listener, client, id)))))
+        })
+    }
+
+    fn credentials(&self, registry: &str) -> CredentialsFuture {
+        // Clients know Docker Hub by the name of its server.
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry }.to_owned();
+        let session = self.0.clone();
+        Box::pin(async move {
+            let Some(session) = session else { return Credentials::default() };
+            let mut client = AuthClient::new(session.channel);
+            match client.credentials(CredentialsRequest { host }).await.map(tonic::Response::into_inner) {
+                Ok(answer) if answer.username.is_empty() => {
+                    Credentials { identity_token: answer.secret, ..Credentials::default() }
+                }
+                Ok(answer) => {
+                    Credentials { username: answer.username, password: answer.secret, ..Credentials::default() }
+                }
+                // Without credentials the registry may still answer; if not, it says so itself.
+                Err(status) => {
+                    tracing::debug!(%status, "a session gives no credentials");
+                    Credentials::default()
+                }
+            }
+        })
+    }
+}
+
+// Each connection to the socket becomes one to the client's agent.
+async fn forward_agent(listener: UnixListener, client: SshClient<Channel>, id: String) {
+    // Ended with this one: what a step has left open leads nowhere when it is over.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (mut client, id) = (client.clone(), id.clone());
+        connections.spawn(async move {
+            let (mut reader, mut writer) = stream.into_split();
+            let (send, receive) = mpsc::channel(limits::PACKETS_QUEUED);
+            let mut request = Request::new(ReceiverStream::new(receive));
+            if let Ok(id) = id.parse() {
+                request.metadata_mut().insert("buildkit.ssh.id", id);
+            }
+            let asking = async move {
+                let mut buffer = vec![0; limits::DATA_BYTES];
+                while let Ok(count) = reader.read(&mut buffer).await {
+                    let message = BytesMessage { data: buffer[..count].to_vec() };
+                    if count == 0 || send.send(message).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let answering = async move {
+                let Ok(answers) = client.forward_agent(request).await else { return };
+                let mut answers = answers.into_inner();
+                while let Ok(Some(message)) = answers.message().await {
+                    if writer.write_all(&message.data).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::join!(asking, answering);
+        });
     }
 }

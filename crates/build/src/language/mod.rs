@@ -3,6 +3,7 @@
 mod error; // what is wrong, and where
 mod flag; // flags of instructions, `RUN --mount`
 mod instruction; // what the instructions say
+mod lint; // what is legal and likely not meant
 mod scan; // lines, comments, here-documents
 mod word; // variables, quotes, escapes
 
@@ -13,6 +14,7 @@ pub use error::SyntaxError;
 pub use flag::{CopyFlags, Mount, MountKind, Network, RunFlags, Sharing};
 pub use hako_archive::{Ignore, IgnoreError};
 pub use instruction::{Command, Copy, Dockerfile, Instruction, Kind, parse_one};
+pub use lint::{CheckWish, Finding, lint};
 pub use scan::{Directives, Heredoc};
 pub use word::WordError;
 

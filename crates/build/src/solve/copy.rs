@@ -85,8 +85,8 @@ struct Chosen {
 }
 
 impl Solving {
-    pub(super) async fn copy(&self, index: usize, state: &State, copy: &Copy) -> Result<Done, BuildError> {
-        let job = self.job(index, state, copy).await?;
+    pub(super) async fn copy(&self, index: usize, state: &State, copy: &Copy, line: usize) -> Result<Done, BuildError> {
+        let job = self.job(index, state, copy, line).await?;
         let job = Arc::new(job);
         let (hashed, job) = {
             let job = job.clone();
@@ -108,7 +108,7 @@ impl Solving {
         .await
     }
 
-    async fn job(&self, index: usize, state: &State, copy: &Copy) -> Result<Job, BuildError> {
+    async fn job(&self, index: usize, state: &State, copy: &Copy, line: usize) -> Result<Job, BuildError> {
         let sources = copy.sources.iter().map(|source| state.expand(source)).collect::<Result<Vec<_>, _>>()?;
         let target = state.expand(&copy.target)?;
         let is_directory = target.ends_with('/') || target == "." || target.ends_with("/.");
@@ -116,17 +116,13 @@ impl Solving {
         if is_directory && whole != "/" {
             whole.push('/');
         }
-        if sources.iter().any(|source| is_remote(source)) && copy.is_add {
-            return Err(BuildError::NotBuilt {
-                text: format!("ADD of {}: URLs and git repositories are not built yet", sources.join(" ")),
-            });
-        }
+        refuse_remote(copy, &sources)?;
         let root = match &copy.flags.from {
             Some(from) => {
                 let from = state.expand(from)?;
                 match self.request.contexts.get(&from.to_lowercase()) {
                     Some(context) => Root::Context(context.clone()),
-                    None => Root::Stack(Arc::new(self.store().stack_view(self.stack_of(index, &from).await?)?)),
+                    None => Root::Stack(Arc::new(self.store().stack_view(self.stack_of(index, &from, line).await?)?)),
                 }
             }
             None => Root::Context(self.request.context.clone()),
@@ -174,6 +170,20 @@ impl Solving {
         let view = self.store().stack_view(if link { None } else { state.stack })?;
         Ok(self.builder.engine().step_owner(view.as_fd(), owner)?)
     }
+}
+
+// Sources that are elsewhere, and the flags that are about them.
+fn refuse_remote(copy: &Copy, sources: &[String]) -> Result<(), BuildError> {
+    let text = if let Some(checksum) = &copy.flags.checksum {
+        format!("ADD --checksum={checksum} is of URLs and git repositories, which are not built yet")
+    } else if copy.flags.keep_git_dir {
+        "ADD --keep-git-dir is of git repositories, which are not built yet".to_owned()
+    } else if copy.is_add && sources.iter().any(|source| is_remote(source)) {
+        format!("ADD of {}: URLs and git repositories are not built yet", sources.join(" "))
+    } else {
+        return Ok(());
+    };
+    Err(BuildError::NotBuilt { text })
 }
 
 fn is_remote(source: &str) -> bool {

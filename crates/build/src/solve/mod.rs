@@ -7,6 +7,7 @@
 //! ```
 //! The first error ends every other task; a task that is dropped ends its process.
 
+mod bases; // images that a Dockerfile names
 mod copy; // COPY and ADD
 mod history; // how instructions are spelled in histories
 mod run; // RUN
@@ -33,7 +34,7 @@ use crate::{
     context,
     error::BuildError,
     event::{Event, Progress, Vertex},
-    language::Dockerfile,
+    language::{CheckWish, Dockerfile, Finding, lint},
     plan::{self, Plan, Wishes},
     prune::PruneWish,
     request::BuildRequest,
@@ -135,6 +136,7 @@ impl Builder {
             progress: progress.clone(),
             results,
             images: Mutex::default(),
+            bases: bases::Bases::default(),
         });
         for vertex in solving.vertices.values() {
             progress.tell(Event::Vertex(vertex.clone())).await;
@@ -172,7 +174,20 @@ impl Builder {
             contexts: request.contexts.keys().cloned().collect(),
         };
         let plan = plan::plan(&file, &wishes).map_err(wrong)?;
-        let mut warnings = file.warnings;
+        let findings = lint(&file);
+        let wish = file.directives.check.as_deref().map(CheckWish::parse).unwrap_or_default();
+        if wish.error && !findings.is_empty() {
+            let shown: Vec<String> =
+                findings.iter().map(|one| one.shown(&request.dockerfile_name, &request.dockerfile)).collect();
+            return Err(BuildError::invalid(format!("lint violation found for rules:\n{}", shown.join("\n"))));
+        }
+        // The classic builder had no checks but this one.
+        let mut warnings: Vec<(usize, String)> = if request.classic {
+            file.warnings
+        } else {
+            let told = |one: &Finding| (one.line(&request.dockerfile), format!("{}: {}", one.rule, one.text));
+            findings.iter().map(told).collect()
+        };
         if !plan.unused.is_empty() {
             let text = format!("One or more build-args {:?} were not consumed", plan.unused);
             warnings.push((0, text));
@@ -232,12 +247,14 @@ struct Solving {
     vertices: BTreeMap<usize, Vertex>,
     /// Classic builds: the image after every step.
     images: Mutex<Vec<BuiltImage>>,
+    /// Images that the Dockerfile names.
+    bases: bases::Bases,
 }
 
 impl Solving {
     async fn one_by_one(self: &Arc<Self>) -> Option<BuildError> {
         for index in self.plan.needed.iter().copied() {
-            match self.clone().stage(index).await {
+            match Box::pin(self.clone().stage(index)).await {
                 Ok(state) => drop(self.results[index].send_replace(Some(Arc::new(state)))),
                 Err(error) => return Some(error),
             }

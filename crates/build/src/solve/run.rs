@@ -28,7 +28,15 @@ use crate::{
     context::Context,
     error::BuildError,
     language::{self, Command, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
+    request::AgentSocket,
 };
+
+/// Where in the Dockerfile a step is.
+#[derive(Clone, Copy)]
+struct Place {
+    stage: usize,
+    line: usize,
+}
 
 /// One step, with every variable replaced.
 struct Job {
@@ -50,6 +58,7 @@ struct Held {
     drafts: Vec<Draft>,
     locks: Vec<OwnedMutexGuard<()>>,
     secrets: Option<SecretDir>,
+    agents: Vec<AgentSocket>,
     /// Where mounts go, for the taking away of their places.
     targets: Vec<String>,
 }
@@ -74,6 +83,7 @@ impl Solving {
         heredocs: &[Heredoc],
     ) -> Result<Done, BuildError> {
         let job = self.job_of(state, flags, command, heredocs)?;
+        let at = Place { stage: index, line: instruction.lines.0 };
         let mut key = Key::new("run", &state.below());
         key.input("command", &history::list(&job.argv));
         key.input("script", &format!("{:?}", job.script));
@@ -83,13 +93,12 @@ impl Solving {
         key.input("network", &format!("{:?} {}", job.network, job.insecure));
         key.input("mounts", &history::list(&flags.mounts));
         for mount in job.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
-            let digest = self.bind_digest(index, mount).await?;
+            let digest = self.bind_digest(at, mount).await?;
             key.input(&format!("files of the mount at {}", mount.target), &digest.to_string());
         }
         let description = format!("RUN {}", history::command(command, &state.shell()));
-        let line = instruction.lines.0;
         self.cached(key, state, &description, self.is_fresh(index), |hold: Arc<Hold>| {
-            self.execute(index, state, job, line, hold)
+            self.execute(at, state, job, hold)
         })
         .await
     }
@@ -135,8 +144,8 @@ impl Solving {
         Ok(Job { argv, env, mounts, script, network, insecure: flags.insecure })
     }
 
-    async fn bind_digest(&self, index: usize, mount: &Mount) -> Result<Digest, BuildError> {
-        let source = self.bind_source(index, mount).await?;
+    async fn bind_digest(&self, at: Place, mount: &Mount) -> Result<Digest, BuildError> {
+        let source = self.bind_source(at, mount).await?;
         let path = mount.source.clone();
         blocking(move || {
             let keep = |_: &[u8], _: bool| Keep::Yes;
@@ -161,31 +170,24 @@ impl Solving {
         .await
     }
 
-    async fn bind_source(&self, index: usize, mount: &Mount) -> Result<Source, BuildError> {
+    async fn bind_source(&self, at: Place, mount: &Mount) -> Result<Source, BuildError> {
         match &mount.from {
             None => Ok(Source::Context(self.request.context.clone())),
             Some(from) => match self.request.contexts.get(&from.to_lowercase()) {
                 Some(context) => Ok(Source::Context(context.clone())),
                 None => {
-                    let stack = self.stack_of(index, from).await?;
+                    let stack = self.stack_of(at.stage, from, at.line).await?;
                     Ok(Source::Stack(Arc::new(self.store().stack_view(stack)?), stack))
                 }
             },
         }
     }
 
-    async fn execute(
-        &self,
-        index: usize,
-        state: &State,
-        job: Job,
-        line: usize,
-        hold: Arc<Hold>,
-    ) -> Result<Option<Digest>, BuildError> {
+    async fn execute(&self, at: Place, state: &State, job: Job, hold: Arc<Hold>) -> Result<Option<Digest>, BuildError> {
         let _slot = self.builder.0.slots.acquire().await.map_err(|_| BuildError::Cancelled)?;
         let (store, stack) = (self.store().clone(), state.stack);
         let draft = blocking(move || store.draft(stack, true)).await?;
-        let mut held = self.mounts(index, &job).await?;
+        let mut held = self.mounts(at, &job).await?;
         let created = missing_places(&draft, &held.targets);
         let root = draft.as_fd().try_clone_to_owned().map_err(BuildError::io("cannot copy a descriptor"))?;
         let mut host = self.request.host.clone();
@@ -203,7 +205,7 @@ impl Solving {
             mounts: std::mem::take(&mut held.mounts),
         };
         let mut step = self.builder.engine().step_start(spec).await?;
-        let id = self.vertex(line).map_or(0, |vertex| vertex.id);
+        let id = self.vertex(at.line).map_or(0, |vertex| vertex.id);
         while let Some(chunk) = step.output().await {
             if self.progress.is_closed() {
                 return Err(BuildError::Cancelled);
@@ -228,17 +230,17 @@ impl Solving {
         asked.unwrap_or_else(|| "buildkitsandbox".to_owned())
     }
 
-    async fn mounts(&self, index: usize, job: &Job) -> Result<Held, BuildError> {
+    async fn mounts(&self, at: Place, job: &Job) -> Result<Held, BuildError> {
         let mut held = Held::default();
         for mount in &job.mounts {
             match mount.kind {
-                MountKind::Bind => self.bind(index, mount, &mut held).await?,
-                MountKind::Cache => self.cache_mount(index, mount, &mut held).await?,
+                MountKind::Bind => self.bind(at, mount, &mut held).await?,
+                MountKind::Cache => self.cache_mount(at, mount, &mut held).await?,
                 MountKind::Tmpfs => {
                     held.add(&mount.target, StepSource::Tmpfs { size_bytes: mount.size }, false);
                 }
                 MountKind::Secret => self.secret(mount, &mut held).await?,
-                MountKind::Ssh => self.agent(mount, &mut held)?,
+                MountKind::Ssh => self.agent(mount, &mut held).await?,
             }
         }
         if let Some((name, script)) = &job.script {
@@ -248,8 +250,8 @@ impl Solving {
         Ok(held)
     }
 
-    async fn bind(&self, index: usize, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
-        let source = self.bind_source(index, mount).await?;
+    async fn bind(&self, at: Place, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+        let source = self.bind_source(at, mount).await?;
         let writable = mount.read_only == Some(false);
         let missing = |source| BuildError::Io { what: format!("cannot mount {:?}", mount.source), source };
         let opened = match &source {
@@ -274,7 +276,7 @@ impl Solving {
         Ok(())
     }
 
-    async fn cache_mount(&self, index: usize, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+    async fn cache_mount(&self, at: Place, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
         let namespace = self.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
         let id = mount.id.clone().unwrap_or_else(|| mount.target.clone());
         let name = crate::cache::digest(format!("{namespace} {id}").as_bytes()).hex();
@@ -306,7 +308,7 @@ impl Solving {
             };
             own().map_err(failed)?;
             if mount.from.is_some() {
-                self.fill_cache(index, mount, opened).await?;
+                self.fill_cache(at, mount, opened).await?;
             }
         }
         let opened = rustix::fs::open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -322,8 +324,8 @@ impl Solving {
     }
 
     // A new cache begins with what `from` has.
-    async fn fill_cache(&self, index: usize, mount: &Mount, directory: OwnedFd) -> Result<(), BuildError> {
-        let source = self.bind_source(index, mount).await?;
+    async fn fill_cache(&self, at: Place, mount: &Mount, directory: OwnedFd) -> Result<(), BuildError> {
+        let source = self.bind_source(at, mount).await?;
         let path = mount.source.clone();
         blocking(move || {
             let failed = |source| BuildError::Io { what: format!("cannot fill a cache mount from {path:?}"), source };
@@ -370,19 +372,25 @@ impl Solving {
         Ok(())
     }
 
-    fn agent(&self, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+    async fn agent(&self, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
         let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
-        let Some(socket) = self.request.secrets.agent(&id) else {
+        let failed = || BuildError::io("cannot mount the SSH agent's socket");
+        let path = held.directory(&self.builder.engine().secrets_root())?.join(hako_base::random::hex(8));
+        let found = self.request.secrets.agent(&id, path.clone()).await.map_err(BuildError::invalid)?;
+        let Some(agent) = found else {
             if mount.required {
                 return Err(BuildError::invalid(format!("unset ssh forward key {id}")));
             }
             return Ok(());
         };
-        let opened = rustix::fs::open(&socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let opened = opened.map_err(|error| BuildError::Io {
-            what: "cannot mount the SSH agent's socket".to_owned(),
-            source: error.into(),
-        })?;
+        held.agents.push(agent);
+        let own = || -> std::io::Result<OwnedFd> {
+            let (uid, gid) = (Uid::from_raw(mount.uid), Gid::from_raw(mount.gid));
+            rustix::fs::chown(&path, Some(uid), Some(gid))?;
+            rustix::fs::chmod(&path, Mode::from_raw_mode(mount.mode.unwrap_or(0o600)))?;
+            Ok(rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+        };
+        let opened = own().map_err(failed())?;
         let number = held.env.iter().filter(|entry| entry.starts_with("SSH_AUTH_SOCK=")).count();
         let default = format!("/run/buildkit/ssh_agent.{number}");
         let target = if mount.target.is_empty() { default } else { mount.target.clone() };
@@ -413,6 +421,19 @@ impl Held {
         self.mounts.push(StepMount { target: target.to_owned(), source, read_only });
     }
 
+    /// A directory in memory for as long as the step runs.
+    fn directory(&mut self, root: &std::path::Path) -> Result<PathBuf, BuildError> {
+        if let Some(directory) = &self.secrets {
+            return Ok(directory.0.clone());
+        }
+        let failed = || BuildError::io("cannot make a directory for secrets");
+        let path = root.join(hako_base::random::hex(8));
+        hako_base::file::make_dir(root, 0o700).map_err(failed())?;
+        hako_base::file::make_dir(&path, 0o700).map_err(failed())?;
+        self.secrets = Some(SecretDir(path.clone()));
+        Ok(path)
+    }
+
     /// A file in memory for as long as the step runs.
     fn file(
         &mut self,
@@ -422,16 +443,7 @@ impl Held {
         owner: (u32, u32),
     ) -> Result<OwnedFd, BuildError> {
         let failed = || BuildError::io("cannot put a secret into memory");
-        let directory = match &self.secrets {
-            Some(directory) => directory.0.clone(),
-            None => {
-                let path = root.join(hako_base::random::hex(8));
-                hako_base::file::make_dir(root, 0o700).map_err(failed())?;
-                hako_base::file::make_dir(&path, 0o700).map_err(failed())?;
-                self.secrets = Some(SecretDir(path.clone()));
-                path
-            }
-        };
+        let directory = self.directory(root)?;
         let directory = walk::open_trusted(&directory).map_err(failed())?;
         let name = hako_base::random::hex(8);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -311,7 +311,7 @@ impl Solving {
             Base::Stage(below) => {
                 State { arguments: BTreeMap::new(), cmd_is_own: false, ..(*self.result_of(*below).await?).clone() }
             }
-            Base::Image(name) => self.image(name, wanted).await?,
+            Base::Image(name) => self.image(name, wanted, stage.from.lines.0).await?,
             Base::Context(name) => {
                 return Err(BuildError::NotBuilt {
                     text: format!("FROM {name}: a context of files as the base of a stage is not built yet"),
@@ -327,8 +327,8 @@ impl Solving {
         Ok(state)
     }
 
-    async fn image(&self, name: &str, wanted: Option<Platform>) -> Result<State, BuildError> {
-        let image = self.find_image(name).await?;
+    async fn image(&self, name: &str, wanted: Option<Platform>, line: usize) -> Result<State, BuildError> {
+        let image = self.find_image(name, wanted.clone(), line).await?;
         if let Some(wanted) = wanted
             && wanted.architecture != image.platform.architecture
         {
@@ -358,11 +358,6 @@ impl Solving {
             escape: self.plan.escape,
             stage: 0,
         })
-    }
-
-    /// An image that a Dockerfile names.
-    pub(super) async fn find_image(&self, name: &str) -> Result<Arc<hako_image::Image>, BuildError> {
-        self.builder.engine().image_for_build(name).await.map_err(BuildError::from)
     }
 
     async fn step(&self, index: usize, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {
@@ -424,7 +419,7 @@ impl Solving {
                 (done, line)
             }
             Kind::Copy(copy) => {
-                let done = self.copy(index, state, copy).await?;
+                let done = self.copy(index, state, copy, instruction.lines.0).await?;
                 (done, format!("{} # buildkit", history::title(instruction)))
             }
             Kind::Workdir(path) => {
@@ -485,7 +480,7 @@ impl Solving {
     /// Takes a result from the cache, or makes it and remembers it.
     pub(super) async fn cached<M>(
         &self,
-        key: Key,
+        mut key: Key,
         state: &State,
         description: &str,
         fresh: bool,
@@ -495,6 +490,10 @@ impl Solving {
         M: Future<Output = Result<Option<Digest>, BuildError>> + Send,
     {
         let cache = &self.builder.0.cache;
+        // Layers whose times were made even are others than those whose times were not.
+        if let Some(limit) = self.times_limit() {
+            key.input("SOURCE_DATE_EPOCH", &limit.to_string());
+        }
         let (key, inputs) = key.finish();
         let why = if fresh {
             "--no-cache".to_owned()
@@ -533,11 +532,13 @@ impl Solving {
     }
 
     /// The files that `--from` or `from=` names: another stage's, an image's, a named context's.
-    pub(super) async fn stack_of(&self, index: usize, from: &str) -> Result<Option<Digest>, BuildError> {
+    pub(super) async fn stack_of(&self, index: usize, from: &str, line: usize) -> Result<Option<Digest>, BuildError> {
         let stack = match from_of(&self.plan.stages, index, from) {
             Base::Stage(other) => self.result_of(other).await?.stack,
             Base::Scratch => None,
-            Base::Image(name) | Base::Context(name) => self.find_image(&name).await?.chain_id,
+            Base::Image(name) | Base::Context(name) => {
+                self.find_image(&name, self.request.platform.clone(), line).await?.chain_id
+            }
         };
         if !self.hold.stack(stack) {
             return Err(BuildError::invalid(format!("the layers of {from} are gone")));

@@ -60,8 +60,30 @@ impl Store {
         without: &HashSet<Digest>,
         output: impl Write,
     ) -> Result<(), ImageError> {
+        self.save_chosen(|| self.choose(names), without, output)
+    }
+
+    /// One image, under these names, which need not be its names here.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_as(&self, id: Digest, names: &[Reference], output: impl Write) -> Result<(), ImageError> {
+        let choose = || {
+            let mut chosen = self.choose(&[id.to_string()])?;
+            chosen.iter_mut().for_each(|one| names.clone_into(&mut one.names));
+            Ok(chosen)
+        };
+        self.save_chosen(choose, &HashSet::new(), output)
+    }
+
+    fn save_chosen(
+        &self,
+        choose: impl FnOnce() -> Result<Vec<Chosen>, ImageError>,
+        without: &HashSet<Digest>,
+        output: impl Write,
+    ) -> Result<(), ImageError> {
         let lease = self.inner.leases.take();
-        let chosen = self.choose(names)?;
+        let chosen = choose()?;
         for chosen in &chosen {
             chosen.image.diff_ids.iter().for_each(|diff_id| lease.hold(*diff_id));
         }

@@ -6,14 +6,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hako_api::{
+    auth,
     build::{BuildCache, BuildPruneResponse},
     progress::{ErrorDetail, ProgressMessage},
     query::{BuildPruneQuery, BuildStartQuery},
 };
 use hako_build::{
-    BuildError, BuildRequest, Builder, ClassicText, Context, GivenSecrets, Progress, PruneWish, buildkit::SessionHead,
-    plan::parse_platform,
+    BuildError, BuildRequest, Builder, ClassicText, Context, Event, GivenSecrets, Progress, PruneWish,
+    buildkit::SessionHead, plan::parse_platform,
 };
+use hako_engine::view::Credentials;
 use hako_model::{HostSpec, Limits, NetworkMode, Reference, Ulimit};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -38,6 +40,7 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
     let names = names(&query.names)?;
     let builder = call.daemon.builder.clone();
     let root = builder.root().to_owned();
+    let credentials = registry_credentials(call.header(auth::CONFIG_HEADER));
     let input = call.into_reader();
     let dockerfile = if query.dockerfile.is_empty() { "Dockerfile".to_owned() } else { query.dockerfile.clone() };
     let name = dockerfile.clone();
@@ -50,7 +53,8 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
     });
     let (context, text) =
         read.await.map_err(|_| Failure::new(hako_base::ErrorKind::Internal, "the builder ended"))??;
-    let request = request(&query, names, context, dockerfile, text)?;
+    let mut request = request(&query, names, context, dockerfile, text)?;
+    request.secrets = Arc::new(GivenSecrets { credentials, ..GivenSecrets::default() });
     builder.check(&request)?;
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
     tokio::spawn(async move {
@@ -62,6 +66,17 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
         }
     });
     Ok(reply::stream(reply::JSON, ReplyBody::channel(receiver, |line| Ok(line.encode().into()))))
+}
+
+// Credentials by the registry's name; Docker Hub's is an address, for historical reasons.
+fn registry_credentials(header: &str) -> BTreeMap<String, Credentials> {
+    let named = |(server, config): (String, auth::AuthConfig)| {
+        let host = server.trim_start_matches("https://").trim_start_matches("http://");
+        let host = host.split('/').next().unwrap_or_default();
+        let host = if host == "index.docker.io" { "docker.io" } else { host };
+        (host.to_owned(), super::registry::credentials(&config))
+    };
+    auth::decode_all(header).into_iter().map(named).collect()
 }
 
 fn missing(name: &str) -> BuildError {
@@ -84,6 +99,11 @@ async fn build(
     let telling = async {
         while let Some(event) = events.recv().await {
             let stream = text.lines(&event);
+            if let Event::Pull { step, .. } = event
+                && !query.quiet
+            {
+                let _ = lines.send(convert::system::progress(step)).await;
+            }
             if !stream.is_empty() && !query.quiet {
                 let _ = lines.send(ProgressMessage { stream, ..ProgressMessage::default() }).await;
             }
@@ -184,6 +204,7 @@ fn request(
         no_cache: query.no_cache,
         no_cache_stages: Vec::new(),
         platform,
+        pull: query.pull,
         host: host(query)?,
         secrets: Arc::new(GivenSecrets::default()),
         // Who may speak to this socket may start such containers anyway.

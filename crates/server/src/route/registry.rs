@@ -84,6 +84,7 @@ pub(super) async fn distribution(call: Call) -> Result<Reply, Failure> {
     })
 }
 
+/// Credentials as the engine knows them.
 pub(super) fn credentials(config: &AuthConfig) -> Credentials {
     let mut credentials = Credentials {
         username: config.username.clone(),

@@ -1,0 +1,139 @@
+//! `build`: an image from a Dockerfile, by BuildKit's protocol.
+//!
+//! The flags become what `Client::image_build` takes (`request.rs`, `output.rs`, `source.rs`); what the daemon tells is
+//! shown (`progress.rs`) from one board. Compose's builds use [`build`] as well.
+
+mod board; // what a build has told so far
+mod flags; // the flags of every command that builds
+mod output; // `--output`
+mod plain; // progress as lines
+mod progress; // which way a build is shown
+mod request; // from flags to what the client takes
+mod screen; // progress on a terminal
+mod source; // where the context and the Dockerfile are
+
+use std::{collections::HashMap, fs, path::Path};
+
+use hako_client::build::ImageBuild;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+pub(crate) use board::Board;
+pub(crate) use flags::BuildFlags;
+pub(crate) use progress::Mode;
+pub(crate) use request::wanted;
+
+use crate::{
+    command::{Arguments, Command, Shape},
+    context::Context,
+    error::CommandError,
+    flag::FlagSet,
+};
+
+/// News that wait for a slow terminal.
+const NEWS_QUEUED: usize = 64;
+
+#[derive(Default)]
+pub(crate) struct Build(BuildFlags);
+
+impl Command for Build {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["image build", "build", "builder build", "buildx build", "buildx b"],
+        usage: "[OPTIONS] PATH | URL | -",
+        about: "Build an image from a Dockerfile",
+        arguments: Arguments::Exactly(1),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        self.0.bind(set);
+    }
+
+    async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        let flags = self.0;
+        flags.ignored().iter().for_each(|warning| cx.remark(warning));
+        let wanted = wanted(cx, &flags, &words[0])?;
+        let mode = if flags.quiet { Mode::Quiet } else { Mode::parse(&flags.progress())? };
+        let built = build(cx, wanted, mode).await?;
+        if let Some(text) = built.answer.get("result.txt") {
+            cx.print(text)?;
+            let is_well = built.answer.get("result.statuscode").is_none_or(|code| code == "0");
+            return if is_well { Ok(()) } else { Err(CommandError::Exit(1)) };
+        }
+        for warning in &built.board.warnings {
+            if mode != Mode::Quiet && mode != Mode::Json {
+                cx.remark(&format!(" - {}", warning.short));
+            }
+        }
+        if flags.why {
+            cx.print(&built.board.reasons())?;
+        }
+        let id = built.id();
+        if let Some(path) = &flags.iid_file {
+            write(path, id.unwrap_or_default())?;
+        }
+        if let Some(path) = &flags.metadata_file {
+            write(path, &built.metadata())?;
+        }
+        match id {
+            Some(id) if mode == Mode::Quiet => cx.print_line(id),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &str, text: &str) -> Result<(), CommandError> {
+    fs::write(Path::new(path), text).map_err(CommandError::local(format!("write {path}")))
+}
+
+/// What a build came to.
+pub(crate) struct Built {
+    pub board: Board,
+    answer: HashMap<String, String>,
+}
+
+impl Built {
+    /// The image's id; nothing when the result went elsewhere.
+    pub(crate) fn id(&self) -> Option<&str> {
+        let found =
+            self.answer.get("containerimage.config.digest").or_else(|| self.answer.get("containerimage.digest"));
+        found.map(String::as_str)
+    }
+
+    // Everything the daemon said, values that are JSON in base64 written out.
+    fn metadata(&self) -> String {
+        let value = |text: &String| {
+            let decoded = hako_api::text::base64_url_decode(text).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            decoded.filter(Value::is_object).unwrap_or_else(|| Value::String(text.clone()))
+        };
+        let all: serde_json::Map<String, Value> =
+            self.answer.iter().map(|(key, text)| (key.clone(), value(text))).collect();
+        serde_json::to_string_pretty(&all).unwrap_or_default()
+    }
+}
+
+/// Builds, and shows how it goes.
+///
+/// # Errors
+/// Whatever made the build fail; the step that did and its last lines have been shown by then.
+pub(crate) async fn build(cx: &Context, wanted: ImageBuild, mode: Mode) -> Result<Built, CommandError> {
+    let client = cx.client()?;
+    let (send, news) = mpsc::channel(NEWS_QUEUED);
+    let building = client.image_build(wanted, send);
+    let (done, board) = tokio::join!(building, progress::show(news, mode));
+    match done {
+        Ok(answer) => Ok(Built { board, answer }),
+        Err(error) => {
+            let failure = board.failure();
+            if mode != Mode::Json && !failure.is_empty() {
+                cx.remark(failure.trim_end_matches('\n'));
+            }
+            Err(match error {
+                hako_client::ClientError::Build { message, .. } => {
+                    CommandError::Said(format!("ERROR: failed to build: failed to solve: {message}"))
+                }
+                other => other.into(),
+            })
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a build is asked for, as its client has it: attributes, directories, secrets, and where results go.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use hako_api::auth::AuthConfig;
+
+/// One build.
+#[derive(Clone)]
+pub struct ImageBuild {
+    /// Attributes of the Dockerfile front end: `filename`, `target`, `build-arg:NAME`, `label:NAME`, ….
+    pub attributes: BTreeMap<String, String>,
+    /// Files by the names that attributes give them; `context` and `dockerfile` are those of every build.
+    pub sources: BTreeMap<String, BuildSource>,
+    /// A tar that the daemon takes for its context, and the address that attributes give it.
+    pub upload: Option<BuildUpload>,
+    pub secrets: BTreeMap<String, BuildSecret>,
+    /// Sockets of SSH agents.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Who we are at a registry.
+    pub credentials: Arc<dyn Fn(&str) -> AuthConfig + Send + Sync>,
+    pub outputs: Vec<BuildOutput>,
+    /// What the build may do beyond a sandbox: `network.host`, `security.insecure`.
+    pub entitlements: Vec<String>,
+    pub cache_from: Vec<BuildOption>,
+    pub cache_to: Vec<BuildOption>,
+    /// The same for builds of the same directory: then only what changed is sent.
+    pub shared_key: String,
+}
+
+impl Default for ImageBuild {
+    fn default() -> Self {
+        Self {
+            attributes: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            upload: None,
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            credentials: Arc::new(|_| AuthConfig::default()),
+            outputs: Vec::new(),
+            entitlements: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            shared_key: String::new(),
+        }
+    }
+}
+
+/// Files that the daemon may ask for.
+#[derive(Debug, Clone)]
+pub enum BuildSource {
+    Directory(PathBuf),
+    /// Files that are nowhere on a disk: a Dockerfile from standard input.
+    Files(BTreeMap<String, Vec<u8>>),
+}
+
+/// A secret.
+#[derive(Debug, Clone)]
+pub enum BuildSecret {
+    File(PathBuf),
+    Value(Vec<u8>),
+}
+
+/// A tar from somebody's standard input.
+#[derive(Debug, Clone)]
+pub struct BuildUpload {
+    /// The last part of its address.
+    pub id: String,
+    /// What was read already, to see what it is.
+    pub begin: Vec<u8>,
+}
+
+/// A kind with attributes, as flags write it: `type=registry,ref=…`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildOption {
+    pub kind: String,
+    pub attributes: HashMap<String, String>,
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildOutput {
+    pub option: BuildOption,
+    pub target: OutputTarget,
+}
+
+/// Which end of the connection keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputTarget {
+    Daemon,
+    /// A directory here.
+    Directory(PathBuf),
+    /// A file here, which is there as a whole or not at all.
+    File(PathBuf),
+    Stdout,
+}

@@ -1,0 +1,270 @@
+//! Files to the daemon, by fsutil's protocol: every name first, then the bytes of those it asks for.
+//!
+//! Only what the patterns keep is told. A directory that is left out is told after all when something below it is
+//! kept. Who owns a file here means nothing there.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
+use hako_archive::{Ignore, IgnoreError, walk};
+use rustix::fs::{FileType, OFlags};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming, metadata::MetadataMap};
+
+use super::{BuildSource, mode};
+use crate::limits;
+
+pub(super) type Sender = mpsc::Sender<Result<Packet, Status>>;
+
+/// Which files of a source are wanted.
+pub(super) struct Wanted {
+    exclude: Ignore,
+    include: Option<Included>,
+}
+
+struct Included {
+    these: Ignore,
+    /// The same as exceptions, to know what may be below a directory.
+    below: Ignore,
+}
+
+/// The values of a header, which the daemon writes percent-encoded when they are not ASCII.
+pub(super) fn values(headers: &MetadataMap, key: &str) -> Vec<String> {
+    let encoded = headers.contains_key(format!("{key}-encoded").as_str());
+    let texts = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
+    texts.map(|text| if encoded { unescape(text) } else { text.to_owned() }).collect()
+}
+
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            (b'+', _) => {
+                bytes.push(b' ');
+                rest = after;
+            }
+            (other, _) => {
+                bytes.push(*other);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Wanted {
+    pub(super) fn read(headers: &MetadataMap) -> Result<Self, Status> {
+        let invalid = |error: IgnoreError| Status::invalid_argument(error.to_string());
+        let exclude = values(headers, "exclude-patterns");
+        let include = values(headers, "include-patterns");
+        let exclude = Ignore::of(exclude.iter().map(String::as_str)).map_err(invalid)?;
+        let include = if include.is_empty() {
+            None
+        } else {
+            let negated: Vec<String> = include.iter().map(|pattern| format!("!{pattern}")).collect();
+            let these = Ignore::of(include.iter().map(String::as_str)).map_err(invalid)?;
+            Some(Included { these, below: Ignore::of(negated.iter().map(String::as_str)).map_err(invalid)? })
+        };
+        Ok(Self { exclude, include })
+    }
+
+    fn keeps(&self, path: &str) -> bool {
+        self.exclude.excluded_by(path).is_none()
+            && self.include.as_ref().is_none_or(|include| include.these.excluded_by(path).is_some())
+    }
+
+    fn may_keep_below(&self, path: &str) -> bool {
+        let excluded = self.exclude.excluded_by(path).is_some() && !self.exclude.may_return_below(path);
+        let included = self
+            .include
+            .as_ref()
+            .is_none_or(|include| include.these.excluded_by(path).is_some() || include.below.may_return_below(path));
+        !excluded && included
+    }
+}
+
+/// A source that is being told: where the bytes of each number are.
+enum Told {
+    Directory(OwnedFd, Vec<Vec<u8>>),
+    Files(Vec<Vec<u8>>),
+}
+
+fn failed(error: &io::Error) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn packet(kind: PacketType, stat: Option<Stat>, id: u32, data: Vec<u8>) -> Packet {
+    Packet { r#type: kind.into(), stat, id, data }
+}
+
+/// Tells and sends a source, until the daemon says that it has everything.
+pub(super) async fn send(
+    source: BuildSource,
+    wanted: Wanted,
+    mut asked: Streaming<Packet>,
+    out: Sender,
+) -> Result<(), Status> {
+    let listing = out.clone();
+    let told = tokio::task::spawn_blocking(move || match source {
+        BuildSource::Directory(path) => list(&path, &wanted, &listing)
+            .map_err(|error| Status::unknown(format!("cannot read the build context {}: {error}", path.display()))),
+        BuildSource::Files(files) => list_files(files, &wanted, &listing).map_err(|error| failed(&error)),
+    });
+    let told = told.await.map_err(|_| Status::aborted("the client ended"))??;
+    while let Some(request) = asked.message().await? {
+        match request.r#type() {
+            PacketType::PacketReq => bytes(&told, request.id, &out).await?,
+            PacketType::PacketFin => {
+                let _ = out.send(Ok(packet(PacketType::PacketFin, None, 0, Vec::new()))).await;
+                return Ok(());
+            }
+            PacketType::PacketErr => {
+                return Err(Status::unknown(String::from_utf8_lossy(&request.data).into_owned()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn bytes(told: &Told, id: u32, out: &Sender) -> Result<(), Status> {
+    let unknown = || Status::invalid_argument("no such file");
+    let hung_up = |_| Status::aborted("the daemon has gone");
+    match told {
+        Told::Files(files) => {
+            let file = files.get(id as usize).ok_or_else(unknown)?;
+            for part in file.chunks(limits::BUILD_DATA_BYTES) {
+                out.send(Ok(packet(PacketType::PacketData, None, id, part.to_vec()))).await.map_err(hung_up)?;
+            }
+        }
+        Told::Directory(root, paths) => {
+            let path = paths.get(id as usize).ok_or_else(unknown)?;
+            let shown = String::from_utf8_lossy(path).into_owned();
+            let opened = walk::open_in_root(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
+            let file = opened.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
+            loop {
+                let mut data = vec![0; limits::BUILD_DATA_BYTES];
+                let count = rustix::io::read(&file, &mut data[..]);
+                let count = count.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
+                if count == 0 {
+                    break;
+                }
+                data.truncate(count);
+                out.send(Ok(packet(PacketType::PacketData, None, id, data))).await.map_err(hung_up)?;
+            }
+        }
+    }
+    out.send(Ok(packet(PacketType::PacketData, None, id, Vec::new()))).await.map_err(hung_up)
+}
+
+fn gone<T>(_: T) -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
+
+fn list(path: &Path, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
+    let root = walk::open_trusted(path)?;
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    // Directories that are not told yet: they are if something below them is.
+    let mut waiting: Vec<(Vec<u8>, Stat)> = Vec::new();
+    let tell = |paths: &mut Vec<Vec<u8>>, path: &[u8], stat: Stat| {
+        paths.push(path.to_vec());
+        out.blocking_send(Ok(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))).map_err(gone)
+    };
+    walk::tree_across(
+        root.as_fd(),
+        |_| true,
+        |visit| -> io::Result<bool> {
+            let path = String::from_utf8_lossy(visit.path).into_owned();
+            let stat = stat(&visit, &path)?;
+            waiting.retain(|(above, _)| visit.path.starts_with(above) && visit.path.get(above.len()) == Some(&b'/'));
+            let is_directory = visit.directory.is_some();
+            if !wanted.keeps(&path) {
+                let goes_on = is_directory && wanted.may_keep_below(&path);
+                if goes_on {
+                    waiting.push((visit.path.to_vec(), stat));
+                }
+                return Ok(goes_on);
+            }
+            // What is no file anybody could copy is passed over, as Docker does.
+            if stat.mode & (mode::SOCKET | mode::DEVICE) != 0 {
+                return Ok(false);
+            }
+            for (above, stat) in waiting.drain(..) {
+                tell(&mut paths, &above, stat)?;
+            }
+            tell(&mut paths, visit.path, stat)?;
+            Ok(true)
+        },
+    )?;
+    out.blocking_send(Ok(packet(PacketType::PacketStat, None, 0, Vec::new()))).map_err(gone)?;
+    Ok(Told::Directory(root, paths))
+}
+
+fn stat(visit: &walk::Visit<'_>, path: &str) -> io::Result<Stat> {
+    let kind = walk::file_type(visit.stat);
+    let linkname = if kind == FileType::Symlink {
+        let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
+        String::from_utf8_lossy(link.as_bytes()).into_owned()
+    } else {
+        String::new()
+    };
+    let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
+    Ok(Stat {
+        path: path.to_owned(),
+        mode: mode::of(visit.stat),
+        size: if kind == FileType::RegularFile { visit.stat.st_size } else { 0 },
+        mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
+        linkname,
+        ..Stat::default()
+    })
+}
+
+fn list_files(files: BTreeMap<String, Vec<u8>>, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
+    let mut told = Vec::new();
+    for (name, content) in files.into_iter().filter(|(name, _)| wanted.keeps(name)) {
+        let size = i64::try_from(content.len()).unwrap_or(i64::MAX);
+        // The time is no part of any key; one that differs makes the daemon ask for the bytes.
+        let mod_time = i64::try_from(hako_base::clock::now().as_nanosecond()).unwrap_or_default();
+        let stat = Stat { path: name, mode: 0o644, size, mod_time, ..Stat::default() };
+        told.push(content);
+        out.blocking_send(Ok(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))).map_err(gone)?;
+    }
+    out.blocking_send(Ok(packet(PacketType::PacketStat, None, 0, Vec::new()))).map_err(gone)?;
+    Ok(Told::Files(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_may_be_encoded() {
+        let mut headers = MetadataMap::new();
+        headers.append("exclude-patterns", "d%C3%BC+%2F".parse().unwrap());
+        assert_eq!(values(&headers, "exclude-patterns"), ["d%C3%BC+%2F"]);
+        headers.append("exclude-patterns-encoded", "1".parse().unwrap());
+        assert_eq!(values(&headers, "exclude-patterns"), ["dü /"]);
+    }
+
+    #[test]
+    fn what_is_included_is_found_below_its_directories() {
+        let mut headers = MetadataMap::new();
+        headers.append("include-patterns", "sub/Dockerfile".parse().unwrap());
+        headers.append("exclude-patterns", "*.log".parse().unwrap());
+        let wanted = Wanted::read(&headers).unwrap();
+        assert!(wanted.keeps("sub/Dockerfile") && !wanted.keeps("sub/other") && !wanted.keeps("sub"));
+        assert!(wanted.may_keep_below("sub") && !wanted.may_keep_below("elsewhere"));
+        assert!(!wanted.keeps("a.log"));
+    }
+}

@@ -1,0 +1,256 @@
+//! Builds through BuildKit's protocol, by hako's own command line: contexts, secrets, outputs, what is shown.
+//!
+//! What Buildx sees of the same daemon is in `tests/clients`.
+
+use expect_test::expect;
+
+#[test]
+fn a_directory_is_built_and_only_its_own_files_are_sent() {
+    let host = host!("busybox");
+    host.run("mkdir -p ctx/dir && echo a > ctx/a && echo b > ctx/dir/b && ln -s a ctx/link && echo no > ctx/dir/no")
+        .success();
+    host.write("ctx/.dockerignore", "dir\n!dir/b\n");
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY . /ctx\nRUN find /ctx | sort > /found\n");
+    host.run("hako build -q -t made ctx | cut -c1-7; docker run --rm made cat /found").shows(expect![[r#"
+        sha256:
+        /ctx
+        /ctx/.dockerignore
+        /ctx/Dockerfile
+        /ctx/a
+        /ctx/dir
+        /ctx/dir/b
+        /ctx/link
+    "#]]);
+}
+
+#[test]
+fn what_is_asked_for_on_the_command_line_reaches_the_steps() {
+    let host = host!("busybox");
+    host.run("mkdir -p ctx other && echo hidden > secret && echo far > other/file").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox AS first\nARG WHO\nRUN --mount=type=secret,id=s --mount=type=secret,id=e,env=E \\\n\
+         echo $WHO $(cat /run/secrets/s) $E > /said; grep -c extra /etc/hosts >> /said\n\
+         COPY --from=far file /far\nFROM first AS last\nRUN false\n",
+    );
+    host.run(
+        "E=env hako build -q -t made --target first --build-arg WHO=me --label a=b --secret id=s,src=secret \
+         --secret id=e,env=E --add-host extra:1.2.3.4 --build-context far=other ctx >/dev/null && \
+         docker run --rm made cat /said /far && docker image inspect -f '{{.Config.Labels.a}}' made",
+    )
+    .shows(expect![[r#"
+        me hidden env
+        1
+        far
+        b
+    "#]]);
+}
+
+#[test]
+fn results_go_to_files_and_directories() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox AS made\nRUN mkdir /out && echo word > /out/file && chmod 640 /out/file && ln -s file /out/link\n\
+         FROM scratch\nCOPY --from=made /out /\n",
+    );
+    host.run("hako build -q -o files ctx; stat -c '%n %a' files/file && readlink files/link && cat files/link").shows(
+        expect![[r#"
+            files/file 640
+            file
+            word
+        "#]],
+    );
+    host.run("hako build -q -o - ctx | tar -t | sort; hako build -q -o type=tar,dest=x.tar ctx; tar -tf x.tar | wc -l; ls x.tar*").shows(
+        expect![[r#"
+            file
+            link
+            2
+            x.tar
+        "#]],
+    );
+}
+
+#[test]
+fn a_dockerfile_and_a_context_come_by_standard_input() {
+    let host = host!("busybox");
+    host.run("mkdir ctx && echo a > ctx/a").success();
+    host.run("printf 'FROM busybox\\nRUN echo typed > /t\\n' | hako build -q -t typed - >/dev/null && docker run --rm typed cat /t")
+        .says("typed");
+    host.run("printf 'FROM busybox\\nCOPY a /\\n' | hako build -q -t piped -f - ctx >/dev/null && docker run --rm piped cat /a")
+        .says("a");
+    host.write("ctx/Other", "FROM busybox\nCOPY a /b\n");
+    host.run("tar -C ctx -c . | hako build -q -t packed -f Other - >/dev/null && docker run --rm packed cat /b")
+        .says("a");
+}
+
+#[test]
+fn a_failing_step_is_shown_with_its_last_lines() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo out; exit 3\n");
+    host.run("hako build --progress plain -t made ctx 2>&1 | sed -nE 's/[0-9]+[.][0-9]+/T/; /2.2. RUN/,$p'").shows(expect![[r#"
+        #5 [2/2] RUN echo out; exit 3
+        #5 T out
+        #5 ERROR: process "/bin/sh -c echo out; exit 3" did not complete successfully: exit code: 3
+        ------
+         > [2/2] RUN echo out; exit 3:
+        T out
+        ------
+        ERROR: failed to build: failed to solve: process "/bin/sh -c echo out; exit 3" did not complete successfully: exit code: 3
+    "#]]);
+    host.run("hako build -q ctx >/dev/null 2>&1; echo $?").says("1");
+    host.run("hako build nosuch").code(1).says("path \"nosuch\" not found");
+    host.run("hako build --progress odd ctx").code(1).says("invalid progress mode");
+}
+
+#[test]
+fn why_says_what_changed() {
+    let host = host!("busybox");
+    host.run("mkdir ctx && echo 1 > ctx/a").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo first\nCOPY a /a\nRUN cat /a\n");
+    host.run("hako build -q -t made ctx >/dev/null; echo 2 > ctx/a; hako build -q --why -t made ctx | grep -v sha256:")
+        .shows(expect![[r#"
+            [1/4] FROM busybox
+               cached
+            [2/4] RUN echo first
+               cached
+            [3/4] COPY a /a
+               changed: files
+            [4/4] RUN cat /a
+               changed: what is below
+        "#]]);
+}
+
+#[test]
+fn the_cache_is_listed_and_pruned() {
+    let host = own_host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=3 2>/dev/null\n");
+    host.run("hako build -q -t made --iidfile id --metadata-file meta ctx >/dev/null; docker image inspect -f '{{.Id}}' made | diff - id; grep -c containerimage.digest meta")
+        .says("1");
+    host.run("docker rmi made >/dev/null; hako buildx du | tail -1; hako builder prune -f | tail -1; hako buildx du | tail -1").shows(expect![[
+        r#"
+        Total:   3.146MB
+        Total reclaimed space: 3.146MB
+        Total:   0B
+    "#
+    ]]);
+}
+
+#[test]
+fn an_agent_is_there_for_the_step_that_asks() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --mount=type=ssh,required=true,uid=7 stat -c '%F %u %a' $SSH_AUTH_SOCK > /said\nRUN test ! -e /run && echo clean > /left\n",
+    );
+    host.run("hako build -q -t made ctx 2>&1 | tail -1").says("unset ssh forward key default");
+    let _agent = std::os::unix::net::UnixListener::bind(host.path("agent")).unwrap();
+    host.run("hako build -q -t made --ssh default=agent ctx >/dev/null && docker run --rm made cat /said /left").shows(
+        expect![[r#"
+        socket 7 600
+        clean
+    "#]],
+    );
+}
+
+#[test]
+fn an_image_goes_to_a_registry_or_into_an_archive() {
+    let host = own_host!();
+    super::registry::serve(&host, 5000, "");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo word > /word\n");
+    host.run(
+        "hako build -q --push -t localhost:5000/made:1 ctx >/dev/null && docker rmi localhost:5000/made:1 >/dev/null && \
+         docker run --rm localhost:5000/made:1 cat /word 2>/dev/null",
+    )
+    .says("word");
+    host.run("docker rmi -f $(docker images -q localhost:5000/made) >/dev/null; hako build -q -t kept -o type=docker,dest=made.tar ctx; docker images -q kept | wc -l; docker load -q -i made.tar && docker run --rm kept cat /word").shows(expect![[r#"
+        0
+        Loaded image: kept:latest
+        word
+    "#]]);
+    host.run("hako build -q -o type=oci,dest=- ctx | tar -t | grep -c oci-layout").says("1");
+}
+
+#[test]
+fn what_is_not_built_is_said_by_name() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\n");
+    for (flags, expected) in [
+        ("--cache-to type=local,dest=x", "--cache-to type=local is not built yet"),
+        ("--sbom true", "the attestation sbom is not built yet"),
+        ("--platform linux/amd64,linux/arm64", "a build for several platforms is not built yet"),
+        ("-o type=image,compression=zstd", "with compression is not built yet"),
+    ] {
+        host.run(&format!("hako build {flags} ctx 2>&1 | tail -1")).says(expected);
+    }
+    host.write("ctx/Dockerfile", "FROM busybox\nADD --checksum=sha256:0 Dockerfile /\n");
+    host.run("hako build ctx 2>&1 | tail -1").says("ADD --checksum=sha256:0 is of URLs");
+}
+
+#[test]
+fn the_same_input_makes_the_same_image_wherever_it_is_built() {
+    let host = own_host!("busybox");
+    host.run("mkdir -p here/dir && echo a > here/dir/a && cp -r here there && touch -d '2 days ago' there/dir/a")
+        .success();
+    host.write(
+        "Dockerfile",
+        "FROM busybox\nWORKDIR /w\nCOPY . .\nRUN date > /dev/null; mkdir made && echo b > made/b\n",
+    );
+    let build = |context: &str, flags: &str| {
+        let line = format!("hako build -q --no-cache {flags} -f Dockerfile {context}");
+        host.run(&line).text().trim().to_owned()
+    };
+    let first = build("here", "--reproducible");
+    assert!(first.starts_with("sha256:"), "{first}");
+    // Another directory, another time, and another daemon with a cache of its own.
+    assert_eq!(build("there", "--reproducible"), first);
+    let epoch = "SOURCE_DATE_EPOCH=1700000000";
+    let other = host.run(&format!("{epoch} hako build -q --reproducible -f Dockerfile here")).text().trim().to_owned();
+    assert_ne!(other, first);
+    host.run(&format!(
+        "docker image inspect -f '{{{{.Created}}}}' {other} | cut -c1-10; docker run --rm {other} stat -c %Y /w/made/b"
+    ))
+    .shows(expect![[r#"
+        2023-11-14
+        1700000000
+    "#]]);
+}
+
+#[test]
+fn checks_find_what_is_likely_not_meant() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox AS Base\nWORKDIR app\nCMD [\"true\"]\n");
+    host.run("hako build --check ctx 2>/dev/null")
+        .code(1)
+        .says("Check complete, 2 warnings have been found!")
+        .says("Stage name 'Base' should be lowercase")
+        .says("Dockerfile:1:17")
+        .says("WARNING: WorkdirRelativePath")
+        .says(">>> WORKDIR app");
+    host.run("hako build ctx 2>&1 | grep Casing")
+        .says("StageNameCasing: Stage name 'Base' should be lowercase (line 1)");
+    host.write("ctx/Dockerfile", "# check=error=true\nFROM busybox AS Base\n");
+    host.run("hako build -q ctx 2>&1 | head -1").says("lint violation found");
+    host.write("ctx/Dockerfile", "FROM busybox\n");
+    host.run("hako build --check ctx 2>/dev/null").says("no warnings found");
+}
+
+#[test]
+fn a_context_may_have_more_files_than_a_process_has_descriptors() {
+    let host = host!("busybox");
+    host.run("mkdir ctx && cd ctx && seq 3000 | while read n; do echo $n > f$n; done").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY . /all\nRUN ls /all | wc -l > /count\n");
+    host.run("hako build -q -t made ctx >/dev/null && docker run --rm made cat /count /all/f2999").shows(expect![[
+        r#"
+        3001
+        2999
+    "#
+    ]]);
+}
