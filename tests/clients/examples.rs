@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hako_testkit::{Host, Options, Shown, needs, program, require, way_out};
+use hako_testkit::{Host, Options, Shown, needs, require, way_out};
 
 use crate::target_folder;
 
@@ -32,25 +32,7 @@ fn requirements() -> Result<(), String> {
     require::own_daemon()?;
     require::program("curl")?;
     require::image("debian")?;
-    builder().map(drop)?;
     way_out::reachable("deb.debian.org")
-}
-
-/// Docker's command line with its Compose plugin, which builds until hako's own does. By its path: within a machine,
-/// `docker` is hako's own.
-fn builder() -> Result<String, String> {
-    let missing = "needs docker with the Compose plugin";
-    let path = std::env::var("PATH").unwrap_or_default();
-    let found = path.split(':').map(|folder| Path::new(folder).join("docker")).find(|file| file.is_file());
-    let docker = found.ok_or(missing)?;
-    match program(&docker).args(["compose", "version"]).output() {
-        // A machine forgets where the plugins were found.
-        Ok(output) if output.status.success() => {
-            let config = std::env::var("DOCKER_CONFIG").map(|it| format!("DOCKER_CONFIG={it} ")).unwrap_or_default();
-            Ok(format!("{config}{}", docker.display()))
-        }
-        _ => Err(missing.to_owned()),
-    }
 }
 
 impl Example {
@@ -71,8 +53,7 @@ impl Example {
 
     #[track_caller]
     fn build(&self, flags: &str, service: &str) {
-        let docker = builder().unwrap_or_default();
-        self.run(&format!("{docker} compose {flags} build --build-arg http_proxy={} {service}", self.proxy)).success();
+        self.run(&format!("docker compose {flags} build --build-arg http_proxy={} {service}", self.proxy)).success();
     }
 
     #[track_caller]

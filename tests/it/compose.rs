@@ -284,3 +284,49 @@ fn unused_resources_are_made_on_request() {
     host.run("docker compose --all-resources down -v").success();
     host.run("docker volume ls -q").shows(expect![""]);
 }
+
+const BUILT: &str = r#"
+name: app
+services:
+  web:
+    build: {context: ./web, args: {WORD: "${WORD:-first}"}, secrets: [token], labels: {kind: page}}
+    command: sleep 1000
+    stop_grace_period: 0s
+  inline:
+    image: named:1
+    build: {context: ./web, dockerfile_inline: "FROM app-web\nRUN echo inline > /inline\n", tags: ["named:2"]}
+    command: sleep 1000
+    stop_grace_period: 0s
+  idle: {image: busybox, command: sleep 1000, stop_grace_period: 0s}
+secrets: {token: {environment: TOKEN}}
+"#;
+
+#[test]
+fn images_are_built_where_they_are_missing_and_on_request() {
+    let host = host!();
+    if !with_file(&host, BUILT) {
+        return;
+    }
+    host.write(
+        "web/Dockerfile",
+        "FROM busybox\nARG WORD\nCOPY file /file\n\
+         RUN --mount=type=secret,id=token echo $WORD $(cat /run/secrets/token) $(cat /file) > /made\n",
+    );
+    host.write("web/file", "file");
+    let compose = "TOKEN=t0k docker compose --progress plain";
+    // The second is built from the first, and nothing says so but its Dockerfile.
+    host.run(&format!("{compose} build web && {compose} up -d")).success();
+    host.run("docker compose exec -T web cat /made").says("first t0k file");
+    host.run("docker compose exec -T inline cat /inline /made").says("inline\nfirst t0k file");
+    host.run("docker image inspect named:2 app-web -f '{{index .Config.Labels \"com.docker.compose.service\"}} {{index .Config.Labels \"kind\"}}'")
+        .says("web page");
+    let ids = host.run("docker compose ps -q").text().to_owned();
+    // What comes out as it was replaces nothing.
+    host.run(&format!("{compose} up -d --build")).success();
+    assert_eq!(host.run("docker compose ps -q").text(), ids);
+    host.run(&format!("{compose} build --build-arg WORD=second web && {compose} up -d web")).success();
+    host.run("docker compose exec -T web cat /made").says("second t0k file");
+    host.write("web/Dockerfile", "FROM busybox\nRUN exit 9\n");
+    host.run(&format!("{compose} build web")).code(1).says("exit code: 9");
+    host.run(&format!("{compose} down -t 0 --rmi all")).success();
+}

@@ -18,6 +18,8 @@ pub(crate) struct BuildFlags {
     pub check: bool,
     pub file: Option<String>,
     pub iid_file: Option<String>,
+    /// A Dockerfile that is in no directory; Compose's `dockerfile_inline`.
+    pub inline: Option<String>,
     pub labels: Vec<String>,
     pub load: bool,
     pub metadata_file: Option<String>,

@@ -35,7 +35,7 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
             return said(format!("ERROR: invalid tag {name:?}: {error}"));
         }
     }
-    let mut found = source::of(context, flags.file.as_deref())?;
+    let mut found = source::of(context, flags.file.as_deref(), flags.inline.as_deref())?;
     let mut attributes = std::mem::take(&mut found.attributes);
     attributes.extend(attributes_of(flags)?);
     let mut sources = found.sources;

@@ -34,7 +34,7 @@ pub(super) fn is_remote(context: &str) -> bool {
 ///
 /// # Errors
 /// A directory that is not there, or standard input that was to be two things.
-pub(super) fn of(context: &str, file: Option<&str>) -> Result<Sources, CommandError> {
+pub(super) fn of(context: &str, file: Option<&str>, inline: Option<&str>) -> Result<Sources, CommandError> {
     let mut found = Sources::default();
     match context {
         "-" if file == Some("-") => {
@@ -49,7 +49,12 @@ pub(super) fn of(context: &str, file: Option<&str>) -> Result<Sources, CommandEr
                 found.attributes.insert("filename".to_owned(), name.to_owned());
             }
         }
-        path => from_directory(&mut found, path, file)?,
+        // No file of the directory is looked for where the Dockerfile is given.
+        path => from_directory(&mut found, path, inline.map_or(file, |_| Some("-")))?,
+    }
+    if let Some(text) = inline {
+        given(&mut found, text.as_bytes().to_vec());
+        return Ok(found);
     }
     if file == Some("-") {
         let mut text = Vec::new();

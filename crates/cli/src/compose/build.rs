@@ -1,25 +1,49 @@
-//! `compose build`: images that the files describe; and what `up` does about images before it makes containers.
+//! `compose build`: images that the files describe, by the builder of `hako build`; and what `up` does about images
+//! before it makes containers.
 
-use hako_client::Client;
+use std::{collections::BTreeSet, path::Path};
+
+use hako_client::{
+    Client,
+    build::{BuildSecret, ImageBuild},
+};
 use hako_compose::{
+    labels,
     observe::{self, Observed},
     plan::{self, ImageHow, Plan, Wishes},
     project::Project,
+    service::{Build as Recipe, Limit, Service},
 };
 
 use super::{actor, project, selection};
 use crate::{
+    build::{self, BuildFlags, Mode},
     command::{Arguments, Command, Shape},
     context::Context,
     error::CommandError,
-    flag::FlagSet,
+    flag::{Bytes, FlagSet},
 };
 
+/// What the command line adds to what the files say.
 #[derive(Default)]
-pub(crate) struct Build {
+struct Asked {
     arguments: Vec<String>,
     no_cache: bool,
     pull: bool,
+    push: bool,
+    check: bool,
+    provenance: Option<String>,
+    sbom: Option<String>,
+    ssh: Vec<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct Build {
+    asked: Asked,
+    builder: Option<String>,
+    dependencies: bool,
+    memory: Option<Bytes>,
+    print: bool,
     quiet: bool,
 }
 
@@ -33,54 +57,298 @@ impl Command for Build {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
-        set.add(&mut self.arguments, "--build-arg", "Variable for the build (NAME=value)").kind("stringArray");
-        set.add(&mut self.no_cache, "--no-cache", "Do everything anew");
-        set.add(&mut self.pull, "--pull", "Look for newer base images");
+        set.add(&mut self.asked.arguments, "--build-arg", "Variable for the build (NAME=value)").kind("stringArray");
+        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
+        set.add(&mut self.asked.check, "--check", "Look for mistakes in the Dockerfiles, and build nothing");
+        set.add(&mut self.memory, "-m, --memory", "Of the classic builder").hide();
+        set.add(&mut self.asked.no_cache, "--no-cache", "Do everything anew");
+        set.add(&mut self.print, "--print", "Print a bake file").hide();
+        set.add(&mut self.asked.provenance, "--provenance", "Add a provenance attestation");
+        set.add(&mut self.asked.pull, "--pull", "Look for newer base images");
+        set.add(&mut self.asked.push, "--push", "Push what was built");
         set.add(&mut self.quiet, "-q, --quiet", "Do not show what builds say");
+        set.add(&mut self.asked.sbom, "--sbom", "Add an SBOM attestation");
+        set.add(&mut self.asked.ssh, "--ssh", "SSH agent for RUN --mount (default|id=socket)").kind("stringArray");
+        set.add(&mut self.dependencies, "--with-dependencies", "Also what the services depend on");
     }
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
-        let project = project(cx, &selection(cx, &services, true))?;
-        match project.services.values().find(|service| service.build.is_some()) {
-            None => {
-                cx.remark("No services to build");
-                Ok(())
-            }
-            Some(service) => Err(not_yet(&service.name, &project.image_of(service))),
+        if self.print {
+            return Err(CommandError::Said("--print: bake files are not built yet".to_owned()));
         }
+        if self.memory.is_some() {
+            cx.remark("WARNING: --memory has no effect on builds");
+        }
+        let alone = !services.is_empty() && !self.dependencies;
+        let project = project(cx, &selection(cx, &services, alone))?;
+        let wanted: BTreeSet<&str> =
+            project.services.values().filter(|service| service.build.is_some()).map(|it| it.name.as_str()).collect();
+        if wanted.is_empty() {
+            cx.remark("No services to build");
+        }
+        build_all(cx, &project, &wanted, &self.asked, mode(cx, self.quiet)).await
     }
 }
 
-fn not_yet(service: &str, image: &str) -> CommandError {
-    CommandError::Said(format!(
-        "service {service:?} wants image {image} built, and hako compose does not build images so far; build it with docker compose build, or use --no-build"
-    ))
+fn mode(cx: &Context, quiet: bool) -> Mode {
+    match cx.compose.progress.as_str() {
+        _ if quiet => Mode::Quiet,
+        "quiet" => Mode::Quiet,
+        "plain" => Mode::Plain,
+        "tty" => Mode::Terminal,
+        _ => Mode::Auto,
+    }
 }
 
-/// The images that a plan wants are pulled; then the plan is made again, from what is there now: an image that came out
-/// as it was replaces no container.
+/// The images that a plan wants are built and pulled; then the plan is made again, from what is there now: an image that
+/// came out as it was replaces no container.
 ///
 /// # Errors
-/// When one of them cannot be had, or would have to be built.
+/// When one of them cannot be had.
 pub(super) async fn plan_with_images(
     cx: &Context,
     client: &Client,
     project: &Project,
     wishes: &Wishes,
-    quiet_pull: bool,
+    quiet: Quiet,
 ) -> Result<(Plan, Observed), CommandError> {
     let observed = observe::observe(client, project).await?;
     let plan = plan::plan(project, &observed, wishes).map_err(CommandError::Said)?;
     if plan.images.is_empty() || cx.compose.dry_run {
         return Ok((plan, observed));
     }
-    if let Some(step) = plan.images.iter().find(|step| step.how == ImageHow::Build) {
-        return Err(not_yet(&step.service, &step.image));
-    }
     let (puller, _) = actor(cx, project.clone())?;
-    puller.with_quiet_transfers(quiet_pull).pull_all(&plan).await?;
-    let wishes = Wishes { pull: Some("missing".to_owned()), ..wishes.clone() };
+    puller.with_quiet_transfers(quiet.pull).pull_all(&plan).await?;
+    let built: BTreeSet<&str> =
+        plan.images.iter().filter(|step| step.how == ImageHow::Build).map(|step| step.service.as_str()).collect();
+    build_all(cx, project, &built, &Asked::default(), mode(cx, quiet.build)).await?;
+    let wishes = Wishes { build: false, no_build: true, pull: Some("missing".to_owned()), ..wishes.clone() };
     let observed = observe::observe(client, project).await?;
     let plan = plan::plan(project, &observed, &wishes).map_err(CommandError::Said)?;
     Ok((plan, observed))
+}
+
+/// What is not shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Quiet {
+    pub build: bool,
+    pub pull: bool,
+}
+
+/// Builds the named services' images, each after those it is built from.
+async fn build_all(
+    cx: &Context,
+    project: &Project,
+    wanted: &BTreeSet<&str>,
+    asked: &Asked,
+    mode: Mode,
+) -> Result<(), CommandError> {
+    for service in in_order(project, wanted) {
+        let Some(recipe) = &service.build else { continue };
+        let image = project.image_of(service);
+        let built = build::build(cx, wanted_of(cx, project, service, recipe, asked)?, mode).await;
+        built.map_err(|error| CommandError::Said(format!("service {}: image {image}: {error}", service.name)))?;
+        if !asked.check {
+            cx.remark(&format!(" Image {image}  Built"));
+        }
+    }
+    Ok(())
+}
+
+// `additional_contexts: {base: "service:other"}` wants the other first.
+fn in_order<'p>(project: &'p Project, wanted: &BTreeSet<&str>) -> Vec<&'p Service> {
+    fn visit<'p>(project: &'p Project, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<&'p Service>) {
+        let Some(service) = project.services.get(name) else { return };
+        if !seen.insert(name.to_owned()) {
+            return;
+        }
+        let contexts = service.build.iter().flat_map(|recipe| recipe.additional_contexts.values());
+        contexts.filter_map(|place| place.strip_prefix("service:")).for_each(|name| visit(project, name, seen, order));
+        order.push(service);
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    wanted.iter().for_each(|name| visit(project, name, &mut seen, &mut order));
+    order
+}
+
+fn wanted_of(
+    cx: &Context,
+    project: &Project,
+    service: &Service,
+    recipe: &Recipe,
+    asked: &Asked,
+) -> Result<ImageBuild, CommandError> {
+    let flags = flags_of(project, service, recipe, asked);
+    let mut wanted = build::wanted(cx, &flags, &recipe.context)?;
+    for reference in &recipe.secrets {
+        let id = if reference.target.is_empty() { &reference.source } else { &reference.target };
+        let secret = secret(project, &reference.source).map_err(CommandError::Said)?;
+        wanted.secrets.insert(id.clone(), secret);
+    }
+    Ok(wanted)
+}
+
+fn secret(project: &Project, source: &str) -> Result<BuildSecret, String> {
+    let resource = project.secrets.get(source).ok_or_else(|| format!("there is no secret {source}"))?;
+    match (&resource.file, &resource.environment, &resource.content) {
+        (Some(file), ..) => Ok(BuildSecret::File(file.clone())),
+        (_, Some(name), _) => match project.variables.get(name) {
+            Some(value) => Ok(BuildSecret::Value(value.clone().into_bytes())),
+            None => Err(format!("environment variable {name:?} required by secret {source:?} is not set")),
+        },
+        (.., Some(content)) => Ok(BuildSecret::Value(content.clone().into_bytes())),
+        _ => Err(format!("unsupported external secret {source}; only a swarm keeps those")),
+    }
+}
+
+// What `hako build` would be told. Pure.
+fn flags_of(project: &Project, service: &Service, recipe: &Recipe, asked: &Asked) -> BuildFlags {
+    let pairs = |map: &std::collections::BTreeMap<String, String>| -> Vec<String> {
+        map.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let own = [
+        (labels::PROJECT, project.name.as_str()),
+        (labels::SERVICE, service.name.as_str()),
+        (labels::VERSION, labels::COMPOSE_VERSION),
+    ];
+    let mut arguments: Vec<String> = recipe.args.iter().map(argument).collect();
+    arguments.extend(asked.arguments.iter().cloned());
+    let mut allow = recipe.entitlements.clone();
+    if recipe.privileged {
+        allow.push("security.insecure".to_owned());
+    }
+    let platforms = match recipe.platforms.is_empty() {
+        true => some(&service.platform).into_iter().collect(),
+        false => recipe.platforms.clone(),
+    };
+    let text = |value: &Option<serde_json::Value>| match value {
+        Some(serde_json::Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+        None => None,
+    };
+    BuildFlags {
+        add_hosts: hosts(recipe),
+        allow,
+        arguments,
+        contexts: recipe.additional_contexts.iter().map(|(name, place)| context(project, name, place)).collect(),
+        cache_from: recipe.cache_from.clone(),
+        cache_to: recipe.cache_to.clone(),
+        check: asked.check,
+        file: dockerfile(recipe),
+        inline: recipe.dockerfile_inline.clone(),
+        labels: pairs(&recipe.labels).into_iter().chain(own.map(|(key, value)| format!("{key}={value}"))).collect(),
+        network: some(&recipe.network),
+        no_cache: recipe.no_cache || asked.no_cache,
+        no_cache_filter: recipe.no_cache_filter.clone(),
+        platforms,
+        provenance: asked.provenance.clone().or_else(|| text(&recipe.provenance)),
+        pull: recipe.pull || asked.pull,
+        push: asked.push && !service.image.is_empty(),
+        sbom: asked.sbom.clone().or_else(|| text(&recipe.sbom)),
+        shm_size: (recipe.shm_size > 0).then_some(Bytes(recipe.shm_size)),
+        ssh: if asked.ssh.is_empty() { agents(recipe) } else { asked.ssh.clone() },
+        tags: std::iter::once(project.image_of(service)).chain(recipe.tags.iter().cloned()).collect(),
+        target: some(&recipe.target),
+        ulimits: recipe.ulimits.iter().map(|(name, limit)| ulimit(name, limit)).collect(),
+        ..BuildFlags::default()
+    }
+}
+
+fn argument((name, value): (&String, &Option<String>)) -> String {
+    value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"))
+}
+
+fn hosts(recipe: &Recipe) -> Vec<String> {
+    let each = |(name, addresses): (&String, &Vec<String>)| -> Vec<String> {
+        addresses.iter().map(|address| format!("{name}={address}")).collect()
+    };
+    recipe.extra_hosts.iter().flat_map(each).collect()
+}
+
+fn agents(recipe: &Recipe) -> Vec<String> {
+    let one = |(id, path): (&String, &String)| if path.is_empty() { id.clone() } else { format!("{id}={path}") };
+    recipe.ssh.iter().map(one).collect()
+}
+
+fn ulimit(name: &str, limit: &Limit) -> String {
+    match limit {
+        Limit::Both(both) => format!("{name}={both}:{both}"),
+        Limit::Each { soft, hard } => format!("{name}={soft}:{hard}"),
+    }
+}
+
+// The result of another service is an image here.
+fn context(project: &Project, name: &str, place: &str) -> String {
+    match place.strip_prefix("service:").and_then(|other| project.services.get(other)) {
+        Some(other) => format!("{name}=docker-image://{}", project.image_of(other)),
+        None => format!("{name}={place}"),
+    }
+}
+
+// A Dockerfile is looked for in its context, wherever the command runs.
+fn dockerfile(recipe: &Recipe) -> Option<String> {
+    let is_here = Path::new(&recipe.context).is_absolute();
+    match recipe.dockerfile.as_str() {
+        _ if recipe.dockerfile_inline.is_some() => None,
+        "" => None,
+        file if is_here => Some(Path::new(&recipe.context).join(file).display().to_string()),
+        file => Some(file.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hako_compose::file::load::{Options, Surroundings};
+
+    use super::*;
+
+    fn check(recipe: &str, asked: &Asked, expected: &str) {
+        let folder = std::env::temp_dir().join(format!("hako-build-{}-{}", std::process::id(), recipe.len()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("compose.yaml");
+        std::fs::write(&file, format!("name: p\nservices:\n  web: {{build: {recipe}}}\n  base: {{build: /b}}\n"))
+            .unwrap();
+        let options = Options {
+            files: vec![file.display().to_string()],
+            project_directory: Some("/p".into()),
+            ..Options::default()
+        };
+        let read = hako_compose::project::read(&options, &Surroundings::default(), &Default::default());
+        std::fs::remove_dir_all(&folder).unwrap();
+        let project = read.unwrap();
+        let service = &project.services["web"];
+        let flags = flags_of(&project, service, service.build.as_ref().unwrap(), asked);
+        let lists = [
+            ("arg", &flags.arguments),
+            ("context", &flags.contexts),
+            ("host", &flags.add_hosts),
+            ("tag", &flags.tags),
+            ("ulimit", &flags.ulimits),
+            ("allow", &flags.allow),
+            ("ssh", &flags.ssh),
+        ];
+        let mut told: Vec<String> =
+            lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {list:?}")).collect();
+        told.extend(flags.file.map(|file| format!("file {file}")));
+        told.extend(flags.inline.map(|text| format!("inline {text}")));
+        told.extend(flags.target.map(|target| format!("target {target}")));
+        assert_eq!(told.join("; "), expected);
+    }
+
+    #[test]
+    fn a_recipe_is_what_the_builder_would_be_told() {
+        check("/c", &Asked::default(), r#"tag ["p-web"]; file /c/Dockerfile"#);
+        let asked = Asked { arguments: vec!["A=2".into()], ..Asked::default() };
+        check(
+            "{context: ./c, args: {A: 1}, target: t, tags: [x], dockerfile_inline: FROM y}",
+            &asked,
+            r#"arg ["A=1", "A=2"]; tag ["p-web", "x"]; inline FROM y; target t"#,
+        );
+        check(
+            "{context: /c, dockerfile: D, additional_contexts: {b: 'service:base'}, ulimits: {nofile: 9}, privileged: true}",
+            &Asked::default(),
+            r#"context ["b=docker-image://p-base"]; tag ["p-web"]; ulimit ["nofile=9:9"]; allow ["security.insecure"]; file /c/D"#,
+        );
+    }
 }

@@ -6,7 +6,12 @@ use hako_compose::{
     plan::{self, Recreate, Wishes},
 };
 
-use super::{actor, build::plan_with_images, containers, project, project_or_name, selection, up::parse_scale};
+use super::{
+    actor,
+    build::{Quiet, plan_with_images},
+    containers, project, project_or_name, selection,
+    up::parse_scale,
+};
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -288,7 +293,8 @@ async fn converge(
     starts: bool,
     quiet_pull: bool,
 ) -> Result<(), CommandError> {
-    let (plan, observed) = plan_with_images(cx, &cx.client()?, &project, wishes, quiet_pull).await?;
+    let quiet = Quiet { build: false, pull: quiet_pull };
+    let (plan, observed) = plan_with_images(cx, &cx.client()?, &project, wishes, quiet).await?;
     if cx.compose.dry_run {
         return cx.print(&plan::text::text(&project, &plan));
     }

@@ -11,7 +11,11 @@ use hako_compose::{
     service::Service,
 };
 
-use super::{actor, build::plan_with_images, project, selection};
+use super::{
+    actor,
+    build::{Quiet, plan_with_images},
+    project, selection,
+};
 use crate::{
     command::{Arguments, Command, Shape},
     container::run::{Foreground, detach_keys},
@@ -102,7 +106,8 @@ impl Command for Run {
             services: words[..1].to_vec(),
             ..Wishes::default()
         };
-        let (mut plan, observed) = plan_with_images(cx, &client, &project, &wishes, self.quiet_pull).await?;
+        let quiet = Quiet { build: self.quiet_build, pull: self.quiet_pull };
+        let (mut plan, observed) = plan_with_images(cx, &client, &project, &wishes, quiet).await?;
         // The service's own containers stay as they are; only what it needs is brought up.
         plan.containers.retain(|step| step.service != words[0]);
         let (creation, tty) = self.prepared(&project, &observed, &words)?;

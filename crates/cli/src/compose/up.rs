@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     actor,
-    build::plan_with_images,
+    build::{Quiet, plan_with_images},
     console::Console,
     containers,
     follow::{self, Ended, Wanted},
@@ -105,7 +105,8 @@ impl Command for Up {
         let project = project(cx, &selection(cx, &services, self.no_deps))?;
         let wishes = self.wishes(&project, services.clone())?;
         let client = cx.client()?;
-        let (plan, observed) = plan_with_images(cx, &client, &project, &wishes, self.quiet_pull).await?;
+        let quiet = Quiet { build: self.quiet_build, pull: self.quiet_pull };
+        let (plan, observed) = plan_with_images(cx, &client, &project, &wishes, quiet).await?;
         if cx.compose.dry_run {
             return cx.print(&text::text(&project, &plan));
         }
