@@ -202,14 +202,19 @@ fn the_same_input_makes_the_same_image_wherever_it_is_built() {
         "Dockerfile",
         "FROM busybox\nWORKDIR /w\nCOPY . .\nRUN date > /dev/null; mkdir made && echo b > made/b\n",
     );
-    let build = |context: &str, flags: &str| {
-        let line = format!("hako build -q --no-cache {flags} -f Dockerfile {context}");
+    let build = |context: &str, daemon: &str| {
+        let line = format!("hako {daemon} build -q --no-cache --reproducible -f Dockerfile {context}");
         host.run(&line).text().trim().to_owned()
     };
-    let first = build("here", "--reproducible");
+    let first = build("here", "");
     assert!(first.starts_with("sha256:"), "{first}");
-    // Another directory, another time, and another daemon with a cache of its own.
-    assert_eq!(build("there", "--reproducible"), first);
+    // Another directory, another time, and another daemon with a store and a cache of its own.
+    assert_eq!(build("there", ""), first);
+    let second = host.second_daemon("second", &[]);
+    let daemon = format!("-H {}", second.address());
+    // The base is the same image, down to its creation.
+    host.run(&format!("docker save busybox | docker {daemon} load")).success();
+    assert_eq!(build("there", &daemon), first);
     let epoch = "SOURCE_DATE_EPOCH=1700000000";
     let other = host.run(&format!("{epoch} hako build -q --reproducible -f Dockerfile here")).text().trim().to_owned();
     assert_ne!(other, first);
