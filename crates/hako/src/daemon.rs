@@ -2,7 +2,7 @@
 //!
 //! Stopping the daemon stops no container: the keeper goes on, and the next daemon takes everything up.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, process::ExitCode};
+use std::{collections::BTreeMap, ffi::OsString, fs, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use hako_engine::{Engine, EngineConfig};
@@ -16,6 +16,9 @@ use crate::{
 
 /// dockerd's words for how much is logged.
 const LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "fatal"];
+
+/// After how long the code that only the start needed is given back: what the first clients want has come by then.
+const REST: Duration = Duration::from_secs(3);
 
 /// Where the settings come from; the file is read again at a reload.
 struct Source {
@@ -93,6 +96,15 @@ fn run(source: &Source, settings: Settings) -> Result<(), String> {
     runtime.block_on(serve(source, settings))
 }
 
+/// Gives back what the start has left in memory of the program itself; what is needed comes again from the page cache.
+async fn rest() {
+    // Nothing is waited for but the time.
+    let _ = tokio::time::timeout(REST, std::future::pending::<()>()).await;
+    if let Err(error) = hako_sys::memory::release_clean_pages() {
+        tracing::debug!(%error, "cannot give memory back");
+    }
+}
+
 async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Result<(), String> {
     let flags = &flags;
     // Heard from the first moment on: a daemon that is told to stop while it starts, stops.
@@ -108,6 +120,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     notify("READY=1");
     let sockets: Vec<&str> = made.iter().map(|made| made.address.as_str()).collect();
     tracing::info!(data_root = %flags.data_root.display(), sockets = sockets.join(" "), "ready");
+    tokio::spawn(rest());
     let settings = hako_server::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         min_api: min_api(&flags.min_api_version)?,
