@@ -6,7 +6,6 @@
 //! ```
 //! The protocol is the one of every Docker daemon since 18.09, so that this works against those too.
 
-mod mode; // file modes as they travel
 mod news; // messages as plain values
 mod receive; // results to here
 mod request; // what a build is asked for

@@ -6,6 +6,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::BorrowedFd,
     time::Duration,
 };
 
@@ -257,12 +258,7 @@ impl Network {
             let far = VethEnd { name, namespace: Some(netns), address: None };
             veth_make(socket, near, far, bridge.plan.mtu)
         })?;
-        let switch = format!("net/ipv6/conf/{name}/disable_ipv6");
-        let set = namespace::within(netns, || {
-            // Missing where the kernel has no IPv6.
-            if sysctl::read(&switch).is_some() { sysctl::write(&switch, if ipv6 { "0" } else { "1" }) } else { Ok(()) }
-        });
-        set.context("set sysctl", switch.replace('/', "."))?;
+        switch_ipv6(netns, name, ipv6)?;
         let inner = route::link_named(&mut inside.socket, name).context("find", name)?;
         Ok(Prepared {
             link,
@@ -361,6 +357,16 @@ impl Network {
             other => other,
         })
     }
+}
+
+/// Switches IPv6 of one link on or off, inside its namespace. Nothing to do where the kernel has none.
+pub(crate) fn switch_ipv6(netns: BorrowedFd<'_>, link: &str, on: bool) -> Result<(), NetworkError> {
+    let switch = format!("net/ipv6/conf/{link}/disable_ipv6");
+    let set = namespace::within(netns, || match sysctl::read(&switch) {
+        Some(_) => sysctl::write(&switch, if on { "0" } else { "1" }),
+        None => Ok(()),
+    });
+    set.context("set sysctl", switch.replace('/', "."))
 }
 
 // `com.docker.network.endpoint.sysctls`: switches of the container's new link. The names were checked.

@@ -6,7 +6,7 @@
 
 use hako_model::{NetworkDriver, NetworkId, NetworkSpec};
 use hako_sys::netlink::{
-    Batch, namespace,
+    Batch,
     route::{self, LinkChange},
     stacked::{self, Stacked, StackedKind, stacked_add},
 };
@@ -14,11 +14,11 @@ use hako_sys::netlink::{
 use crate::{
     Network, Sandbox,
     bridge::Bridge,
+    endpoint::switch_ipv6,
     error::{Context, NetworkError},
     network::{Options, choose_pools},
     plan::{BridgeOptions, BridgePlan, IpvlanFlag, IpvlanMode, MacvlanMode, MadeParent, StackedMode, StackedPlan},
     sandbox::{Inside, Prepared},
-    sysctl,
 };
 
 impl StackedMode {
@@ -194,11 +194,7 @@ impl Network {
             stacked_add(&mut batch, &link);
             socket.transact(&mut batch)
         })?;
-        let switch = format!("net/ipv6/conf/{name}/disable_ipv6");
-        let set = namespace::within(netns, || {
-            if sysctl::read(&switch).is_some() { sysctl::write(&switch, if ipv6 { "0" } else { "1" }) } else { Ok(()) }
-        });
-        set.context("set sysctl", switch.replace('/', "."))?;
+        switch_ipv6(netns, name, ipv6)?;
         let inner = route::link_named(&mut inside.socket, name).context("find", name)?;
         Ok(Prepared {
             link: String::new(),

@@ -19,7 +19,7 @@ use bollard_buildkit_proto::{
     fsutil::types::{Packet, Stat, packet::PacketType},
     moby::filesync::{packet::file_send_client::FileSendClient, packet::file_sync_client::FileSyncClient},
 };
-use hako_archive::{Copier, CopyOptions, Keep, walk};
+use hako_archive::{Copier, CopyOptions, Keep, go_mode, walk};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
@@ -27,17 +27,6 @@ use tonic::{Request, Status, metadata::MetadataValue};
 
 use super::session::Session;
 use crate::{context::Context, limits};
-
-// Go's bits of a file mode.
-const DIRECTORY: u32 = 1 << 31;
-const SYMLINK: u32 = 1 << 27;
-const DEVICE: u32 = 1 << 26;
-const FIFO: u32 = 1 << 25;
-const SOCKET: u32 = 1 << 24;
-const SET_UID: u32 = 1 << 23;
-const SET_GID: u32 = 1 << 22;
-const CHARACTER: u32 = 1 << 21;
-const STICKY: u32 = 1 << 20;
 
 /// What is wanted of a client's directory.
 #[derive(Debug, Default)]
@@ -182,7 +171,7 @@ impl<'c> Receiver<'c> {
         }
         let is_wanted = self.place(&path, stat).map_err(io_status(&format!("cannot store {path:?} of the context")))?;
         if is_wanted {
-            let mode = mode_of(stat.mode);
+            let mode = go_mode::bits(stat.mode);
             let incoming = Incoming { path: path.clone(), mode, modified: stat.mod_time, file: None };
             self.open.insert(number, incoming);
             self.say(PacketType::PacketReq, number);
@@ -202,8 +191,8 @@ impl<'c> Receiver<'c> {
             other => other?,
         };
         let there = walk::stat_leaf(parent.as_fd(), leaf.as_bytes())?;
-        let mode = mode_of(stat.mode);
-        if stat.mode & DIRECTORY != 0 {
+        let mode = go_mode::bits(stat.mode);
+        if stat.mode & go_mode::DIRECTORY != 0 {
             let is_directory = there.as_ref().is_some_and(|there| walk::file_type(there) == FileType::Directory);
             if !is_directory {
                 self.remove(&parent, leaf, there.is_some())?;
@@ -213,16 +202,16 @@ impl<'c> Receiver<'c> {
             self.directories.push((path.to_owned(), stat.mod_time));
             return Ok(false);
         }
-        if stat.mode & (SOCKET | DEVICE) != 0 {
+        if stat.mode & (go_mode::SOCKET | go_mode::DEVICE) != 0 {
             return Ok(false);
         }
-        if stat.mode & SYMLINK != 0 {
+        if stat.mode & go_mode::SYMLINK != 0 {
             self.remove(&parent, leaf, there.is_some())?;
             rustix::fs::symlinkat(&stat.linkname, &parent, leaf)?;
             rustix::fs::utimensat(&parent, leaf, &times(stat.mod_time), AtFlags::SYMLINK_NOFOLLOW)?;
             return Ok(false);
         }
-        if stat.mode & FIFO != 0 {
+        if stat.mode & go_mode::FIFO != 0 {
             self.remove(&parent, leaf, there.is_some())?;
             rustix::fs::mknodat(&parent, leaf, FileType::Fifo, Mode::from_raw_mode(mode), 0)?;
             return Ok(false);
@@ -284,32 +273,13 @@ impl<'c> Receiver<'c> {
     }
 }
 
-fn mode_of(go: u32) -> u32 {
-    let bit = |flag: u32, bit: u32| if go & flag == 0 { 0 } else { bit };
-    (go & 0o777) | bit(SET_UID, 0o4000) | bit(SET_GID, 0o2000) | bit(STICKY, 0o1000)
-}
-
-fn go_mode(stat: &rustix::fs::Stat) -> u32 {
-    let bit = |bit: u32, flag: u32| if stat.st_mode & bit == 0 { 0 } else { flag };
-    let kind = match walk::file_type(stat) {
-        FileType::Directory => DIRECTORY,
-        FileType::Symlink => SYMLINK,
-        FileType::Fifo => FIFO,
-        FileType::Socket => SOCKET,
-        FileType::CharacterDevice => DEVICE | CHARACTER,
-        FileType::BlockDevice => DEVICE,
-        _ => 0,
-    };
-    kind | (stat.st_mode & 0o777) | bit(0o4000, SET_UID) | bit(0o2000, SET_GID) | bit(0o1000, STICKY)
-}
-
 fn is_same(there: &rustix::fs::Stat, wanted: &Stat) -> bool {
     let modified =
         there.st_mtime.saturating_mul(1_000_000_000).saturating_add(i64::try_from(there.st_mtime_nsec).unwrap_or(0));
     walk::file_type(there) == FileType::RegularFile
         && there.st_size == wanted.size
         && modified == wanted.mod_time
-        && there.st_mode & 0o7777 == mode_of(wanted.mode)
+        && there.st_mode & 0o7777 == go_mode::bits(wanted.mode)
 }
 
 fn times(nanoseconds: i64) -> Timestamps {
@@ -390,7 +360,7 @@ fn list(root: &OwnedFd, send: &mpsc::Sender<Packet>) -> io::Result<Vec<Vec<u8>>>
         let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
         let stat = Stat {
             path: String::from_utf8_lossy(visit.path).into_owned(),
-            mode: go_mode(visit.stat),
+            mode: go_mode::of(visit.stat),
             uid: visit.stat.st_uid,
             gid: visit.stat.st_gid,
             size: if walk::file_type(visit.stat) == FileType::RegularFile { visit.stat.st_size } else { 0 },
@@ -413,12 +383,6 @@ fn list(root: &OwnedFd, send: &mpsc::Sender<Packet>) -> io::Result<Vec<Vec<u8>>>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn modes_are_gos() {
-        assert_eq!(mode_of(DIRECTORY | STICKY | 0o777), 0o1777);
-        assert_eq!(mode_of(SET_UID | 0o755), 0o4755);
-    }
 
     #[test]
     fn times_before_1970_are_times() {

@@ -15,12 +15,12 @@ use bollard_buildkit_proto::{
     fsutil::types::{Packet, Stat, packet::PacketType},
     moby::filesync::v1::BytesMessage,
 };
-use hako_archive::walk;
+use hako_archive::{go_mode, walk};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{OutputTarget, mode};
+use super::OutputTarget;
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Status {
     move |error| Status::unknown(format!("{what}: {error}"))
@@ -120,25 +120,25 @@ impl Tree {
         let (above, leaf) = split(&path);
         let parent = walk::open_in_root(self.root.as_fd(), above, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let there = walk::stat_leaf(parent.as_fd(), leaf)?;
-        let permissions = Mode::from_raw_mode(mode::bits(stat.mode));
-        if stat.mode & mode::DIRECTORY != 0 {
+        let permissions = Mode::from_raw_mode(go_mode::bits(stat.mode));
+        if stat.mode & go_mode::DIRECTORY != 0 {
             if !there.as_ref().is_some_and(|there| walk::file_type(there) == FileType::Directory) {
                 remove(&parent, leaf, there.is_some())?;
                 rustix::fs::mkdirat(&parent, leaf, Mode::from_raw_mode(0o755))?;
             }
-            self.directories.push((path.clone(), mode::bits(stat.mode), stat.mod_time));
+            self.directories.push((path.clone(), go_mode::bits(stat.mode), stat.mod_time));
             return Ok(false);
         }
-        if stat.mode & (mode::SOCKET | mode::DEVICE) != 0 {
+        if stat.mode & (go_mode::SOCKET | go_mode::DEVICE) != 0 {
             return Ok(false);
         }
         remove(&parent, leaf, there.is_some())?;
-        if stat.mode & mode::SYMLINK != 0 {
+        if stat.mode & go_mode::SYMLINK != 0 {
             rustix::fs::symlinkat(&stat.linkname, &parent, leaf)?;
             rustix::fs::utimensat(&parent, leaf, &times(stat.mod_time), AtFlags::SYMLINK_NOFOLLOW)?;
             return Ok(false);
         }
-        if stat.mode & mode::FIFO != 0 {
+        if stat.mode & go_mode::FIFO != 0 {
             rustix::fs::mknodat(&parent, leaf, FileType::Fifo, permissions, 0)?;
             return Ok(false);
         }

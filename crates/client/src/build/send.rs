@@ -11,12 +11,12 @@ use std::{
 };
 
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
-use hako_archive::{Ignore, IgnoreError, walk};
+use hako_archive::{Ignore, IgnoreError, go_mode, walk};
 use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
-use super::{BuildSource, mode};
+use super::BuildSource;
 use crate::limits;
 
 pub(super) type Sender = mpsc::Sender<Result<Packet, Status>>;
@@ -197,7 +197,7 @@ fn list(path: &Path, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
                 return Ok(goes_on);
             }
             // What is no file anybody could copy is passed over, as Docker does.
-            if stat.mode & (mode::SOCKET | mode::DEVICE) != 0 {
+            if stat.mode & (go_mode::SOCKET | go_mode::DEVICE) != 0 {
                 return Ok(false);
             }
             for (above, stat) in waiting.drain(..) {
@@ -222,7 +222,7 @@ fn stat(visit: &walk::Visit<'_>, path: &str) -> io::Result<Stat> {
     let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
     Ok(Stat {
         path: path.to_owned(),
-        mode: mode::of(visit.stat),
+        mode: go_mode::of(visit.stat),
         size: if kind == FileType::RegularFile { visit.stat.st_size } else { 0 },
         mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
         linkname,
