@@ -126,6 +126,16 @@ fn sysctls_are_set_inside_only() {
         7
     "#]]);
     host.run("docker run --rm --sysctl kernel.nosuch=1 busybox true").code(125);
+    // Command lines refuse these themselves; other clients do not, and the parameters are the whole machine's.
+    let read = || host.run("cat /proc/sys/vm/swappiness /proc/sys/kernel/core_pattern").text().to_owned();
+    let before = read();
+    for name in ["vm.swappiness", "kernel.core_pattern", "vm/swappiness", "net....vm.swappiness"] {
+        let body = format!(r#"{{"Image":"busybox","HostConfig":{{"Privileged":true,"Sysctls":{{"{name}":"1"}}}}}}"#);
+        let answer = host.api("POST", "/containers/create", &body);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("is not in a separate kernel namespace"), "{}", answer.text());
+    }
+    assert_eq!(read(), before);
 }
 
 #[test]

@@ -178,6 +178,14 @@ fn what_is_mounted_later_travels_as_asked() {
             back
         "#]]);
     host.run("docker run --rm -v $PWD/tree:/t:nosuch busybox true").code(125).says("invalid mode: nosuch");
+    host.run("docker run --rm -v $PWD/tree:/t:ro,rw busybox true").code(125).says("invalid mode: ro,rw");
+    // What is private on the host passes nothing on, and says so instead of doing nothing.
+    host.run("mkdir own && mount --bind own own && mount --make-private own").success();
+    for (mode, word) in [("rshared", "a shared"), ("rslave", "a shared or slave")] {
+        host.run(&format!("docker run --rm -v $PWD/own:/t:{mode} busybox true"))
+            .code(125)
+            .says(&format!("/own but it is not {word} mount"));
+    }
 }
 
 #[test]
@@ -195,7 +203,22 @@ fn read_only_is_as_deep_as_asked() {
     // Without what is mounted below, the directory under it shows, which is read-only again.
     host.run(&line("ro,bind-recursive=disabled")).code(1).says("Read-only file system");
     host.run("docker run --rm --mount type=bind,src=$PWD/tree,dst=/t,consistency=cached busybox true").success();
-    host.run("docker run --rm --mount type=cluster,src=x,dst=/t busybox true").code(125).says("cluster");
+    host.run("docker run --rm --mount type=cluster,src=x,dst=/t busybox true")
+        .code(125)
+        .says("invalid mount config for type \"cluster\": mount type unknown");
+    host.run("docker run --rm --tmpfs /t:size=1m,colour=red busybox true")
+        .code(125)
+        .says("invalid tmpfs option \"colour\"");
+    // Under the names that Docker gives them.
+    host.run("docker run --rm --tmpfs /t busybox sh -c 'mount | grep -E \" (/t|/proc|/dev|/dev/shm|/sys) \" | cut -d\" \" -f1-5'").shows(
+        expect![[r#"
+            proc on /proc type proc
+            tmpfs on /dev type tmpfs
+            sysfs on /sys type sysfs
+            shm on /dev/shm type tmpfs
+            tmpfs on /t type tmpfs
+        "#]],
+    );
     host.run("docker run --rm --mount type=tmpfs,dst=/t,tmpfs-mode=800 busybox true")
         .code(125)
         .says("invalid value for tmpfs-mode: 800");

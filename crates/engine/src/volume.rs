@@ -28,13 +28,21 @@ pub(crate) fn publish_destroyed(engine: &Engine, name: &str) {
 }
 
 /// Refuses volume plugins by name, with the beginning of Docker's sentence for one that it does not find.
-pub(crate) fn check_driver(driver: &str) -> Result<(), EngineError> {
+pub(crate) fn check_driver(name: &str, driver: &str) -> Result<(), EngineError> {
     if matches!(driver, "" | "local") {
         return Ok(());
     }
     Err(EngineError::invalid(format!(
-        "error looking up volume plugin {driver}: plugin {driver:?} not found: hako has the driver local and no plugins"
+        "create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found: hako has the driver local and no plugins"
     )))
+}
+
+fn dangling(value: &str) -> Result<bool, EngineError> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(EngineError::invalid(format!("invalid filter 'dangling=[{other}]'"))),
+    }
 }
 
 impl Engine {
@@ -43,9 +51,9 @@ impl Engine {
     /// # Errors
     /// A name that is none, an unknown driver or option.
     pub async fn volume_create(&self, options: VolumeOptions) -> Result<VolumeView, EngineError> {
-        check_driver(&options.driver)?;
         let anonymous = options.name.is_empty();
         let name = if anonymous { hako_base::random::hex(32) } else { options.name };
+        check_driver(&name, &options.driver)?;
         hako_volume::check_name(&name).map_err(error)?;
         let existed = self.volumes.inspect(&name).is_ok();
         let wish = hako_volume::Wish { name, options: options.options, labels: options.labels, anonymous };
@@ -65,7 +73,7 @@ impl Engine {
         if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
-        let dangling = filters.values("dangling").next().map(|value| matches!(value, "true" | "1"));
+        let dangling = filters.values("dangling").next().map(dangling).transpose()?;
         let mut views: Vec<VolumeView> = self
             .volumes
             .list()
@@ -108,7 +116,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes unused volumes: those without a name or, with the filter `all=true`, every unused one.
+    /// Removes unused volumes: those without a name or, with the filter `all=true`, every unused one. Not those with
+    /// options, as in Docker: what they mount (a share of another machine, a directory) is not hako's to empty.
     ///
     /// # Errors
     /// A filter that there is none of.
@@ -121,6 +130,7 @@ impl Engine {
         let mut view = PruneView::default();
         for volume in self.volumes.list() {
             if !(all || volume.anonymous)
+                || !volume.options.is_empty()
                 || !chosen.contains(volume.created, &volume.labels)
                 || !self.volume_users(&volume.name).is_empty()
             {

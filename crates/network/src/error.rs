@@ -51,7 +51,7 @@ pub enum NetworkError {
     GatewayOutside { gateway: IpAddr },
     #[error("no matching subnet for range {range}")]
     RangeOutside { range: IpNet },
-    #[error("invalid value for option {option}: {value:?}")]
+    #[error("failed to parse {option} value: {value} (invalid for this option)")]
     Option { option: String, value: String },
     #[error("no available {family} addresses on this network's address pools: {name} ({id})")]
     AddressesExhausted { family: &'static str, name: String, id: NetworkId },

@@ -22,6 +22,7 @@ mod root; // its root file system: mounts, devices, masks
 pub mod capability; // which parts of root's power it has
 pub mod cgroup; // what a container may use, and what it used
 pub mod seccomp; // which system calls it may make
+pub mod sysctl; // which parameters of the kernel are its own
 pub mod user; // who it runs as, from the image's own files
 
 pub mod command; // runc's command line

@@ -356,7 +356,7 @@ pub fn default_mounts(shm_size_bytes: u64, privileged: bool) -> Vec<Mount> {
     let data = MountFlags { read_only: !privileged, ..KERNEL_DATA };
     let dev = MountFlags { nosuid: true, strict_atime: true, ..MountFlags::default() };
     let pts = MountFlags { nosuid: true, noexec: true, ..MountFlags::default() };
-    let shm = [("mode", "1777".to_owned()), ("size", shm_size_bytes.to_string())];
+    let shm = [("source", "shm".to_owned()), ("mode", "1777".to_owned()), ("size", shm_size_bytes.to_string())];
     vec![
         mount("/proc", MountSource::Proc, KERNEL_DATA),
         mount("/dev", tmpfs([("mode", "755".to_owned()), ("size", "65536k".to_owned())]), dev),

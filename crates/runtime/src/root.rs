@@ -165,9 +165,9 @@ impl Builder<'_> {
                 mount::set_attributes(mount, attributes)?;
                 mount.try_clone_to_owned()
             }
-            MountSource::Proc => Filesystem::new("proc")?.mount(attributes),
-            MountSource::Sysfs => Filesystem::new("sysfs")?.mount(attributes),
-            MountSource::Mqueue => Filesystem::new("mqueue")?.mount(attributes),
+            MountSource::Proc => kernel_data("proc", attributes),
+            MountSource::Sysfs => kernel_data("sysfs", attributes),
+            MountSource::Mqueue => kernel_data("mqueue", attributes),
             MountSource::Devpts => devpts(attributes),
             MountSource::Tmpfs(options) => {
                 let options: Vec<(&str, &str)> =
@@ -478,10 +478,15 @@ fn attributes_of(flags: MountFlags) -> MountAttributes {
     }
 }
 
+/// A file system of the kernel's own, under its own name in the table of mounts.
+fn kernel_data(kind: &str, attributes: MountAttributes) -> io::Result<OwnedFd> {
+    Filesystem::new(kind)?.option("source", Some(kind))?.mount(attributes)
+}
+
 fn devpts(attributes: MountAttributes) -> io::Result<OwnedFd> {
     let make = |gid: Option<&str>| -> io::Result<OwnedFd> {
         let devpts = Filesystem::new("devpts")?;
-        devpts.option("ptmxmode", Some("0666"))?.option("mode", Some("0620"))?;
+        devpts.option("source", Some("devpts"))?.option("ptmxmode", Some("0666"))?.option("mode", Some("0620"))?;
         if let Some(gid) = gid {
             devpts.option("gid", Some(gid))?;
         }

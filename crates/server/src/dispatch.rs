@@ -24,7 +24,7 @@ use crate::{
     serve::Daemon,
 };
 
-const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
+pub(crate) const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 const NOT_IN_A_SWARM: &str = "This node is not part of a swarm";
 
 /// Answers one request, whatever it is.

@@ -15,6 +15,7 @@ pub mod seccomp; // loads a compiled filter
 
 pub mod copies; // one mount, and copies of it
 pub mod mount; // file systems, clones of trees and their attributes, all by descriptor
+pub mod mountinfo; // which mount a path is on
 pub mod workshop; // a thread with a private mount namespace, for kernels that need one
 
 pub mod walk; // paths inside a root that somebody else controls

@@ -358,12 +358,15 @@ pub fn errno(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(|| explained.map(|explained| explained.errno))
 }
 
-/// A tmpfs with these options (`size`, `mode`, `nr_inodes`, …).
+/// A tmpfs with these options (`size`, `mode`, `nr_inodes`, …); without a `source` it calls itself `tmpfs`.
 ///
 /// # Errors
 /// Those of [`Filesystem`].
 pub fn tmpfs(options: &[(&str, &str)], attributes: MountAttributes) -> io::Result<OwnedFd> {
     let filesystem = Filesystem::new("tmpfs")?;
+    if options.iter().all(|(name, _)| *name != "source") {
+        filesystem.option("source", Some("tmpfs"))?;
+    }
     for (name, value) in options {
         filesystem.option(name, Some(value))?;
     }
@@ -423,6 +426,14 @@ pub(crate) fn overlay_options(filesystem: &Filesystem, writable: bool, volatile:
         filesystem.option("volatile", None)?;
     }
     Ok(())
+}
+
+/// Opens whatever a path of the host leads to, links followed (`O_PATH`).
+///
+/// # Errors
+/// There is nothing.
+pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Opens a directory for use as a layer or a place (`O_PATH`).

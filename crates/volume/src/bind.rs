@@ -10,7 +10,10 @@ use std::{
 };
 
 use hako_model::Propagation;
-use hako_sys::mount::{self, MountAttributes, Spread};
+use hako_sys::{
+    mount::{self, MountAttributes, Spread},
+    mountinfo,
+};
 
 /// How a path is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +37,26 @@ impl Default for Options {
 /// # Errors
 /// It does not exist, or the kernel cannot clone its mount.
 pub fn open(path: &Path, options: &Options) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let place = mount::open_place(path)?;
     of(std::os::fd::AsFd::as_fd(&place), options)
+}
+
+/// Why mounts cannot travel between this path and a container: they do only where the host's own mount passes them
+/// on. Docker's sentence; `None` where they can, or need not.
+///
+/// # Errors
+/// The path does not exist, or `/proc` cannot be read.
+pub fn lacks_peers(path: &Path, wanted: Propagation) -> io::Result<Option<String>> {
+    let (is_slave_enough, word) = match wanted {
+        Propagation::Private | Propagation::RPrivate => return Ok(None),
+        Propagation::Shared | Propagation::RShared => (false, "shared"),
+        Propagation::Slave | Propagation::RSlave => (true, "shared or slave"),
+    };
+    let place = mount::open_place(path)?;
+    let found = mountinfo::standing(std::os::fd::AsFd::as_fd(&place))?;
+    let has_peers = found.is_shared || (is_slave_enough && found.is_slave);
+    let (path, on) = (path.display(), found.mount_point.display());
+    Ok((!has_peers).then(|| format!("path {path} is mounted on {on} but it is not a {word} mount")))
 }
 
 /// A path as the process of a pidfd sees it, without what is mounted below.

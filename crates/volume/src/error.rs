@@ -3,6 +3,7 @@
 use std::io;
 
 use hako_base::ErrorKind;
+use rustix::mount::MountFlags;
 
 /// Why a volume operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,10 @@ pub enum VolumeError {
     BadName { name: String },
     #[error("create {name}: {why}")]
     Options { name: String, why: String },
+    #[error("error while mounting volume '{path}': failed to mount local volume: mount {device}:{path}, flags: 0x{:x}", flags.bits())]
+    Mount { path: String, device: String, flags: MountFlags, source: io::Error },
+    #[error("cannot access path {path}: lstat {path}")]
+    Subpath { path: String, source: io::Error },
     #[error("cannot mount volume {name}: this kernel has no file system {kind} (is its module loaded?)")]
     NoFilesystem { name: String, kind: String },
     #[error("volume {volume} has no snapshot {name}")]
@@ -53,7 +58,12 @@ impl VolumeError {
             Self::NameTooShort { .. } | Self::BadName { .. } | Self::Options { .. } | Self::NoFilesystem { .. } => {
                 ErrorKind::InvalidInput
             }
-            Self::Io { .. } | Self::Store { .. } | Self::Database { .. } | Self::Record { .. } => ErrorKind::Internal,
+            Self::Io { .. }
+            | Self::Store { .. }
+            | Self::Database { .. }
+            | Self::Record { .. }
+            | Self::Mount { .. }
+            | Self::Subpath { .. } => ErrorKind::Internal,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use hako_sys::mount::{self, Filesystem, MountAttributes};
+use rustix::mount::MountFlags;
 
 /// An option of a file system: a name, and a value if it has one.
 type Setting = (String, Option<String>);
@@ -60,7 +61,7 @@ pub(crate) fn parse(options: &BTreeMap<String, String>) -> Result<Source, String
         return Ok(Source::Directory);
     }
     if device.is_empty() {
-        return Err("missing device in volume options".to_owned());
+        return Err("missing required option: \"device\"".to_owned());
     }
     let mut attributes = Attributes::default();
     let (mut bind, mut recursive) = (kind == "bind", false);
@@ -164,6 +165,18 @@ impl Source {
         }
     }
 
+    /// What `mount(2)` would have been told: the source and the flags, for messages.
+    pub(crate) fn mount_words(&self) -> Option<(String, MountFlags)> {
+        match self {
+            Self::Directory => None,
+            Self::Bind { device, recursive, attributes } => {
+                let recursive = if *recursive { MountFlags::REC } else { MountFlags::empty() };
+                Some((device.clone(), MountFlags::BIND | recursive | attributes.flags()))
+            }
+            Self::Filesystem { device, attributes, .. } => Some((device.clone(), attributes.flags())),
+        }
+    }
+
     /// The file system that the kernel must have.
     pub(crate) fn kind(&self) -> Option<&str> {
         match self {
@@ -179,6 +192,16 @@ impl Source {
 }
 
 impl Attributes {
+    fn flags(self) -> MountFlags {
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, self.read_only);
+        flags.set(MountFlags::NOSUID, self.nosuid);
+        flags.set(MountFlags::NODEV, self.nodev);
+        flags.set(MountFlags::NOEXEC, self.noexec);
+        flags.set(MountFlags::NOATIME, self.noatime);
+        flags
+    }
+
     fn of_mount(self) -> MountAttributes {
         MountAttributes {
             read_only: self.read_only,
@@ -217,7 +240,7 @@ mod tests {
             &[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,nosuid,uid=5")],
             "tmpfs tmpfs [(\"size\", Some(\"1m\")), (\"uid\", Some(\"5\"))]",
         );
-        check(&[("type", "tmpfs")], "missing device in volume options");
+        check(&[("type", "tmpfs")], "missing required option: \"device\"");
         check(&[("device", "/dev/sdz")], "missing required option: \"type\"");
         check(&[("o", "bind"), ("device", "srv")], "device \"srv\" of a bind must be an absolute path");
         check(

@@ -153,14 +153,16 @@ impl Volumes {
     /// # Errors
     /// When there is no such volume or subdirectory, or what its options ask for cannot be mounted.
     pub fn open_content(&self, name: &str, subpath: &str) -> Result<OwnedFd, VolumeError> {
-        let failed = |source| VolumeError::Io { what: "open", name: name.to_owned(), source };
         let content = self.open_root(name)?;
         if subpath.is_empty() {
             return Ok(content);
         }
         // Links in a volume are its users': they are followed inside of it only.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        hako_sys::walk::open_in_root(content.as_fd(), Path::new(subpath), flags).map_err(failed)
+        hako_sys::walk::open_in_root(content.as_fd(), Path::new(subpath), flags).map_err(|source| {
+            let path = self.path(name).join(subpath).display().to_string();
+            VolumeError::Subpath { path, source }
+        })
     }
 
     /// The volume, or a directory in it, as a detached mount to be moved into a container.
@@ -189,7 +191,12 @@ impl Volumes {
             (Some(number), Some(kind)) if number == Errno::NODEV.raw_os_error() => {
                 VolumeError::NoFilesystem { name: name.to_owned(), kind: kind.to_owned() }
             }
-            _ => VolumeError::Io { what: "mount", name: name.to_owned(), source: error },
+            _ => match source.mount_words() {
+                Some((device, flags)) => {
+                    VolumeError::Mount { path: self.path(name).display().to_string(), device, flags, source: error }
+                }
+                None => VolumeError::Io { what: "open", name: name.to_owned(), source: error },
+            },
         };
         if source.is_only_memory() {
             return self.open_shared(name, &source).map_err(failed);

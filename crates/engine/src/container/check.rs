@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use hako_model::{ContainerSpec, NetworkMode, Platform, RestartPolicy};
+use hako_runtime::sysctl::{self, Owner};
 
 use crate::{Engine, EngineError};
 
@@ -19,6 +20,7 @@ pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>,
     memory(spec)?;
     cpus(spec)?;
     modes(spec)?;
+    sysctls(spec)?;
     networks(spec, engine)?;
     names(spec)?;
     security(spec)?;
@@ -196,26 +198,46 @@ fn modes(spec: &ContainerSpec) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// A parameter that no namespace of the container owns would be changed for the whole machine. runc's sentences.
+fn sysctls(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let host = &spec.host;
+    for name in host.sysctls.keys() {
+        let shared = match sysctl::owner(name) {
+            Some(Owner::Network) => {
+                (host.network_mode == NetworkMode::Host).then_some("not allowed in host network namespace")
+            }
+            Some(Owner::Ipc) => (host.ipc_mode == "host").then_some("is not allowed in the hosts ipc namespace"),
+            Some(Owner::Uts) if name.ends_with("domainname") => {
+                (host.uts_mode == "host").then_some("is not allowed in the hosts UTS namespace")
+            }
+            Some(Owner::Uts) => Some("is not allowed, use --hostname for it"),
+            Some(Owner::User) | None => Some("is not in a separate kernel namespace"),
+        };
+        if let Some(why) = shared {
+            return Err(EngineError::invalid(format!("sysctl {name:?} {why}")));
+        }
+    }
+    Ok(())
+}
+
 fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
     let host = &spec.host;
     match &host.network_mode {
         NetworkMode::Container(other) => {
             // Not a 404: the command line would take the image for missing.
             engine.containers.find(other).map_err(|error| EngineError::invalid(error.to_string()))?;
-            let refused = |what: &str| {
-                Err(EngineError::invalid(format!("conflicting options: {what} and the container type network mode")))
-            };
+            let refused = |what: &str| Err(EngineError::invalid(format!("conflicting options: {what} network mode")));
             if !spec.hostname.is_empty() {
-                return refused("hostname");
+                return refused("hostname and the");
             }
             if !host.port_bindings.is_empty() || host.publish_all {
-                return refused("port publishing");
+                return refused("port publishing and the container type");
             }
             if !host.dns.is_empty() {
-                return refused("dns");
+                return refused("dns and the");
             }
             if !host.extra_hosts.is_empty() {
-                return refused("custom host-to-IP mapping");
+                return refused("custom host-to-IP mapping and the");
             }
         }
         NetworkMode::Host if !host.links.is_empty() => {

@@ -1,6 +1,6 @@
 //! `container list`: from snapshots in memory, newest first; no container's lock is taken.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use hako_base::clock;
 use hako_model::{ContainerState, Filters};
@@ -132,6 +132,11 @@ fn check_values(filters: &Filters) -> Result<(), EngineError> {
     if let Some(bad) = filters.values("exited").find(|value| value.parse::<i32>().is_err()) {
         return Err(EngineError::invalid(format!("invalid filter 'exited={bad}'")));
     }
+    for key in ["publish", "expose"] {
+        if let Some(bad) = filters.values(key).find(|value| port_range(value).is_none()) {
+            return Err(EngineError::invalid(format!("error while looking up for {key} {bad}: not a port or a range")));
+        }
+    }
     Ok(())
 }
 
@@ -179,12 +184,13 @@ fn name_matches(name: &str, wanted: &str) -> bool {
 
 /// `80`, `80/tcp`, `8000-8010`, `8000-8010/udp`.
 fn port_matches(port: u16, protocol: &str, wanted: &str) -> bool {
-    let (range, wanted_protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    port_range(wanted).is_some_and(|(range, wanted)| wanted == protocol && range.contains(&port))
+}
+
+fn port_range(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) => wanted_protocol == protocol && (first..=last).contains(&port),
-        _ => false,
-    }
+    Some((first.parse().ok()?..=last.parse().ok()?, protocol))
 }
 
 /// Path and arguments in one line, as `ps` shows it.

@@ -31,7 +31,7 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
     let mut fresh = Vec::new();
     let driver = spec.host.volume_driver.as_str();
     for wish in &spec.host.mounts {
-        check_target(&wish.target)?;
+        check_target(&wish.target).map_err(|why| refused(wish, &why))?;
         if !targets.insert(clean(&wish.target)) {
             return Err(EngineError::invalid(format!("Duplicate mount point: {}", wish.target)));
         }
@@ -46,7 +46,7 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
     }
     // Paths that the image or `-v /path` wants kept get a volume without a name.
     for target in &config.volumes {
-        check_target(target)?;
+        check_target(target).map_err(EngineError::invalid)?;
         if targets.insert(clean(target)) {
             let wish = MountSpec {
                 kind: MountKind::Volume,
@@ -68,12 +68,79 @@ pub(crate) fn resolve(engine: &Engine, spec: &ContainerSpec, config: &ImageConfi
     Ok(Resolved { list, fresh })
 }
 
-fn check_target(target: &str) -> Result<(), EngineError> {
+fn check_target(target: &str) -> Result<(), String> {
     if !target.starts_with('/') {
-        return Err(EngineError::invalid(format!("invalid mount path: '{target}' mount path must be absolute")));
+        return Err(format!("invalid mount path: '{target}' mount path must be absolute"));
     }
     if clean(target) == "/" {
-        return Err(EngineError::invalid("invalid specification: destination can't be '/'"));
+        return Err("invalid specification: destination can't be '/'".to_owned());
+    }
+    Ok(())
+}
+
+/// What is wrong with a mount, behind the words it was asked for with.
+fn refused(wish: &MountSpec, why: &str) -> EngineError {
+    let kind = match wish.kind {
+        MountKind::Bind => "bind",
+        MountKind::Volume => "volume",
+        MountKind::Tmpfs => "tmpfs",
+        MountKind::Image => "image",
+    };
+    let text = format!("invalid mount config for type {kind:?}: {why}");
+    if !wish.from_binds || wish.kind == MountKind::Tmpfs {
+        return EngineError::invalid(text);
+    }
+    let words = [&wish.source, &wish.target, &wish.mode];
+    let words: Vec<&str> = words.into_iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    EngineError::invalid(format!("invalid volume specification: '{}': {text}", words.join(":")))
+}
+
+/// `--tmpfs PATH:OPTIONS`: flags of the mount, and what a tmpfs knows.
+fn check_tmpfs(options: &[String]) -> Result<(), EngineError> {
+    const FLAGS: [&str; 32] = [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "bind",
+        "rbind",
+        "private",
+        "rprivate",
+        "shared",
+        "rshared",
+        "slave",
+        "rslave",
+        "unbindable",
+        "runbindable",
+        "relatime",
+        "norelatime",
+        "strictatime",
+    ];
+    const SETTINGS: [&str; 7] = ["mode", "uid", "gid", "size", "nr_inodes", "nr_blocks", "mpol"];
+    for option in options {
+        let known = match option.split_once('=') {
+            Some((key, _)) => SETTINGS.contains(&key),
+            None => FLAGS.contains(&option.as_str()) || option == "nostrictatime",
+        };
+        if !known {
+            let name = option.split('=').next().unwrap_or_default();
+            return Err(EngineError::invalid(format!("invalid tmpfs option {name:?}")));
+        }
     }
     Ok(())
 }
@@ -120,7 +187,8 @@ fn resolve_one(
         }
         MountKind::Volume => {
             let options = wish.volume.clone().unwrap_or_default();
-            crate::volume::check_driver(if options.driver.is_empty() { driver } else { &options.driver })?;
+            let driver = if options.driver.is_empty() { driver } else { &options.driver };
+            crate::volume::check_driver(&wish.source, driver)?;
             mount.anonymous = wish.source.is_empty();
             if mount.anonymous && !options.subpath.is_empty() {
                 return Err(EngineError::invalid("must not set Subpath when using anonymous volumes"));
@@ -138,6 +206,7 @@ fn resolve_one(
                 "z".clone_into(&mut mount.mode);
             }
         }
+        MountKind::Tmpfs if wish.from_binds => check_tmpfs(wish.tmpfs.as_ref().map_or(&[], |tmpfs| &tmpfs.options))?,
         MountKind::Tmpfs => {}
         MountKind::Image => {
             check_subpath("image", wish.image.as_ref().map_or("", |image| image.subpath.as_str()))?;
@@ -232,7 +301,13 @@ impl Engine {
                     .map(Some)
                     .map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput));
             }
-            MountKind::Bind => hako_volume::bind::open(Path::new(&mount.source), &options),
+            MountKind::Bind => {
+                let source = Path::new(&mount.source);
+                if let Ok(Some(why)) = hako_volume::bind::lacks_peers(source, options.propagation) {
+                    return Err(EngineError::invalid(why));
+                }
+                hako_volume::bind::open(source, &options)
+            }
             MountKind::Volume => {
                 let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
                 let mounted = self.volumes.mount(&mount.name, subpath, &options);

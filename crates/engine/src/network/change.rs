@@ -34,6 +34,10 @@ impl Engine {
         if let Some(source) = spec.config_from.clone() {
             self.take_configuration(&mut spec, &source)?;
         }
+        // The driver `null` of addresses has none to give.
+        if spec.ipam_driver == "null" && spec.pools.is_empty() && spec.driver != NetworkDriver::Null {
+            return Err(EngineError::invalid("ipv4 pool is empty"));
+        }
         let plan = self.network.plan(id, &spec, None).map_err(error)?;
         // A parent that leads nowhere makes the network internal.
         spec.internal = plan.internal;

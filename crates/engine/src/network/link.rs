@@ -49,6 +49,12 @@ impl Engine {
             .map(|(name, alias)| {
                 let other = self.containers.find(name)?.record();
                 let plugged = other.endpoints.get("bridge").and_then(|place| place.plugged.as_ref()?.ipv4);
+                if other.is_running() && !other.endpoints.contains_key("bridge") {
+                    return Err(EngineError::invalid(format!(
+                        "Cannot link to /{}, as it does not belong to the default network",
+                        other.name
+                    )));
+                }
                 match plugged.filter(|_| other.is_running()) {
                     Some(net) => Ok(Linked { alias: alias.to_owned(), record: other, address: net.addr() }),
                     None => Err(EngineError::Mechanism {

@@ -88,7 +88,9 @@ fn dangling(filters: &Filters) -> Result<Option<bool>, EngineError> {
         .map(|value| match value {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
-            other => Err(EngineError::invalid(format!("invalid filter 'dangling={other}'"))),
+            other => Err(EngineError::invalid(format!(
+                "invalid value for filter 'dangling' ({other}), must be \"true\" (or \"1\"), or \"false\" (or \"0\")"
+            ))),
         })
         .transpose()
 }

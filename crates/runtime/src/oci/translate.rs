@@ -19,6 +19,7 @@ use crate::{
         Device, DeviceKind, IdRange, LaunchPlan, Mount, MountFlags, MountSource, Namespace, Root, UserNamespace,
         default_devices,
     },
+    sysctl::{self, Owner},
 };
 
 /// A descriptor to open; its place in the list is its index in the plan.
@@ -343,25 +344,20 @@ fn device(asked: &config::Device) -> Result<Device, OciError> {
 
 // A parameter of the kernel that no namespace of the container owns would be the host's.
 fn sysctls(linux: &Linux, plan: &mut LaunchPlan) -> Result<(), OciError> {
-    const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
     for (name, value) in &linux.sysctl {
-        let path = name.replace('.', "/");
         let spaces = &plan.namespaces;
-        let owner = match path.split_once('/') {
-            Some(("net", _)) => Some(("network", spaces.network)),
-            Some(("kernel", rest)) if IPC.contains(&rest) => Some(("ipc", spaces.ipc)),
-            Some(("fs", rest)) if rest.starts_with("mqueue/") => Some(("ipc", spaces.ipc)),
-            Some(("kernel", "domainname" | "hostname")) => Some(("uts", spaces.uts)),
-            Some(("user", _)) if spaces.user != UserNamespace::Host => Some(("user", Namespace::New)),
-            _ => None,
+        let is_own = match sysctl::owner(name) {
+            Some(Owner::Network) => spaces.network != Namespace::Host,
+            Some(Owner::Ipc) => spaces.ipc != Namespace::Host,
+            Some(Owner::Uts) => spaces.uts != Namespace::Host,
+            Some(Owner::User) => spaces.user != UserNamespace::Host,
+            None => false,
         };
-        match owner {
-            Some((_, Namespace::Host)) | None => {
-                let reason = format!("sysctl {name:?} is not in a separate kernel namespace");
-                return Err(OciError::invalid("linux.sysctl", reason));
-            }
-            Some(_) => drop(plan.sysctls.insert(name.clone(), value.clone())),
+        if !is_own {
+            let reason = format!("sysctl {name:?} is not in a separate kernel namespace");
+            return Err(OciError::invalid("linux.sysctl", reason));
         }
+        plan.sysctls.insert(name.clone(), value.clone());
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! For `inspect` each mount goes back to the spelling it came in: `from_binds` tells which.
 
+use std::collections::BTreeSet;
+
 use hako_api::{
     Map,
     container::{
@@ -61,38 +63,83 @@ fn bind(text: &str) -> Result<MountSpec, Failure> {
     let parts: Vec<&str> = text.splitn(3, ':').collect();
     let (source, target, mode) = match parts[..] {
         [target] if target.starts_with('/') => ("", target, ""),
-        [source, target] if !source.is_empty() && target.starts_with('/') => (source, target, ""),
         [source, target, mode] if !source.is_empty() && !target.is_empty() => (source, target, mode),
         // A target and a mode are no mount; anything else was meant to be a target.
         [source, target] if !source.is_empty() && !matches!(target, "" | "ro" | "rw" | "z" | "Z" | "nocopy") => {
-            return Err(Failure::invalid(format!(
-                "invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
-            )));
+            (source, target, "")
         }
         _ => return Err(invalid()),
     };
     let kind = if source.starts_with('/') { MountKind::Bind } else { MountKind::Volume };
-    let mut mount = MountSpec { from_binds: true, mode: mode.to_owned(), ..blank(kind, source, target) };
-    let mut bind = BindOptions { create_source: true, ..BindOptions::default() };
-    let mut volume = VolumeOptions::default();
-    for word in mode.split(',').filter(|_| !mode.is_empty()) {
-        match word {
-            "ro" => mount.read_only = true,
-            // SELinux labels: without effect where SELinux is not, as in Docker.
-            "rw" | "z" | "Z" => {}
-            "nocopy" if kind == MountKind::Volume => volume.no_copy = true,
-            "cached" | "consistent" | "delegated" => word.clone_into(&mut mount.consistency),
-            other => match propagation(other) {
-                Some(propagation) if kind == MountKind::Bind => bind.propagation = Some(propagation),
-                _ => return Err(Failure::invalid(format!("invalid mode: {mode}"))),
-            },
+    let read = if mode.is_empty() { Mode::default() } else { Mode::parse(mode)? };
+    let foreign = match kind {
+        MountKind::Bind => read.no_copy.then_some("VolumeOptions"),
+        _ => read.propagation.is_some().then_some("BindOptions"),
+    };
+    if let Some(field) = foreign {
+        return Err(Failure::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type {:?}: field {field} must not be specified",
+            kind_name(kind)
+        )));
+    }
+    let (bind, volume) = match kind {
+        MountKind::Bind => {
+            (Some(BindOptions { create_source: true, propagation: read.propagation, ..BindOptions::default() }), None)
         }
+        _ => (None, Some(VolumeOptions { no_copy: read.no_copy, ..VolumeOptions::default() })),
+    };
+    Ok(MountSpec {
+        from_binds: true,
+        mode: mode.to_owned(),
+        read_only: read.read_only,
+        consistency: read.consistency,
+        bind,
+        volume,
+        ..blank(kind, source, target)
+    })
+}
+
+/// The words behind the second colon of a bind.
+#[derive(Default)]
+struct Mode {
+    read_only: bool,
+    no_copy: bool,
+    consistency: String,
+    propagation: Option<Propagation>,
+}
+
+impl Mode {
+    /// At most one word of each sort, as Docker has it.
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let mut mode = Self::default();
+        let mut sorts = BTreeSet::new();
+        for word in text.split(',') {
+            let sort = match word {
+                "ro" | "rw" => {
+                    mode.read_only = word == "ro";
+                    Some("access")
+                }
+                // SELinux labels: without effect where SELinux is not, as in Docker.
+                "z" | "Z" => Some("label"),
+                "nocopy" => {
+                    mode.no_copy = true;
+                    Some("copy")
+                }
+                "cached" | "consistent" | "delegated" => {
+                    word.clone_into(&mut mode.consistency);
+                    Some("consistency")
+                }
+                other => {
+                    mode.propagation = propagation(other);
+                    mode.propagation.map(|_| "propagation")
+                }
+            };
+            if !sort.is_some_and(|sort| sorts.insert(sort)) {
+                return Err(Failure::invalid(format!("invalid mode: {text}")));
+            }
+        }
+        Ok(mode)
     }
-    match kind {
-        MountKind::Bind => mount.bind = Some(bind),
-        _ => mount.volume = Some(volume),
-    }
-    Ok(mount)
 }
 
 fn mount_spec(from: &Mount) -> Result<MountSpec, Failure> {
@@ -102,8 +149,8 @@ fn mount_spec(from: &Mount) -> Result<MountSpec, Failure> {
         "volume" | "" => MountKind::Volume,
         "tmpfs" => MountKind::Tmpfs,
         "image" => MountKind::Image,
-        "cluster" => return Err(Failure::not_built("mounts of type cluster are not built yet")),
-        other => return Err(Failure::invalid(format!("mount type unknown: {other:?}"))),
+        // Clustered volumes are a swarm's, npipes are Windows': neither exists on this host, and Docker says no more.
+        _ => return Err(invalid("mount type unknown")),
     };
     if from.target.is_empty() {
         return Err(invalid("field Target must not be empty"));
@@ -296,13 +343,18 @@ mod tests {
         check("/b", "volume \"\" \"/b\" ro=false None");
         check("/a:/b:z", "bind \"/a\" \"/b\" ro=false None");
         check("/a:ro", "invalid volume specification: '/a:ro'");
-        check("/a:b", "invalid volume specification: '/a:b': invalid mount path: 'b' mount path must be absolute");
+        check("/a:b", "bind \"/a\" \"b\" ro=false None");
         check("b", "invalid volume specification: 'b'");
         check(":/b", "invalid volume specification: ':/b'");
         check("", "invalid volume specification: ''");
         check("/a:/b:bad", "invalid mode: bad");
-        check("data:/b:shared", "invalid mode: shared");
-        check("/a:/b:nocopy", "invalid mode: nocopy");
+        check("/a:/b:ro,rw", "invalid mode: ro,rw");
+        let refused = |text: &str, kind: &str, field: &str| {
+            let why = format!("invalid mount config for type {kind:?}: field {field} must not be specified");
+            check(text, &format!("invalid volume specification: '{text}': {why}"));
+        };
+        refused("data:/b:shared", "volume", "BindOptions");
+        refused("/a:/b:nocopy", "bind", "VolumeOptions");
     }
 
     #[test]
@@ -335,7 +387,7 @@ mod tests {
                 r#"{"Type":"tmpfs","Target":"/a","BindOptions":{}}"#,
                 "invalid mount config for type \"tmpfs\": field BindOptions must not be specified",
             ),
-            (r#"{"Type":"npipe","Target":"/a"}"#, "mount type unknown: \"npipe\""),
+            (r#"{"Type":"npipe","Target":"/a"}"#, "invalid mount config for type \"npipe\": mount type unknown"),
             (
                 r#"{"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"Propagation":"x"}}"#,
                 "invalid mount config for type \"bind\": invalid propagation mode: x",

@@ -65,9 +65,6 @@ fn member(name: &str, view: &EndpointView) -> NetworkContainer {
     }
 }
 
-/// Docker's sentence for whatever only a swarm has.
-const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
-
 /// What is asked for, and what the person should know about it.
 ///
 /// # Errors
@@ -122,7 +119,7 @@ fn driver(request: &NetworkCreateRequest) -> Result<NetworkDriver, Failure> {
         "ipvlan" => Ok(NetworkDriver::Ipvlan),
         "host" => Ok(NetworkDriver::Host),
         "null" | "none" => Ok(NetworkDriver::Null),
-        "overlay" => forbidden(NO_SWARM),
+        "overlay" => forbidden(crate::dispatch::NOT_A_MANAGER),
         other => Err(Failure::not_found(format!("plugin \"{other}\" not found"))),
     }
 }

@@ -1,7 +1,7 @@
 //! Volumes.
 
 use hako_api::volume::{Volume, VolumeCreateRequest, VolumeUsage};
-use hako_base::clock;
+use hako_base::{ErrorKind, clock};
 use hako_engine::view::{VolumeOptions, VolumeView};
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) fn volume(view: &VolumeView) -> Volume {
 
 pub(crate) fn options(from: VolumeCreateRequest) -> Result<VolumeOptions, Failure> {
     if from.cluster_volume_spec.is_some() {
-        return Err(Failure::not_built("ClusterVolumeSpec is not built yet"));
+        return Err(Failure::new(ErrorKind::Unavailable, crate::dispatch::NOT_A_MANAGER));
     }
     Ok(VolumeOptions {
         name: from.name,
