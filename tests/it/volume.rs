@@ -252,3 +252,28 @@ fn only_volumes_of_a_cluster_are_updated() {
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("volume update only valid for cluster volumes, but swarm is unavailable"));
 }
+
+#[test]
+fn snapshots_share_what_they_hold_where_the_disk_can() {
+    hako_testkit::needs!(hako_testkit::require::program("mkfs.btrfs"));
+    hako_testkit::needs!(hako_testkit::require::own_cli());
+    let host = own_host!();
+    host.run("truncate -s 256M disk && mkfs.btrfs -q disk && mkdir small && mount -o loop disk small").success();
+    let second = host.second_daemon("second", &["--data-root=/run/test/work/small"]);
+    let flags = format!("-H {}", second.address());
+    host.load_into("busybox", &flags);
+    let run = |line: &str| host.run(&line.replace("docker", &format!("docker {flags}")));
+    run("docker run -d --name box -v data:/data busybox sh -c 'head -c 20000000 /dev/urandom > /data/file; sync; echo done; sleep 1000'")
+        .success();
+    host.wait_until("the file", |_| run("docker logs box").text().to_owned(), |seen| seen.contains("done"));
+    let address = second.address();
+    let socket = address.trim_start_matches("unix://");
+    host.run(&format!("curl -s --unix-socket {socket} -X POST 'http://d/hako/volumes/data/snapshots?name=first'"))
+        .shows(expect![[r#"
+            {"Name":"first","Bytes":20000000,"SharedBytes":20000000}
+        "#]]);
+    // The container goes on; what the snapshot has stays as it was.
+    run("docker exec box sh -c 'echo new > /data/file' && docker volume clone --snapshot first data old && docker run --rm -v old:/o busybox stat -c %s /o/file")
+        .says("20000000");
+    host.daemon_end(&second, "KILL");
+}
