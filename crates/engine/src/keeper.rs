@@ -30,7 +30,7 @@ pub(crate) struct Keepers {
     /// Another one has come, or none will.
     changed: Condvar,
     /// What the keeper holds by name, for the one after it.
-    kept: Mutex<BTreeMap<String, Vec<OwnedFd>>>,
+    kept: Mutex<BTreeMap<String, Vec<Arc<OwnedFd>>>>,
 }
 
 struct Present {
@@ -75,7 +75,7 @@ impl Keepers {
         let reign = self.present.lock().reign + 1;
         let (keeper, adopted) = connect(&self.exec_root, &self.command, &self.notices, reign)?;
         for (name, descriptors) in self.kept.lock().iter() {
-            keeper.keep(name, copies(descriptors)?)?;
+            keeper.keep(name, descriptors)?;
         }
         *self.present.lock() = Present { reign, keeper: Arc::new(keeper) };
         self.changed.notify_all();
@@ -112,9 +112,9 @@ impl Keepers {
     ///
     /// # Errors
     /// If there is no keeper, or no descriptor is left.
-    pub(crate) fn keep(&self, name: &str, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
-        self.remember(name, copies(&descriptors)?);
-        let kept = self.ask(|keeper| keeper.keep(name, copies(&descriptors)?));
+    pub(crate) fn keep(&self, name: &str, descriptors: Vec<Arc<OwnedFd>>) -> Result<(), KeeperError> {
+        self.remember(name, descriptors.clone());
+        let kept = self.ask(|keeper| keeper.keep(name, &descriptors));
         if kept.is_err() {
             self.kept.lock().remove(name);
         }
@@ -122,7 +122,7 @@ impl Keepers {
     }
 
     /// Notes that the keeper has these already.
-    pub(crate) fn remember(&self, name: &str, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn remember(&self, name: &str, descriptors: Vec<Arc<OwnedFd>>) {
         self.kept.lock().insert(name.to_owned(), descriptors);
     }
 
@@ -135,11 +135,11 @@ impl Keepers {
         self.ask(|keeper| keeper.discard(name))
     }
 
-    /// Copies of what is kept under names that begin like this.
-    pub(crate) fn kept(&self, prefix: &str) -> Vec<(String, Vec<OwnedFd>)> {
+    /// What is kept under names that begin like this.
+    pub(crate) fn kept(&self, prefix: &str) -> Vec<(String, Vec<Arc<OwnedFd>>)> {
         let kept = self.kept.lock();
         let named = kept.iter().filter(|(name, _)| name.starts_with(prefix));
-        named.filter_map(|(name, descriptors)| Some((name.clone(), copies(descriptors).ok()?))).collect()
+        named.map(|(name, descriptors)| (name.clone(), descriptors.clone())).collect()
     }
 }
 
@@ -154,11 +154,6 @@ fn connect(
     Keeper::connect_or_start_with(exec_root, command, Box::new(forward))
 }
 
-fn copies(descriptors: &[OwnedFd]) -> Result<Vec<OwnedFd>, KeeperError> {
-    let copies: std::io::Result<Vec<OwnedFd>> = descriptors.iter().map(OwnedFd::try_clone).collect();
-    copies.map_err(|source| KeeperError::Send { what: "descriptors", source })
-}
-
 /// How often, and with which pauses, a keeper that does not come up is tried again.
 pub(crate) fn attempts() -> impl Iterator<Item = Duration> {
     hako_base::backoff::Doubling::new(Duration::from_millis(100), Duration::from_secs(5)).take(limits::KEEPER_ATTEMPTS)
@@ -170,13 +165,13 @@ impl crate::Engine {
     ///
     /// # Errors
     /// If there is no keeper, or no descriptor is left.
-    pub fn keep(&self, name: &str, descriptors: Vec<OwnedFd>) -> Result<(), crate::EngineError> {
+    pub fn keep(&self, name: &str, descriptors: Vec<Arc<OwnedFd>>) -> Result<(), crate::EngineError> {
         let kept = self.keepers.keep(name, descriptors);
         kept.map_err(|error| crate::EngineError::mechanism(error.kind(), &error))
     }
 
-    /// Copies of what this daemon or an earlier one has kept under names that begin like this.
-    pub fn kept(&self, prefix: &str) -> Vec<(String, Vec<OwnedFd>)> {
+    /// What this daemon or an earlier one has kept under names that begin like this.
+    pub fn kept(&self, prefix: &str) -> Vec<(String, Vec<Arc<OwnedFd>>)> {
         self.keepers.kept(prefix)
     }
 

@@ -49,7 +49,8 @@ impl Engine {
             Some(sockets) => sockets,
             None => {
                 let sockets = NameSockets::open(sandbox.netns()).map_err(failed)?;
-                let kept = self.keepers.keep(&key(record.id), sockets.copies().map_err(failed)?);
+                let copies = sockets.copies().map_err(failed)?.into_iter().map(Arc::new).collect();
+                let kept = self.keepers.keep(&key(record.id), copies);
                 kept.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
                 sockets
             }

@@ -97,11 +97,12 @@ impl Engine {
                 .await
                 .map_err(|error| EngineError::mechanism(error.kind(), &error))?
         };
-        let mut listeners: HashMap<ContainerId, Vec<OwnedFd>> = HashMap::new();
+        let mut listeners: HashMap<ContainerId, Vec<Arc<OwnedFd>>> = HashMap::new();
         for (name, descriptors) in kept {
-            let copies = || descriptors.iter().map(OwnedFd::try_clone).collect::<std::io::Result<Vec<_>>>();
-            if let (Some(id), Ok(copies)) = (network::ports_owner(&name), copies()) {
-                listeners.insert(id, copies);
+            let descriptors: Vec<Arc<OwnedFd>> = descriptors.into_iter().map(Arc::new).collect();
+            let copies = || descriptors.iter().map(|one| one.try_clone()).collect::<std::io::Result<Vec<_>>>();
+            if let Some(id) = network::ports_owner(&name) {
+                listeners.insert(id, descriptors.clone());
             } else if let (Some(id), Ok(copies)) = (name_service::owner(&name), copies()) {
                 self.name_service.adopt(id, copies);
             }
@@ -147,7 +148,7 @@ impl Engine {
         Ok(found)
     }
 
-    fn endpoints_alive(&self, record: &Record, mut listeners: Vec<OwnedFd>) -> Vec<Alive> {
+    fn endpoints_alive(&self, record: &Record, mut listeners: Vec<Arc<OwnedFd>>) -> Vec<Alive> {
         let main = record.published_on.as_deref().or(record.spec.host.network_mode.network_name());
         record
             .endpoints

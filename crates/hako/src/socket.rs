@@ -16,6 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use hako_engine::Engine;
@@ -70,7 +71,7 @@ struct SocketFile {
 /// # Errors
 /// An address that is none, one that another program has, or TCP without saying that it is open to all.
 pub(crate) fn open(flags: &DaemonFlags, engine: &Engine) -> Result<Sockets, String> {
-    let left = engine.kept(KEPT).into_iter().filter_map(|(name, sockets)| read_left(name, sockets));
+    let left = engine.kept(KEPT).into_iter().filter_map(|(name, sockets)| read_left(name, &sockets));
     let mut sockets = Sockets { left: left.collect(), ..Sockets::default() };
     let default = vec!["unix:///run/hako.sock".to_owned()];
     let hosts = if flags.hosts.is_empty() { &default } else { &flags.hosts };
@@ -112,8 +113,8 @@ fn take_away(engine: &Engine, file: Option<&SocketFile>, kept_as: &str) {
 }
 
 /// `api unix 64768:1234 /run/hako.sock`, `api tcp 127.0.0.1:2375`
-fn read_left(name: String, sockets: Vec<OwnedFd>) -> Option<(String, Left)> {
-    let socket = sockets.into_iter().next()?;
+fn read_left(name: String, sockets: &[Arc<OwnedFd>]) -> Option<(String, Left)> {
+    let socket = sockets.first()?.try_clone().ok()?;
     let (kind, rest) = name.strip_prefix(KEPT)?.split_once(' ')?;
     let (file, place) = match kind {
         "unix" => {
@@ -152,7 +153,7 @@ impl Sockets {
     /// Notes a socket, which the keeper is given too. Without that only the wait for a next daemon is lost.
     fn add(&mut self, engine: &Engine, address: String, kept_as: String, file: Option<SocketFile>, socket: &impl AsFd) {
         let kept = socket.as_fd().try_clone_to_owned().map_err(|error| error.to_string());
-        let kept = kept.and_then(|copy| engine.keep(&kept_as, vec![copy]).map_err(|error| error.to_string()));
+        let kept = kept.and_then(|copy| engine.keep(&kept_as, vec![Arc::new(copy)]).map_err(|error| error.to_string()));
         if let Err(error) = kept {
             tracing::warn!(address, error, "clients are refused there while no daemon runs");
         }
@@ -367,7 +368,7 @@ mod tests {
     fn a_socket_that_was_left_is_known_by_its_name() {
         let read = |name: &str| {
             let null = fs::File::open("/dev/null").unwrap();
-            read_left(name.to_owned(), vec![null.into()]).map(|(address, left)| (address, left.file))
+            read_left(name.to_owned(), &[Arc::new(null.into())]).map(|(address, left)| (address, left.file))
         };
         let file = SocketFile { path: "/run/with space.sock".into(), device: 7, inode: 42 };
         assert_eq!(

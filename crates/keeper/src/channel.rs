@@ -23,9 +23,11 @@ use crate::{
 
 /// A message ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) descriptors: Vec<OwnedFd>,
+pub(crate) struct Packet<D = OwnedFd> {
+    bytes: Vec<u8>,
+    descriptors: Vec<D>,
+    /// A payload too large for the message itself; it goes behind the other descriptors.
+    large: Option<OwnedFd>,
 }
 
 /// A message as it came.
@@ -48,32 +50,28 @@ pub(crate) enum PacketError {
     Payload(#[source] io::Error),
 }
 
-impl Packet {
+impl<D: AsFd> Packet<D> {
     /// Packs a message. `descriptors` must be at most [`MESSAGE_DESCRIPTORS_MAX`] less one.
-    pub(crate) fn new<T: Serialize>(
-        id: u64,
-        body: T,
-        payload: &[u8],
-        mut descriptors: Vec<OwnedFd>,
-    ) -> io::Result<Self> {
-        let large = (payload.len() > MESSAGE_BYTES_MAX / 2).then_some(payload.len() as u64);
-        let mut bytes = serde_json::to_vec(&Envelope { v: PROTOCOL_VERSION, id, large, body })?;
-        if large.is_some() {
-            descriptors.push(sealed(payload)?);
-        } else if !payload.is_empty() {
+    pub(crate) fn new<T: Serialize>(id: u64, body: T, payload: &[u8], descriptors: Vec<D>) -> io::Result<Self> {
+        let length = (payload.len() > MESSAGE_BYTES_MAX / 2).then_some(payload.len() as u64);
+        let mut bytes = serde_json::to_vec(&Envelope { v: PROTOCOL_VERSION, id, large: length, body })?;
+        let large = length.map(|_| sealed(payload)).transpose()?;
+        if large.is_none() && !payload.is_empty() {
             bytes.push(0);
             bytes.extend_from_slice(payload);
         }
-        if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > MESSAGE_DESCRIPTORS_MAX {
+        if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() + usize::from(large.is_some()) > MESSAGE_DESCRIPTORS_MAX
+        {
             let text = format!("a message of {} bytes and {} descriptors", bytes.len(), descriptors.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        Ok(Self { bytes, descriptors })
+        Ok(Self { bytes, descriptors, large })
     }
 
     /// Sends it whole, or not at all.
     pub(crate) fn send(&self, channel: &Channel) -> io::Result<()> {
-        let descriptors: Vec<_> = self.descriptors.iter().map(AsFd::as_fd).collect();
+        let descriptors: Vec<_> =
+            self.descriptors.iter().map(AsFd::as_fd).chain(self.large.as_ref().map(AsFd::as_fd)).collect();
         channel.send(&self.bytes, &descriptors)
     }
 }

@@ -220,7 +220,7 @@ impl Keeper {
     /// # Errors
     /// If the keeper is gone, or the process still runs.
     pub fn acknowledge(&self, subject: Subject) -> Result<(), KeeperError> {
-        self.done("an acknowledgement", Ask::Acknowledge { subject }, Vec::new())
+        self.done("an acknowledgement", Ask::Acknowledge { subject }, Vec::<OwnedFd>::new())
     }
 
     /// Closes the keeper's duplicate of a process's standard input. The process sees the end of file
@@ -229,7 +229,7 @@ impl Keeper {
     /// # Errors
     /// If the keeper is gone or does not know the process.
     pub fn close_stdin(&self, subject: Subject) -> Result<(), KeeperError> {
-        self.done("a request", Ask::CloseStdin { subject }, Vec::new())
+        self.done("a request", Ask::CloseStdin { subject }, Vec::<OwnedFd>::new())
     }
 
     /// Gives a process whose keeper has died to this one: after [`Notice::KeeperLost`], when another has been
@@ -263,8 +263,9 @@ impl Keeper {
     ///
     /// # Errors
     /// If the keeper is gone.
-    pub fn keep(&self, name: &str, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
-        self.done("descriptors", Ask::Keep { name: name.to_owned() }, descriptors)
+    pub fn keep(&self, name: &str, descriptors: &[impl AsFd]) -> Result<(), KeeperError> {
+        let borrowed = descriptors.iter().map(AsFd::as_fd).collect();
+        self.done("descriptors", Ask::Keep { name: name.to_owned() }, borrowed)
     }
 
     /// Everything that is kept by name: duplicates, the keeper goes on keeping it.
@@ -289,7 +290,7 @@ impl Keeper {
     /// # Errors
     /// If the keeper is gone.
     pub fn discard(&self, name: &str) -> Result<(), KeeperError> {
-        self.done("a request", Ask::Discard { name: name.to_owned() }, Vec::new())
+        self.done("a request", Ask::Discard { name: name.to_owned() }, Vec::<OwnedFd>::new())
     }
 
     /// Replaces the keeper's program in place. Containers, connection and everything kept go on.
@@ -304,7 +305,7 @@ impl Keeper {
             program: text(program.as_os_str()),
             arguments: command.arguments.iter().map(|argument| text(argument)).collect(),
         };
-        self.done("an upgrade", ask, Vec::new())
+        self.done("an upgrade", ask, Vec::<OwnedFd>::new())
     }
 
     fn start(
@@ -322,7 +323,7 @@ impl Keeper {
         }
     }
 
-    fn done(&self, what: &'static str, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
+    fn done(&self, what: &'static str, ask: Ask, descriptors: Vec<impl AsFd>) -> Result<(), KeeperError> {
         match self.shared.send(what, ask, &[], descriptors)?.answer(ANSWER)?.body {
             Answer::Done => Ok(()),
             other => Err(unexpected(&other)),
@@ -336,7 +337,7 @@ impl Keeper {
         ask: Ask,
         mut each: impl FnMut(Answer, Vec<OwnedFd>) -> Result<(), KeeperError>,
     ) -> Result<(), KeeperError> {
-        let request = self.shared.send(what, ask, &[], Vec::new())?;
+        let request = self.shared.send(what, ask, &[], Vec::<OwnedFd>::new())?;
         loop {
             let Message { body, descriptors, .. } = request.answer(LAUNCH)?;
             if matches!(body, Answer::Done) {
@@ -395,7 +396,7 @@ impl Connection {
         what: &'static str,
         ask: Ask,
         payload: &[u8],
-        mut descriptors: Vec<OwnedFd>,
+        mut descriptors: Vec<impl AsFd>,
     ) -> Result<Request<'_>, KeeperError> {
         let failed = |source| KeeperError::Send { what, source };
         if descriptors.len() > REQUEST_DESCRIPTORS_MAX {

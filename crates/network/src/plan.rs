@@ -5,6 +5,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use hako_model::{AddressPool, NetworkId, PortBinding, PortKey};
@@ -256,5 +257,5 @@ impl PublishedPort {
 #[derive(Debug)]
 pub struct Publication {
     pub ports: Vec<PublishedPort>,
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Arc<OwnedFd>>,
 }

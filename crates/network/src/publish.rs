@@ -6,10 +6,11 @@
 //! without an address of that family; no firewall at all) is accepted from it and relayed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::Arc,
 };
 
 use hako_model::{PortKey, PortProtocol};
@@ -22,7 +23,7 @@ use crate::{
     error::{Context, NetworkError},
     firewall::{Exposure, PortSlot, Reach},
     plan::{Endpoint, PortRequest, Publication, PublishedPort},
-    recover::slot_of_socket,
+    recover::slots_of_socket,
     sysctl,
 };
 
@@ -67,6 +68,9 @@ impl Ports {
     }
 }
 
+/// From a published port to where it leads.
+pub(crate) type Way = (PortSlot, SocketAddr);
+
 /// One host address of one request, bound.
 #[derive(Debug)]
 pub(crate) struct Reserved {
@@ -75,7 +79,7 @@ pub(crate) struct Reserved {
     /// Where it leads: the same family where the container has it.
     pub(crate) target: SocketAddr,
     /// `None` for SCTP, which is translated only.
-    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) socket: Option<Arc<OwnedFd>>,
 }
 
 impl Reserved {
@@ -144,9 +148,7 @@ impl Network {
     pub fn unpublish(&self, ports: &[PublishedPort]) -> Result<(), NetworkError> {
         // What is open at a container's own address is closed with its endpoint.
         let slots: Vec<PortSlot> = ports.iter().filter(|port| !port.is_routed()).map(slot_of).collect();
-        for slot in &slots {
-            self.relays.stop(slot);
-        }
+        self.relays.stop(&slots);
         let result = self.firewall.ports_remove(&slots);
         let mut held = self.ports.lock();
         slots.iter().for_each(|slot| held.release(slot));
@@ -156,9 +158,12 @@ impl Network {
     }
 
     /// Those of the sockets that do not reserve one of these ports; the others are closed.
-    pub fn sockets_without(&self, sockets: Vec<OwnedFd>, ports: &[PublishedPort]) -> Vec<OwnedFd> {
-        let slots: Vec<PortSlot> = ports.iter().map(slot_of).collect();
-        let stays = |socket: &OwnedFd| slot_of_socket(socket).is_none_or(|slot| !slots.contains(&slot));
+    pub fn sockets_without(&self, sockets: Vec<Arc<OwnedFd>>, ports: &[PublishedPort]) -> Vec<Arc<OwnedFd>> {
+        let gone: HashSet<PortSlot> = ports.iter().map(slot_of).collect();
+        let stays = |socket: &Arc<OwnedFd>| {
+            let slots = slots_of_socket(socket);
+            slots.is_empty() || slots.iter().any(|slot| !gone.contains(slot))
+        };
         sockets.into_iter().filter(stays).collect()
     }
 
@@ -201,27 +206,36 @@ impl Network {
         ports.iter().map(exposure).collect()
     }
 
-    // Firewall, relays, and an end to flows that took another way before. Returns copies of the
-    // sockets, for the keeper.
-    fn lead(&self, reserved: &[Reserved]) -> Result<Vec<OwnedFd>, NetworkError> {
+    // Firewall, relays, and an end to flows that took another way before. Returns the sockets, for the keeper.
+    fn lead(&self, reserved: &[Reserved]) -> Result<Vec<Arc<OwnedFd>>, NetworkError> {
         let translated: Vec<(PortSlot, SocketAddr)> =
             reserved.iter().filter(|port| port.is_translated()).map(|port| (port.slot, port.target)).collect();
         self.firewall.ports_add(&translated)?;
-        let mut listeners = Vec::new();
-        for port in reserved {
-            let Some(socket) = &port.socket else { continue };
-            listeners.push(socket.try_clone().context("copy the socket of", port.slot.host.to_string())?);
-            self.relay(port, socket)?;
-        }
+        let listeners = self.relay(reserved)?;
         let slots: Vec<PortSlot> = reserved.iter().map(|port| port.slot).collect();
         self.forget_flows(&slots);
         Ok(listeners)
     }
 
-    pub(crate) fn relay(&self, port: &Reserved, socket: &OwnedFd) -> Result<(), NetworkError> {
-        let subject = || port.slot.host.to_string();
-        let socket = socket.try_clone().context("copy the socket of", subject())?;
-        self.relays.start(port.slot, socket, port.target).context("relay", subject())
+    // Relays from every socket there is, and answers each once: a socket may be both families'.
+    pub(crate) fn relay(&self, reserved: &[Reserved]) -> Result<Vec<Arc<OwnedFd>>, NetworkError> {
+        let mut places: HashMap<RawFd, usize> = HashMap::new();
+        let mut sockets: Vec<(Arc<OwnedFd>, Vec<Way>)> = Vec::new();
+        for port in reserved {
+            let Some(socket) = &port.socket else { continue };
+            let place = *places.entry(socket.as_raw_fd()).or_insert(sockets.len());
+            if place == sockets.len() {
+                sockets.push((socket.clone(), Vec::new()));
+            }
+            sockets[place].1.push((port.slot, port.target));
+        }
+        for (socket, ways) in &sockets {
+            self.relays.start(socket.clone(), ways).map_err(|source| {
+                let hosts: Vec<String> = ways.iter().map(|(slot, _)| slot.host.to_string()).collect();
+                NetworkError::System { what: "relay", subject: hosts.join(" and "), source }
+            })?;
+        }
+        Ok(sockets.into_iter().map(|(socket, _)| socket).collect())
     }
 
     fn let_go(&self, reserved: &[Reserved]) {
@@ -334,24 +348,46 @@ fn bind_all(
     addresses: &[IpAddr],
     port: u16,
 ) -> Result<Vec<Reserved>, NetworkError> {
-    let mut reserved = Vec::new();
+    let mut ways = Vec::with_capacity(addresses.len());
     for address in addresses {
         let target = endpoint.target(*address).ok_or(NetworkError::NoTarget { container })?;
         let slot = PortSlot { host: SocketAddr::new(*address, port), protocol: container.protocol };
         if ports.conflicts(&slot) {
             return Err(NetworkError::PortAllocated { host: slot.host });
         }
-        match bind(&slot) {
+        ways.push((slot, target));
+    }
+    let refused = |(slot, target): (PortSlot, IpAddr), source| NetworkError::PortBind {
+        host: slot.host,
+        target,
+        container,
+        source,
+    };
+    let reserve = |(slot, target): (PortSlot, IpAddr), socket: Option<Arc<OwnedFd>>| Reserved {
+        slot,
+        container,
+        target: SocketAddr::new(target, container.port),
+        socket,
+    };
+    if let [v4, v6] = ways[..]
+        && v4.0.host == SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+        && v6.0.host == SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)
+    {
+        match bind_with(&v6.0, false) {
             Ok(socket) => {
-                let target = SocketAddr::new(target, container.port);
-                reserved.push(Reserved { slot, container, target, socket });
+                let socket = socket.map(Arc::new);
+                return Ok(vec![reserve(v4, socket.clone()), reserve(v6, socket)]);
             }
             // A host without IPv6 publishes on IPv4 only, as Docker does.
-            Err(error) if addresses.len() > 1 && address.is_ipv6() && lacks_ipv6(&error) => {}
-            Err(source) => return Err(NetworkError::PortBind { host: slot.host, target, container, source }),
+            Err(error) if lacks_ipv6(&error) => ways.truncate(1),
+            Err(source) => return Err(refused(v4, source)),
         }
     }
-    Ok(reserved)
+    let each = ways.into_iter().map(|way| match bind(&way.0) {
+        Ok(socket) => Ok(reserve(way, socket.map(Arc::new))),
+        Err(source) => Err(refused(way, source)),
+    });
+    each.collect()
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -360,6 +396,11 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 /// A socket that reserves a port, ready to be relayed from.
 pub(crate) fn bind(slot: &PortSlot) -> io::Result<Option<OwnedFd>> {
+    bind_with(slot, true)
+}
+
+// `only` one family; or, of the address that is every address, both: half the descriptors.
+fn bind_with(slot: &PortSlot, only: bool) -> io::Result<Option<OwnedFd>> {
     let kind = match slot.protocol {
         PortProtocol::Tcp => SocketType::STREAM,
         PortProtocol::Udp => SocketType::DGRAM,
@@ -368,7 +409,7 @@ pub(crate) fn bind(slot: &PortSlot) -> io::Result<Option<OwnedFd>> {
     let family = if slot.host.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     if slot.host.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
+        sockopt::set_ipv6_v6only(&socket, only)?;
     }
     if kind == SocketType::STREAM {
         // Connections of an earlier owner that are still saying good-bye do not count.

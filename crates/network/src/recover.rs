@@ -6,8 +6,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use hako_model::PortProtocol;
@@ -32,7 +33,7 @@ use crate::{
 pub struct Alive {
     pub endpoint: Endpoint,
     pub ports: Vec<PublishedPort>,
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Arc<OwnedFd>>,
 }
 
 /// What was found.
@@ -43,7 +44,7 @@ pub struct Recovered {
     /// Endpoints whose network or link is gone.
     pub gone: Vec<Endpoint>,
     /// Sockets that had to be bound anew, for the keeper.
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Arc<OwnedFd>>,
     /// Ports whose socket was lost and which somebody else has now.
     pub lost: Vec<PublishedPort>,
 }
@@ -80,11 +81,7 @@ impl Network {
         let mut held = self.ports.lock();
         reserved.iter().for_each(|port| held.hold(&port.slot));
         drop(held);
-        for port in &reserved {
-            if let Some(socket) = &port.socket {
-                self.relay(port, socket)?;
-            }
-        }
+        self.relay(&reserved)?;
         self.pool.start()?;
         Ok(recovered)
     }
@@ -119,8 +116,8 @@ impl Network {
         opened: &mut Vec<PortSlot>,
         recovered: &mut Recovered,
     ) {
-        let mut sockets: HashMap<PortSlot, OwnedFd> =
-            alive.listeners.into_iter().filter_map(|socket| Some((slot_of_socket(&socket)?, socket))).collect();
+        let slots = |socket: Arc<OwnedFd>| slots_of_socket(&socket).into_iter().map(move |slot| (slot, socket.clone()));
+        let mut sockets: HashMap<PortSlot, Arc<OwnedFd>> = alive.listeners.into_iter().flat_map(slots).collect();
         for port in alive.ports {
             if port.is_routed() {
                 let target = alive.endpoint.addresses().find(|own| own.is_ipv6() == port.host.is_ipv6());
@@ -134,7 +131,8 @@ impl Network {
                 Some(socket) => Some(socket),
                 None => match publish::bind(&slot) {
                     Ok(socket) => {
-                        recovered.listeners.extend(socket.as_ref().and_then(|socket| socket.try_clone().ok()));
+                        let socket = socket.map(Arc::new);
+                        recovered.listeners.extend(socket.clone());
                         socket
                     }
                     Err(error) => {
@@ -176,13 +174,16 @@ fn take_again(bridge: &Bridge, endpoint: &Endpoint) {
     }
 }
 
-// Which published port a socket reserves, by what the kernel says of it.
-pub(crate) fn slot_of_socket(socket: &OwnedFd) -> Option<PortSlot> {
-    let protocol = match sockopt::socket_type(socket).ok()? {
-        SocketType::STREAM => PortProtocol::Tcp,
-        SocketType::DGRAM => PortProtocol::Udp,
-        _ => return None,
+// Which published ports a socket reserves, by what the kernel says of it: two, where it is both families'.
+pub(crate) fn slots_of_socket(socket: &OwnedFd) -> Vec<PortSlot> {
+    let protocol = match sockopt::socket_type(socket) {
+        Ok(SocketType::STREAM) => PortProtocol::Tcp,
+        Ok(SocketType::DGRAM) => PortProtocol::Udp,
+        _ => return Vec::new(),
     };
-    let host = SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok()?;
-    Some(PortSlot { host, protocol })
+    let name = rustix::net::getsockname(socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+    let Some(host) = name else { return Vec::new() };
+    let is_both = host.is_ipv6() && sockopt::ipv6_v6only(socket).is_ok_and(|only| !only);
+    let v4 = is_both.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), host.port()));
+    v4.into_iter().chain([host]).map(|host| PortSlot { host, protocol }).collect()
 }

@@ -7,13 +7,17 @@
 mod tcp; // bytes, without copying them
 mod udp; // datagrams, one flow per client
 
-use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
+use hako_base::backoff::wait_for;
 use hako_model::PortProtocol;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+use tokio::{io::unix::AsyncFd, runtime::Handle, sync::watch, task::AbortHandle};
 
-use crate::firewall::PortSlot;
+use crate::{firewall::PortSlot, publish::Way};
+
+/// For a task to end that was told to.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The relays that run, by what they listen to.
 #[derive(Debug)]
@@ -22,10 +26,58 @@ pub(crate) struct Relays {
     running: Mutex<HashMap<PortSlot, Relay>>,
 }
 
+/// One published port of a socket; a socket that is both families' has two.
 #[derive(Debug)]
 struct Relay {
-    task: AbortHandle,
     target: watch::Sender<SocketAddr>,
+    task: Arc<Task>,
+}
+
+/// Ends with the last port of its socket, and every connection through it too.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Where the clients of one socket are led, by their family.
+#[derive(Debug, Default)]
+struct Targets {
+    v4: Option<watch::Receiver<SocketAddr>>,
+    v6: Option<watch::Receiver<SocketAddr>>,
+}
+
+impl Targets {
+    /// Whether another target has been set, or one taken away, since this was last asked.
+    fn have_changed(&mut self) -> bool {
+        let mut have_changed = false;
+        for family in [&mut self.v4, &mut self.v6] {
+            match family.as_ref().map(watch::Receiver::has_changed) {
+                None | Some(Ok(false)) => continue,
+                Some(Ok(true)) => family.iter_mut().for_each(watch::Receiver::mark_unchanged),
+                Some(Err(_)) => *family = None,
+            }
+            have_changed = true;
+        }
+        have_changed
+    }
+
+    /// The target of this client; a socket that is both families' shows the address of IPv4 in one of IPv6.
+    fn of(&self, client: SocketAddr) -> Option<SocketAddr> {
+        let family = if client.ip().to_canonical().is_ipv4() { &self.v4 } else { &self.v6 };
+        family.as_ref().map(|target| *target.borrow())
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of types that change their descriptor: this one cannot"
+)]
+fn register(socket: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    AsyncFd::new(socket)
 }
 
 impl Relays {
@@ -33,25 +85,27 @@ impl Relays {
         Self { runtime, running: Mutex::new(HashMap::new()) }
     }
 
-    /// Relays from a bound, non-blocking socket until [`Self::stop`].
-    pub(crate) fn start(&self, slot: PortSlot, socket: OwnedFd, target: SocketAddr) -> io::Result<()> {
+    /// Relays from a bound, non-blocking socket, for each of the ports that it reserves until that one's
+    /// [`Self::stop`].
+    pub(crate) fn start(&self, socket: Arc<OwnedFd>, ways: &[Way]) -> io::Result<()> {
+        let Some((first, _)) = ways.first() else { return Ok(()) };
+        let (mut targets, mut senders) = (Targets::default(), Vec::new());
+        for (slot, target) in ways {
+            let (sender, target) = watch::channel(*target);
+            *(if slot.host.is_ipv4() { &mut targets.v4 } else { &mut targets.v6 }) = Some(target);
+            senders.push((*slot, sender));
+        }
         // Registering a socket needs the runtime, and callers come from threads of their own.
         let _inside = self.runtime.enter();
-        let (target, watched) = watch::channel(target);
-        let task = match slot.protocol {
-            PortProtocol::Tcp => {
-                let listener = tokio::net::TcpListener::from_std(socket.into())?;
-                self.runtime.spawn(tcp::serve(listener, watched))
-            }
-            PortProtocol::Udp => {
-                let socket = tokio::net::UdpSocket::from_std(socket.into())?;
-                self.runtime.spawn(udp::serve(socket, watched))
-            }
+        let socket = register(socket)?;
+        let task = match first.protocol {
+            PortProtocol::Tcp => self.runtime.spawn(tcp::serve(socket, targets)),
+            PortProtocol::Udp => self.runtime.spawn(udp::serve(socket, targets)),
             PortProtocol::Sctp => return Ok(()),
         };
-        if let Some(old) = self.running.lock().insert(slot, Relay { task: task.abort_handle(), target }) {
-            old.task.abort();
-        }
+        let task = Arc::new(Task(task.abort_handle()));
+        let relay = |(slot, target)| (slot, Relay { target, task: task.clone() });
+        self.running.lock().extend(senders.into_iter().map(relay));
         Ok(())
     }
 
@@ -62,16 +116,18 @@ impl Relays {
         }
     }
 
-    /// Ends a relay and every connection through it.
-    pub(crate) fn stop(&self, slot: &PortSlot) {
-        if let Some(relay) = self.running.lock().remove(slot) {
-            relay.task.abort();
+    /// Ends relays and, with the last one of a socket, every connection through it. Blocks until their tasks have let
+    /// go of the sockets, so that the ports can be bound again.
+    pub(crate) fn stop(&self, slots: &[PortSlot]) {
+        let mut running = self.running.lock();
+        let stopped: Vec<Relay> = slots.iter().filter_map(|slot| running.remove(slot)).collect();
+        drop(running);
+        let tasks: Vec<_> = stopped.iter().map(|relay| (Arc::downgrade(&relay.task), relay.task.0.clone())).collect();
+        drop(stopped);
+        for (_, task) in tasks.iter().filter(|(task, _)| task.strong_count() == 0) {
+            if wait_for(PATIENCE, || task.is_finished().then_some(())).is_none() {
+                tracing::warn!("a relay does not end");
+            }
         }
-    }
-}
-
-impl Drop for Relays {
-    fn drop(&mut self) {
-        self.running.lock().drain().for_each(|(_, relay)| relay.task.abort());
     }
 }

@@ -76,12 +76,12 @@ impl Engine {
         Ok(published)
     }
 
-    fn port_sockets(&self, record: &Record) -> Vec<OwnedFd> {
+    fn port_sockets(&self, record: &Record) -> Vec<Arc<OwnedFd>> {
         self.keepers.kept(&ports_key(record.id)).into_iter().flat_map(|(_, sockets)| sockets).collect()
     }
 
     /// The keeper holds exactly these; it closes what it held before.
-    fn keep_ports(&self, record: &Record, sockets: Vec<OwnedFd>) -> Result<(), EngineError> {
+    fn keep_ports(&self, record: &Record, sockets: Vec<Arc<OwnedFd>>) -> Result<(), EngineError> {
         let kept = self.keepers.keep(&ports_key(record.id), sockets);
         kept.map_err(|error| EngineError::mechanism(error.kind(), &error))
     }

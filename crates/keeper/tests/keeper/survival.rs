@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{Read, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -154,11 +154,11 @@ fn a_terminal_comes_back() {
 fn descriptors_are_kept_and_given_back() {
     let mut host = Host::start();
     let event = |value| rustix::event::eventfd(value, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-    host.keeper.keep("old", vec![event(1)]).unwrap();
-    host.keeper.keep("many", (0..300).map(event).collect()).unwrap();
-    host.keeper.keep("none", Vec::new()).unwrap();
-    host.keeper.keep("gone", vec![event(3)]).unwrap();
-    host.keeper.keep("old", vec![event(2)]).unwrap();
+    host.keeper.keep("old", &[event(1)]).unwrap();
+    host.keeper.keep("many", &(0..300).map(event).collect::<Vec<_>>()).unwrap();
+    host.keeper.keep("none", &Vec::<OwnedFd>::new()).unwrap();
+    host.keeper.keep("gone", &[event(3)]).unwrap();
+    host.keeper.keep("old", &[event(2)]).unwrap();
     host.keeper.discard("gone").unwrap();
     host.keeper.discard("gone").unwrap();
     host.reconnect();
@@ -177,7 +177,7 @@ fn an_upgrade_in_place_is_not_noticed() {
     let mut host = Host::start();
     let pid = host.keeper_pid();
     host.reconnect();
-    host.keeper.keep("port", vec![host_root()]).unwrap();
+    host.keeper.keep("port", &[host_root()]).unwrap();
     let script = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; read x; exit $x";
     let kept = vec![host_root(), host_root()];
     let id = ContainerId::random();

@@ -1,16 +1,20 @@
 //! TCP: bytes go from socket to socket through a pipe (`splice`), so that none is copied to here.
 //! Each direction ends by itself: a half-closed connection stays half-closed on the other side.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use rustix::pipe::{PipeFlags, SpliceFlags};
+use rustix::{
+    net::{SocketFlags, acceptfrom_with},
+    pipe::{PipeFlags, SpliceFlags},
+};
 use tokio::{
-    io::Interest,
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
     task::JoinSet,
     time::timeout,
 };
+
+use super::Targets;
 
 /// Connections of one port at a time; each is two sockets and two pipes.
 const CONNECTIONS_MAX: usize = 4096;
@@ -23,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Accepts for ever. Dropping the future ends every connection; one that is made stays with the target it had.
-pub(super) async fn serve(listener: TcpListener, target: watch::Receiver<SocketAddr>) {
+pub(super) async fn serve(listener: AsyncFd<Arc<OwnedFd>>, mut targets: Targets) {
     let mut connections = JoinSet::new();
     loop {
         if connections.len() >= CONNECTIONS_MAX {
@@ -31,10 +35,13 @@ pub(super) async fn serve(listener: TcpListener, target: watch::Receiver<SocketA
             continue;
         }
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    let target = *target.borrow();
-                    connections.spawn(connection(client, target));
+            accepted = accept(&listener) => match accepted {
+                Ok((client, address)) => {
+                    targets.have_changed();
+                    // Without a target, its port of that family is being taken back: the connection ends here.
+                    if let Some(target) = targets.of(address) {
+                        connections.spawn(connection(client, target));
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
@@ -44,6 +51,15 @@ pub(super) async fn serve(listener: TcpListener, target: watch::Receiver<SocketA
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+async fn accept(listener: &AsyncFd<Arc<OwnedFd>>) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let take = |socket: &Arc<OwnedFd>| Ok(acceptfrom_with(socket, flags)?);
+    let (client, address) = listener.async_io(Interest::READABLE, take).await?;
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    Ok((TcpStream::from_std(client.into())?, address))
 }
 
 async fn connection(client: TcpStream, target: SocketAddr) {

@@ -5,19 +5,21 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
 
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
+    io::{Interest, unix::AsyncFd},
     net::UdpSocket,
-    sync::{
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-        watch,
-    },
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
     time::{Instant, timeout_at},
 };
+
+use super::Targets;
 
 /// Docker's time-out of a relayed flow.
 const IDLE: Duration = Duration::from_secs(90);
@@ -33,24 +35,23 @@ struct Flow {
 }
 
 /// Relays for ever. Dropping the future ends every flow; another target does too.
-pub(super) async fn serve(listener: UdpSocket, mut target: watch::Receiver<SocketAddr>) {
+pub(super) async fn serve(listener: AsyncFd<Arc<OwnedFd>>, mut targets: Targets) {
     let listener = Arc::new(listener);
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut tasks = JoinSet::new();
     let (ended, mut ends) = unbounded_channel();
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
-        let (length, client) = match listener.recv_from(&mut buffer).await {
+        let (length, client) = match receive(&listener, &mut buffer).await {
             Ok(received) => received,
             // An answer to a client that is gone; its ICMP error comes back on the shared socket.
             Err(_) => continue,
         };
-        if target.has_changed().unwrap_or(false) {
-            target.mark_unchanged();
+        if targets.have_changed() {
             flows.clear();
             tasks.abort_all();
         }
-        let target = *target.borrow();
+        let Some(target) = targets.of(client) else { continue };
         forget_ended(&mut flows, &mut ends);
         while tasks.try_join_next().is_some() {}
         if !flows.contains_key(&client) {
@@ -90,6 +91,13 @@ fn forget_ended(flows: &mut HashMap<SocketAddr, Flow>, ends: &mut UnboundedRecei
     }
 }
 
+async fn receive(listener: &AsyncFd<Arc<OwnedFd>>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let take = |socket: &Arc<OwnedFd>| Ok(rustix::net::recvfrom(socket, &mut *buffer, RecvFlags::DONTWAIT)?);
+    let (length, _, client) = listener.async_io(Interest::READABLE, take).await?;
+    let client = client.and_then(|client| SocketAddr::try_from(client).ok());
+    Ok((length, client.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?))
+}
+
 async fn open(target: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr =
         if target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
@@ -100,7 +108,7 @@ async fn open(target: SocketAddr) -> io::Result<UdpSocket> {
 
 // The way back, until neither side has sent anything for `IDLE`.
 async fn answers(
-    listener: Arc<UdpSocket>,
+    listener: Arc<AsyncFd<Arc<OwnedFd>>>,
     client: SocketAddr,
     socket: Arc<UdpSocket>,
     active: Arc<parking_lot::Mutex<Instant>>,
@@ -112,7 +120,10 @@ async fn answers(
         match timeout_at(end, socket.recv(&mut buffer)).await {
             Ok(Ok(length)) => {
                 *active.lock() = Instant::now();
-                let _ = listener.send_to(&buffer[..length], client).await;
+                let answer = |socket: &Arc<OwnedFd>| {
+                    Ok(rustix::net::sendto(socket, &buffer[..length], SendFlags::DONTWAIT, &client)?)
+                };
+                let _ = listener.async_io(Interest::WRITABLE, answer).await;
             }
             // Nobody listens in the container at present; the client may try again.
             Ok(Err(_)) => {}
