@@ -119,7 +119,7 @@ impl Engine {
     ///
     /// # Errors
     /// No such container, one that does not run or is paused, or no command.
-    pub async fn exec_create(&self, name: &str, spec: ExecSpec) -> Result<ExecId, EngineError> {
+    pub async fn exec_create(&self, name: &str, mut spec: ExecSpec) -> Result<ExecId, EngineError> {
         let container = self.containers.find(name)?;
         let record = container.record();
         if spec.argv.is_empty() {
@@ -134,6 +134,9 @@ impl Engine {
                 )));
             }
             _ => return Err(EngineError::conflict(format!("container {} is not running", record.id))),
+        }
+        if spec.user.is_empty() {
+            spec.user.clone_from(&record.config.user);
         }
         let id = ExecId::random();
         let action = format!("exec_create: {}", spec.argv.join(" "));
@@ -262,10 +265,9 @@ impl Engine {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error));
         let mut descriptors = vec![duplicate(&live.pidfd)?];
         let confinement = &live.confinement;
-        let user_text = if spec.user.is_empty() { &record.config.user } else { &spec.user };
         let root = hako_runtime::observe::root_of(record.state.pid)
             .map_err(|error| EngineError::io("cannot open the container's root", &error))?;
-        let user = hako_runtime::user::resolve(std::os::fd::AsFd::as_fd(&root), user_text, &record.spec.host.group_add)
+        let user = hako_runtime::user::resolve(std::os::fd::AsFd::as_fd(&root), &spec.user, &record.spec.host.group_add)
             .map_err(|error| crate::container::start::user_error(&error, 126))?;
         let seccomp = match &confinement.seccomp {
             Some(program) if !spec.privileged => {

@@ -1,5 +1,6 @@
 //! `container pause` and `unpause`: the freezer of the container's cgroup.
 
+use hako_base::ErrorKind;
 use hako_model::ContainerState;
 
 use crate::{Engine, EngineError};
@@ -42,7 +43,9 @@ impl Engine {
         let _turn = container.operation.lock().await;
         let record = container.record();
         if record.state.status != ContainerState::Paused {
-            return Err(EngineError::conflict(format!("Container {} is not paused", record.id)));
+            // A conflict by its nature; Docker's status is 500, and clients look for it.
+            let text = format!("Container {} is not paused", record.id);
+            return Err(EngineError::Mechanism { kind: ErrorKind::Internal, text });
         }
         self.freeze(&container, false).await?;
         let record = container.change(|record| {

@@ -44,6 +44,5 @@ pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
         filters.add("all", "true");
     }
     let pruned = call.engine().volume_prune(&filters).await?;
-    let volumes_deleted = (!pruned.removed.is_empty()).then_some(pruned.removed);
-    reply::json(&VolumePruneResponse { volumes_deleted, space_reclaimed: pruned.reclaimed })
+    reply::json(&VolumePruneResponse { volumes_deleted: Some(pruned.removed), space_reclaimed: pruned.reclaimed })
 }
