@@ -42,6 +42,20 @@ const LINES: &[(&str, i32, &str)] = &[
     ("docker run -p 99999:80 busybox true", 125, "invalid hostPort: 99999"),
     ("docker run -p 1-3:1-2 busybox true", 125, "invalid ranges specified for container and host Ports"),
     ("docker run -m nonsense busybox true", 125, "invalid size: 'nonsense'"),
+    (
+        "docker run --cpuset-cpus 9999 busybox true",
+        125,
+        "Requested CPUs are not available - requested 9999, available: 0",
+    ),
+    ("docker run --cpuset-cpus x busybox true", 125, "Invalid value x for cpuset cpus: invalid format: x"),
+    ("docker run --cpuset-mems 999 busybox true", 125, "Requested memory nodes are not available - requested 999"),
+    ("docker run --cap-add nosuch busybox true", 125, "invalid CapAdd: unknown capability: \"CAP_NOSUCH\""),
+    (
+        "docker run --oom-score-adj 5000 busybox true",
+        125,
+        "Invalid value 5000, range for oom score adj is [-1000, 1000]",
+    ),
+    ("docker run --cpus 9999 busybox true", 125, "Range of CPUs is from 0.01 to"),
     ("docker run --cpus nonsense busybox true", 125, "nonsense"),
     ("docker run --restart nosuch busybox true", 125, "invalid restart policy: unknown policy 'nosuch'"),
     (

@@ -267,8 +267,9 @@ impl Engine {
         let confinement = &live.confinement;
         let root = hako_runtime::observe::root_of(record.state.pid)
             .map_err(|error| EngineError::io("cannot open the container's root", &error))?;
-        let user = hako_runtime::user::resolve(std::os::fd::AsFd::as_fd(&root), &spec.user, &record.spec.host.group_add)
-            .map_err(|error| crate::container::start::user_error(&error, 126))?;
+        let user =
+            hako_runtime::user::resolve(std::os::fd::AsFd::as_fd(&root), &spec.user, &record.spec.host.group_add)
+                .map_err(|error| crate::container::start::user_error(&error, 126))?;
         let seccomp = match &confinement.seccomp {
             Some(program) if !spec.privileged => {
                 descriptors.push(crate::container::start::seccomp_descriptor(program)?);

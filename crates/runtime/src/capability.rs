@@ -56,8 +56,11 @@ const NAMES: [&str; 41] = [
 
 /// A name that is no capability, in Docker's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid capability: {name}")]
+#[error("invalid {list}: unknown capability: {name:?}")]
 pub struct InvalidCapability {
+    /// `CapAdd` or `CapDrop`.
+    list: &'static str,
+    /// With its prefix.
     name: String,
 }
 
@@ -132,8 +135,8 @@ impl CapSet {
     /// # Errors
     /// When a name is none.
     pub fn adjusted(add: &[String], drop: &[String]) -> Result<Self, InvalidCapability> {
-        let (add_all, added) = parse(add)?;
-        let (drop_all, dropped) = parse(drop)?;
+        let (add_all, added) = parse("CapAdd", add)?;
+        let (drop_all, dropped) = parse("CapDrop", drop)?;
         let base = match (add_all, drop_all) {
             (true, _) => Self(Self::all().0 & !dropped.0),
             (false, true) => added,
@@ -143,7 +146,7 @@ impl CapSet {
     }
 }
 
-fn parse(names: &[String]) -> Result<(bool, CapSet), InvalidCapability> {
+fn parse(list: &'static str, names: &[String]) -> Result<(bool, CapSet), InvalidCapability> {
     let mut all = false;
     let mut set = CapSet::NONE;
     for name in names {
@@ -151,7 +154,11 @@ fn parse(names: &[String]) -> Result<(bool, CapSet), InvalidCapability> {
             all = true;
             continue;
         }
-        let number = number(name).ok_or_else(|| InvalidCapability { name: name.clone() })?;
+        let number = number(name).ok_or_else(|| {
+            let upper = name.to_uppercase();
+            let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+            InvalidCapability { list, name }
+        })?;
         set.0 |= 1 << number;
     }
     Ok((all, set))
@@ -196,7 +203,7 @@ mod tests {
                 .replace("SYS_CHROOT", "SYS_CHROOT SYS_TIME"),
         );
         check(&["CHOWN", "cap_net_admin"], &["ALL"], "CHOWN NET_ADMIN");
-        check(&["NOPE"], &[], "invalid capability: NOPE");
+        check(&["NOPE"], &[], "invalid CapAdd: unknown capability: \"CAP_NOPE\"");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use hako_model::{ContainerSpec, NetworkMode, Platform, RestartPolicy};
-use hako_runtime::sysctl::{self, Owner};
+use hako_runtime::{
+    cgroup::cpuset::{self, Units},
+    sysctl::{self, Owner},
+};
 
 use crate::{Engine, EngineError};
 
@@ -144,7 +147,10 @@ fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
         ));
     }
     if !(-1000..=1000).contains(&limits.oom_score_adj) {
-        return Err(EngineError::invalid("Invalid value, range for oom score adj is [-1000, 1000]"));
+        return Err(EngineError::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            limits.oom_score_adj
+        )));
     }
     Ok(())
 }
@@ -154,7 +160,7 @@ fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     if limits.nano_cpus > count * 1_000_000_000 {
         return Err(EngineError::invalid(format!(
-            "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+            "Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
         )));
     }
     if limits.nano_cpus > 0 && (limits.cpu_period_us > 0 || limits.cpu_quota_us > 0) {
@@ -168,6 +174,8 @@ fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
     if limits.cpu_quota_us > 0 && limits.cpu_quota_us < 1_000 {
         return Err(EngineError::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
+    cpuset::check(Units::Cpus, &limits.cpuset_cpus).map_err(EngineError::invalid)?;
+    cpuset::check(Units::Mems, &limits.cpuset_mems).map_err(EngineError::invalid)?;
     if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
         return Err(EngineError::invalid("Range of blkio weight is from 10 to 1000"));
     }
@@ -224,6 +232,9 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
     let host = &spec.host;
     match &host.network_mode {
         NetworkMode::Container(other) => {
+            if other.is_empty() {
+                return Err(EngineError::invalid("Invalid network mode: invalid container format container:<name|id>"));
+            }
             // Not a 404: the command line would take the image for missing.
             engine.containers.find(other).map_err(|error| EngineError::invalid(error.to_string()))?;
             let refused = |what: &str| Err(EngineError::invalid(format!("conflicting options: {what} network mode")));
@@ -251,6 +262,9 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
     engine.places(spec)?;
     for entry in &host.extra_hosts {
         let address = entry.split_once(':').map(|(_, address)| address.trim_matches(['[', ']']));
+        if address.is_none() {
+            return Err(EngineError::invalid(format!("bad format for add-host: {entry:?}")));
+        }
         if !address.is_some_and(|address| address == "host-gateway" || address.parse::<IpAddr>().is_ok()) {
             return Err(EngineError::invalid(format!("invalid IP address in add-host: {entry:?}")));
         }
@@ -268,11 +282,16 @@ fn names(spec: &ContainerSpec) -> Result<(), EngineError> {
     if spec.hostname.len() > 64 || (!spec.hostname.is_empty() && !spec.hostname.split('.').all(valid_label)) {
         return Err(EngineError::invalid(format!("invalid hostname format: {}", spec.hostname)));
     }
+    if spec.host.annotations.contains_key("") {
+        return Err(EngineError::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
     if let Some(signal) = &spec.stop_signal {
         signal.parse::<hako_model::Signal>().map_err(|error| EngineError::invalid(error.to_string()))?;
     }
     for variable in &spec.env {
-        if variable.starts_with('=') || variable.contains('\0') {
+        if variable.is_empty() || variable.starts_with('=') || variable.contains('\0') {
             return Err(EngineError::invalid(format!("invalid environment variable: {variable}")));
         }
     }

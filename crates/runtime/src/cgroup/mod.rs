@@ -17,6 +17,7 @@ use hako_sys::{bpf, mount, process};
 
 use crate::plan::CgroupJoin;
 
+pub mod cpuset; // lists of processors and nodes
 mod devices; // which devices a container may use
 mod layout; // which hierarchies the host has
 mod limits; // which file a limit goes to

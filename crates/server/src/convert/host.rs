@@ -10,7 +10,7 @@ use hako_model::{
 };
 
 use crate::{
-    convert::{limits, mount, port, some_list, unsigned},
+    convert::{limits, mount, port, some_list},
     error::Failure,
 };
 
@@ -67,7 +67,8 @@ pub(crate) fn host_spec(from: HostConfig) -> Result<HostSpec, Failure> {
         device_cgroup_rules: resources.device_cgroup_rules.unwrap_or_default(),
         device_requests: resources.device_requests.unwrap_or_default().into_iter().map(device_request).collect(),
         limits,
-        shm_size_bytes: unsigned("SHM size", from.shm_size)?,
+        shm_size_bytes: u64::try_from(from.shm_size)
+            .map_err(|_| Failure::invalid("SHM size can not be less than 0".to_owned()))?,
         sysctls: from.sysctls,
         dns: from.dns.unwrap_or_default().iter().map(|text| dns(text)).collect::<Result<_, _>>()?,
         dns_options: from.dns_options.unwrap_or_default(),
@@ -253,7 +254,7 @@ mod tests {
             (r#"{"Isolation":"hyperv"}"#, "400 Invalid isolation: \"hyperv\" - linux only supports 'default'"),
             (r#"{"Cgroup":"container:x"}"#, "501 HostConfig.Cgroup is not built yet"),
             (r#"{"Dns":["one.one"]}"#, "400 invalid DNS server address: one.one"),
-            (r#"{"ShmSize":-1}"#, "400 invalid SHM size: -1 must not be negative"),
+            (r#"{"ShmSize":-1}"#, "400 SHM size can not be less than 0"),
             (
                 r#"{"RestartPolicy":{"Name":"sometimes"}}"#,
                 "400 invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
@@ -266,8 +267,8 @@ mod tests {
                 r#"{"RestartPolicy":{"Name":"on-failure","MaximumRetryCount":-3}}"#,
                 "400 invalid restart policy: maximum retry count cannot be negative",
             ),
-            (r#"{"MemorySwappiness":101}"#, "400 invalid value: 101, valid memory swappiness range is 0-100"),
-            (r#"{"Memory":-5}"#, "400 invalid memory limit: -5 must not be negative"),
+            (r#"{"MemorySwappiness":101}"#, "400 Invalid value: 101, valid memory swappiness range is 0-100"),
+            (r#"{"Memory":-5}"#, "400 Minimum memory limit allowed is 6MB"),
         ] {
             assert_eq!(refusal(text), expected, "{text}");
         }

@@ -16,18 +16,20 @@ pub(crate) fn limits(from: &Resources) -> Result<Limits, Failure> {
     let swappiness = match from.memory_swappiness {
         None | Some(-1) => None,
         Some(value) => Some(u8::try_from(value).ok().filter(|value| *value <= 100).ok_or_else(|| {
-            Failure::invalid(format!("invalid value: {value}, valid memory swappiness range is 0-100"))
+            Failure::invalid(format!("Invalid value: {value}, valid memory swappiness range is 0-100"))
         })?),
     };
     Ok(Limits {
-        memory_bytes: amount("memory limit", from.memory)?,
+        memory_bytes: u64::try_from(from.memory)
+            .map_err(|_| Failure::invalid("Minimum memory limit allowed is 6MB".to_owned()))?,
         memory_reservation_bytes: amount("memory reservation", from.memory_reservation)?,
         memory_swap_bytes: from.memory_swap,
         memory_swappiness: swappiness,
         kernel_memory_tcp_bytes: amount("kernel TCP memory limit", from.kernel_memory_tcp)?,
         oom_kill_disable: from.oom_kill_disable.unwrap_or_default(),
         oom_score_adj: 0,
-        nano_cpus: unsigned("number of CPUs", from.nano_cpus)?,
+        // Less than none is as far out of range as more than there are, and told in the same words.
+        nano_cpus: u64::try_from(from.nano_cpus).unwrap_or(u64::MAX),
         cpu_shares: unsigned("CPU shares", from.cpu_shares)?,
         cpu_period_us: unsigned("CPU period", from.cpu_period)?,
         cpu_quota_us: from.cpu_quota,
