@@ -49,6 +49,7 @@ mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm
 mod limit; // memory, processes, ulimits
 mod live; // beyond Docker: edits, explanations, logs that go on
 mod logs; // logs: follow, tail, since, until, timestamps
+mod manifest;
 mod mount; // binds, volumes, tmpfs, read-only
 mod name_service; // names in user-defined networks
 mod network; // bridge, host and none; names and addresses

@@ -151,16 +151,7 @@ fn transfer(server: u32, client: u32, to: SocketAddrV4) -> f64 {
     let mut listening = inside(server, "iperf3");
     listening.args(["--server", "--one-off", "--port", &port]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut listening = listening.spawn().expect("iperf3 runs");
-    let wanted = format!(":{:04X} ", to.port());
-    wait::until(
-        "iperf3 to listen",
-        || {
-            ["tcp", "tcp6"]
-                .map(|file| std::fs::read_to_string(format!("/proc/{server}/net/{file}")).unwrap_or_default())
-                .concat()
-        },
-        |sockets| sockets.lines().any(|line| line.contains(&wanted) && line.contains(" 0A ")),
-    );
+    wait::until("iperf3 to listen", || listens(server, to.port()), |listens| *listens);
     let output = inside(client, "iperf3")
         .args(["--client", &to.ip().to_string(), "--port", &port, "--time", SECONDS, "--json"])
         .output()
@@ -277,14 +268,22 @@ fn place(connection: &mut Connection, name: &str) -> (u32, Ipv4Addr) {
     (pid.expect("the container runs"), address.expect("the container has an address"))
 }
 
-fn daemon(subject: &Subject) -> u32 {
+/// Whether something listens at a port in the network namespace of a process.
+pub(crate) fn listens(pid: u32, port: u16) -> bool {
+    let wanted = format!(":{port:04X} ");
+    let sockets =
+        ["tcp", "tcp6"].map(|file| std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default());
+    sockets.concat().lines().any(|line| line.contains(&wanted) && line.contains(" 0A "))
+}
+
+pub(crate) fn daemon(subject: &Subject) -> u32 {
     let own = subject.role("daemon");
     let found = own.first().copied().or_else(|| memory::named(&["dockerd"]).first().copied());
     found.expect("the daemon runs")
 }
 
 /// A program of this machine in the network namespace of a process.
-fn inside(pid: u32, name: &str) -> Command {
+pub(crate) fn inside(pid: u32, name: &str) -> Command {
     let mut command = program("nsenter");
     command.args(["--net", "--target", &pid.to_string(), name]).stdin(Stdio::null());
     command

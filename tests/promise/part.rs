@@ -9,6 +9,7 @@ use std::{
 use hako_testkit::{http::Connection, program};
 
 use crate::{
+    image,
     measure::{Samples, Table},
     memory, network,
     subject::Subject,
@@ -26,6 +27,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("burst", burst),
     ("many", many),
     ("network", network::network),
+    ("image", image::image),
 ];
 
 /// What any process costs here: fork, exec and wait of one that does nothing.

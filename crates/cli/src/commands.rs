@@ -3,7 +3,8 @@
 use crate::{
     build, builder,
     command::{Entry, entry},
-    completion, compose, container, contexts, image, inspect, login, manual, network, system, volume, volume_copy,
+    completion, compose, container, contexts, image, inspect, login, manifest, manual, network, system, volume,
+    volume_copy,
 };
 
 /// Every command; the order does not matter.
@@ -76,6 +77,11 @@ static TABLE: &[Entry] = &[
     entry::<network::change::Remove>(),
     entry::<login::Login>(),
     entry::<login::Logout>(),
+    entry::<manifest::change::Annotate>(),
+    entry::<manifest::change::Create>(),
+    entry::<manifest::change::Remove>(),
+    entry::<manifest::inspect::Inspect>(),
+    entry::<manifest::push::Push>(),
     entry::<network::list::List>(),
     entry::<system::dial::DialStdio>(),
     entry::<system::disk::Disk>(),
@@ -138,6 +144,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
     ("image", "Manage images"),
+    ("manifest", "Put images of several platforms under one name"),
     ("network", "Manage networks"),
     ("system", "Look after the daemon"),
     ("volume", "Manage volumes"),
@@ -154,7 +161,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("buildx use", "has one builder for each daemon; contexts name daemons"),
     ("checkpoint", "cannot save the state of processes"),
     ("config", "does not form swarms so far"),
-    ("manifest", "does not edit manifest lists"),
     ("node", "does not form swarms so far"),
     ("plugin", "does not run plugins"),
     ("secret", "does not form swarms so far"),

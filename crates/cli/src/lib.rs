@@ -21,6 +21,7 @@ mod contexts; // named daemons
 mod image;
 mod inspect; // what `inspect` does for every kind of object
 mod login; // login and logout
+mod manifest; // images of several platforms, put together by hand
 mod network;
 mod system;
 mod volume;

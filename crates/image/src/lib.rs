@@ -19,6 +19,8 @@ mod config; // the JSON of a configuration
 
 pub mod health; // HEALTHCHECK, as Dockerfiles write it
 
+mod gzip; // layers for old clients, by all processors
+
 mod flow; // bytes through several hands at once, in bounded memory
 
 mod error;

@@ -26,3 +26,6 @@ pub const DAMAGE_TOLD_MAX: usize = 100;
 
 /// Files of one layer that nobody sees and that are named.
 pub const FILES_TOLD_MAX: usize = 20;
+
+/// Threads that make gzip of one layer: each holds two blocks of 1 MiB, and a push does five layers at once.
+pub const GZIP_WORKERS_MAX: usize = 8;

@@ -17,14 +17,16 @@ mod body; // what requests and answers carry
 mod storage; // the server's directory
 
 pub mod client; // requests to registries
+mod document; // manifests as such
 mod download; // one blob, whatever it takes
 mod progress; // what both tell meanwhile
 mod pull; // an image from a registry into the store
-mod push;
-mod repair; // a damaged layer, once more // an image from the store to a registry
+mod push; // an image from the store to a registry
+mod repair; // a damaged layer, once more
 
 pub mod server; // the registry server
 
+pub use document::Manifest;
 pub use progress::{Step, Steps};
 pub use pull::{Found, PullOptions, Pulled};
 pub use push::{PushOptions, Pushed};

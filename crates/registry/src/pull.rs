@@ -159,7 +159,7 @@ async fn found(remote: &Remote, target: &str) -> Result<Found, RegistryError> {
 }
 
 // A digest, or a tag.
-fn target_of(reference: &Reference) -> String {
+pub(crate) fn target_of(reference: &Reference) -> String {
     reference.digest().map_or_else(|| reference.tag().unwrap_or_default().to_owned(), |digest| digest.to_string())
 }
 
@@ -233,7 +233,7 @@ async fn choose(
     Err(RegistryError::Unsupported("the index is nested too deep".to_owned()))
 }
 
-fn unreadable(error: DocumentError) -> RegistryError {
+pub(crate) fn unreadable(error: DocumentError) -> RegistryError {
     match error {
         DocumentError::Schema1 => RegistryError::Unsupported(
             "this image has a manifest of schema version 1, which is not supported any more: push it again with a current client".to_owned(),
@@ -380,7 +380,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 // A registry's answer in the sentence that Docker makes of it.
-fn told(error: RegistryError, reference: &Reference) -> RegistryError {
+pub(crate) fn told(error: RegistryError, reference: &Reference) -> RegistryError {
     let RegistryError::Said { address, status, code, message } = &error else { return error };
     let is_manifest = address.contains("/manifests/") || address.contains("/tags/list");
     match (*status, code.as_str()) {

@@ -59,28 +59,43 @@ impl Client {
         let remote =
             remotes.into_iter().next().ok_or_else(|| RegistryError::Invalid("nowhere to push to".to_owned()))?;
         let (held, name) = (store.clone(), reference.to_string());
-        let shipment = blocking(move || held.ship(&name)).await??;
-        // From the top down, as Docker lists them.
-        for layer in shipment.layers.iter().rev() {
-            steps.say(layer.diff_id.short(), "Preparing").await;
-        }
-        let kept = came_by(&shipment, &remote).await?;
-        let shipment = Arc::new(tokio::sync::Mutex::new(shipment));
-        let sent = layers(&remote, &shipment, kept.is_none(), reference, steps).await?;
-        let image = shipment.lock().await.image.clone();
-        let (id, config) = (image.id, Bytes::copy_from_slice(&image.raw_config));
-        if !remote.has_blob(id).await? {
-            send(&remote, id, BlobBody::Bytes(config.clone()), None, None).await?;
-        }
-        let manifest = kept.unwrap_or_else(|| made(id, config.len(), &sent));
-        let tag = reference.tag().unwrap_or_default().to_owned();
-        remote.manifest_put(&tag, &manifest.media_type, &manifest.bytes).await?;
-        let (digest, size) = (digest_of(&manifest.bytes), manifest.bytes.len() as u64);
-        let (held, name) = (store.clone(), reference.with_digest(digest));
-        blocking(move || held.name_digest(id, &name)).await??;
-        steps.say("", format!("{tag}: digest: {digest} size: {size}")).await;
-        Ok(Pushed { tag, digest, size })
+        let shipment = Arc::new(blocking(move || held.ship(&name)).await??);
+        let pushed = ship(&remote, store, &shipment, reference, steps).await;
+        // What was compressed for it serves the next push too, whatever became of this one.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = shipment.settle() {
+                tracing::warn!(error = hako_base::error::chain(&error), "layers that were compressed are not kept");
+            }
+        });
+        pushed
     }
+}
+
+async fn ship(
+    remote: &Remote,
+    store: &Store,
+    shipment: &Arc<Shipment>,
+    reference: &Reference,
+    steps: &Steps,
+) -> Result<Pushed, RegistryError> {
+    // From the top down, as Docker lists them.
+    for layer in shipment.layers.iter().rev() {
+        steps.say(layer.diff_id.short(), "Preparing").await;
+    }
+    let kept = came_by(shipment, remote).await?;
+    let sent = layers(remote, shipment, kept.is_none(), reference, steps).await?;
+    let (id, config) = (shipment.image.id, Bytes::copy_from_slice(&shipment.image.raw_config));
+    if !remote.has_blob(id).await? {
+        send(remote, id, BlobBody::Bytes(config.clone()), None, None).await?;
+    }
+    let manifest = kept.unwrap_or_else(|| made(id, config.len(), &sent));
+    let tag = reference.tag().unwrap_or_default().to_owned();
+    remote.manifest_put(&tag, &manifest.media_type, &manifest.bytes).await?;
+    let (digest, size) = (digest_of(&manifest.bytes), manifest.bytes.len() as u64);
+    let (held, name) = (store.clone(), reference.with_digest(digest));
+    blocking(move || held.name_digest(id, &name)).await??;
+    steps.say("", format!("{tag}: digest: {digest} size: {size}")).await;
+    Ok(Pushed { tag, digest, size })
 }
 
 // The latest manifest the image came by whose blobs are all here or there: so its digest is the same everywhere.
@@ -128,17 +143,15 @@ fn made(config: Digest, config_size: usize, layers: &[ShippedLayer]) -> Manifest
     Manifest { media_type: media_type.to_owned(), bytes }
 }
 
-type Shared = Arc<tokio::sync::Mutex<Shipment>>;
-
 // All layers, several at once; answers them as they were sent, base first.
 async fn layers(
     remote: &Remote,
-    shipment: &Shared,
+    shipment: &Arc<Shipment>,
     may_change: bool,
     reference: &Reference,
     steps: &Steps,
 ) -> Result<Vec<ShippedLayer>, RegistryError> {
-    let all = shipment.lock().await.layers.clone();
+    let all = &shipment.layers;
     let mut sending = JoinSet::new();
     let mut begun: Vec<Digest> = Vec::new();
     for (at, layer) in all.iter().enumerate().rev() {
@@ -177,14 +190,14 @@ async fn layers(
     Ok(all.iter().filter_map(|layer| find(layer.diff_id)).collect())
 }
 
-async fn gzip(shipment: &Shared, at: usize) -> Result<ShippedLayer, RegistryError> {
-    let layer = shipment.lock().await.recompression(at);
+async fn gzip(shipment: &Shipment, at: usize) -> Result<ShippedLayer, RegistryError> {
+    let layer = shipment.recompression(at);
     Ok(blocking(move || layer.make_gzip()).await??)
 }
 
 async fn one(
     remote: &Remote,
-    shipment: &Shared,
+    shipment: &Shipment,
     layer: ShippedLayer,
     reference: &Reference,
     steps: &Steps,
@@ -194,10 +207,7 @@ async fn one(
         steps.say(&id, "Layer already exists").await;
         return Ok(());
     }
-    let (file, known) = {
-        let shipment = shipment.lock().await;
-        (shipment.open(&layer)?, shipment.known_at(&layer, reference.domain()))
-    };
+    let (file, known) = (shipment.open(&layer)?, shipment.known_at(&layer, reference.domain()));
     let elsewhere = known.into_iter().find(|name| name.path() != reference.path());
     let mut bar = steps.bar(&id, "Pushing", layer.size);
     let (sent, mut moving) = watch::channel(0);

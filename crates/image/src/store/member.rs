@@ -16,7 +16,7 @@ use crate::{
     ImageError, Progress,
     archive::walk,
     codec::{Codec, Peeked},
-    content::{Hasher, digest_of},
+    content::digest_of,
     layer::{Received, receive},
     limits,
     tar::{Entry, Kind, Reader},
@@ -131,22 +131,24 @@ impl Members {
         let shown = blob_name(name).map_or_else(|| name.chars().take(12).collect(), |digest| digest.short());
         let progress = &mut *reading.progress;
         let mut tell = |current| progress(Progress::Layer { layer: shown.clone(), current, total });
-        let hashing = Hashing { input, hasher: Some(Hasher::new()) };
-        let mut hashing = hashing;
+        let mut input = input;
         let label = format!("layer {name}");
-        let received = receive(&reading.inner.layers, &reading.inner.content, &label, &mut hashing, &mut tell);
+        let received = receive(&reading.inner.layers, &reading.inner.content, &label, &mut input, &mut tell);
         let received = match received {
             Ok(received) => received,
-            // Something that only looks like a layer is nobody's business until a manifest names it.
+            // Something that only looks like a layer is nobody's business until a manifest names it; if the stream
+            // itself is whole, that is.
             Err(ImageError::Layer { source, .. })
-                if source.kind() == hako_base::ErrorKind::InvalidInput && hashing.at_end() =>
+                if source.kind() == hako_base::ErrorKind::InvalidInput
+                    && std::io::copy(&mut input, &mut std::io::sink()).is_ok() =>
             {
                 return Ok(Member::Unusable(hako_base::error::chain(&source)));
             }
             Err(error) => return Err(error),
         };
-        if let (Some(expected), Some(hasher)) = (blob_name(name), hashing.hasher.take()) {
-            let found = hasher.digest();
+        if let Some(expected) = blob_name(name) {
+            // What came plain was compressed for keeping: then its tar is what came.
+            let found = if received.compressed_here { received.diff_id } else { received.blob.digest };
             if found != expected {
                 return Err(ImageError::DigestMismatch { what: name.to_owned(), expected, found });
             }
@@ -241,27 +243,4 @@ fn looks_like_layer(start: &[u8]) -> bool {
             && start[99] == 0
             && start[156] <= b'7'
             && start[157..].contains(&0))
-}
-
-/// Hashes what passes, as it came.
-struct Hashing<R> {
-    input: R,
-    hasher: Option<Hasher>,
-}
-
-impl<R: Read> Hashing<R> {
-    // Whether the stream could be read to its end (and so its end is not the failure).
-    fn at_end(&mut self) -> bool {
-        std::io::copy(&mut self.input, &mut std::io::sink()).is_ok()
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        Ok(count)
-    }
 }

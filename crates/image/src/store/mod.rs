@@ -68,6 +68,8 @@ struct Inner {
     /// Held while layers get or lose their names.
     writing: Mutex<()>,
     leases: Leases,
+    /// What was made gzip, by the blob that it replaces once that is written down.
+    gzipped: Mutex<HashMap<Digest, ShippedLayer>>,
     /// Which stack each container stands on.
     held: Mutex<Held>,
     /// Mounted root filesystems.
@@ -109,6 +111,7 @@ impl Store {
             catalog: RwLock::new(catalog),
             writing: Mutex::default(),
             leases: Leases::default(),
+            gzipped: Mutex::default(),
             held: Mutex::default(),
             live: Mutex::default(),
             skeletons: Mutex::default(),

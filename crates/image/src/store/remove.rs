@@ -268,6 +268,10 @@ pub(super) fn collect(
         inner.layers.remove(&directory).map_err(failed(format!("layer {}", layer.chain_id)))?;
         inner.skeletons.lock().remove(&Some(layer.chain_id));
         if !blobs.contains(&layer.blob) {
+            let gzip = inner.gzipped.lock().remove(&layer.blob).map(|made| made.blob);
+            if let Some(gzip) = gzip.filter(|gzip| !blobs.contains(gzip)) {
+                inner.content.remove(gzip).map_err(failed(format!("blob {gzip}")))?;
+            }
             inner.content.remove(layer.blob).map_err(failed(format!("blob {}", layer.blob)))?;
         }
     }

@@ -2,11 +2,15 @@
 //! came by.
 //!
 //! A layer that was made here is stored with zstd, which old clients do not read: the first push makes gzip of it and
-//! keeps that instead, so that the manifest is the same at every push.
+//! keeps that instead, so that the manifest is the same at every push. The push does not wait for the disk to have it:
+//! until [`Shipment::settle`] the zstd is what counts, and a start that finds both removes the gzip.
 
-use std::{fs::File, io, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    sync::Arc,
+};
 
-use flate2::{Compression, write::GzEncoder};
 use hako_model::{Digest, Reference};
 
 use super::{Store, find, flush, lease::Lease};
@@ -16,8 +20,7 @@ use crate::{
     codec::Codec,
     content::Hasher,
     flow::Sink,
-    layer::open_tar,
-    limits,
+    gzip, limits,
 };
 
 /// Everything of one image, which stays until this ends.
@@ -125,10 +128,48 @@ impl Shipment {
     pub fn recompression(&self, position: usize) -> Recompression {
         Recompression { store: self.store.clone(), diff_id: self.layers[position].diff_id }
     }
+
+    /// Writes down what was made gzip, and lets the former blobs go; blocks until the disk has it all.
+    ///
+    /// Nothing depends on it: without it the layers stay what they were, and are compressed again one day.
+    ///
+    /// # Errors
+    /// When the disk or the records fail.
+    pub fn settle(&self) -> Result<(), ImageError> {
+        let inner = &*self.store.inner;
+        let known = inner.gzipped.lock().clone();
+        let made: Vec<_> = self.layers.iter().filter_map(|layer| known.get_key_value(&layer.blob)).collect();
+        if made.is_empty() {
+            return Ok(());
+        }
+        let _writing = inner.writing.lock();
+        flush(&inner.layers.containers())?;
+        let mut catalog = inner.catalog.write();
+        let mut layers = Vec::new();
+        for (before, gzip) in &made {
+            let same = catalog.layers.values().filter(|other| other.blob == **before);
+            layers.extend(same.map(|other| Layer {
+                blob: gzip.blob,
+                blob_size: gzip.size,
+                codec: Codec::Gzip,
+                ..other.clone()
+            }));
+        }
+        catalog.commit(&inner.database, Change { layers, ..Change::default() })?;
+        drop(catalog);
+        for (before, _) in made {
+            inner.gzipped.lock().remove(before);
+            // Somebody else may be about to read the old one; then it goes at the next start.
+            if inner.leases.count() <= 1 {
+                inner.content.remove(*before).map_err(ImageError::io(format!("cannot remove blob {before}")))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Recompression {
-    /// Makes gzip of the layer and keeps that instead; blocks for the time it takes.
+    /// Makes gzip of the layer, unless it has been made before; blocks for the time it takes.
     ///
     /// # Errors
     /// When the layer is damaged or the disk fails; what was there stays then.
@@ -138,7 +179,11 @@ impl Recompression {
         let now = catalog.layers.values().find(|layer| layer.diff_id == self.diff_id).cloned();
         drop(catalog);
         let layer = now.ok_or_else(|| ImageError::Missing { what: format!("layer {}", self.diff_id) })?;
-        if layer.codec == Codec::Gzip { Ok(shipped(&layer)) } else { self.store.compress_again(&layer) }
+        if layer.codec == Codec::Gzip {
+            return Ok(shipped(&layer));
+        }
+        let made = self.store.inner.gzipped.lock().get(&layer.blob).copied();
+        made.map_or_else(|| self.store.compress_again(&layer), Ok)
     }
 }
 
@@ -147,43 +192,37 @@ impl Store {
         let inner = &*self.inner;
         let what = format!("layer {}", layer.diff_id);
         let failed = || ImageError::io(format!("cannot compress {what}"));
-        let mut tar = open_tar(&inner.content, layer.blob, layer.codec)?;
-        let mut hasher = Hasher::new();
-        // Level 3: a third of the time of the usual 6 for a few per cent of size.
-        let mut encoder = GzEncoder::new(inner.content.stage().map_err(failed())?, Compression::new(3));
-        copy_hashed(&mut tar, &mut encoder, &mut hasher).map_err(failed())?;
-        let found = hasher.digest();
-        if found != layer.diff_id {
-            return Err(ImageError::DigestMismatch { what, expected: layer.diff_id, found });
+        // Hashed as it is stored, which is less than what it unpacks to.
+        let stored = Hashing { file: inner.content.file(layer.blob)?, hasher: Hasher::new() };
+        let mut stored = BufReader::with_capacity(limits::CHUNK_BYTES, stored);
+        let mut staging = inner.content.stage().map_err(failed())?;
+        let mut tar = layer.codec.decoder(&mut stored).map_err(failed())?;
+        gzip::compress(&mut tar, &mut staging).map_err(failed())?;
+        drop(tar);
+        io::copy(&mut stored, &mut io::sink()).map_err(failed())?;
+        let found = stored.into_inner().hasher.digest();
+        if found != layer.blob {
+            return Err(ImageError::DigestMismatch { what, expected: layer.blob, found });
         }
-        let blob = encoder.finish().and_then(Sink::done).map_err(failed())?;
+        let blob = staging.done().map_err(failed())?;
         let (digest, size) = (blob.digest, blob.size);
-        let _writing = inner.writing.lock();
         inner.content.keep(blob).map_err(failed())?;
-        flush(&inner.layers.containers())?;
-        let mut catalog = inner.catalog.write();
-        let same = catalog.layers.values().filter(|other| other.blob == layer.blob);
-        let layers = same.map(|other| Layer { blob: digest, blob_size: size, codec: Codec::Gzip, ..other.clone() });
-        let change = Change { layers: layers.collect(), ..Change::default() };
-        catalog.commit(&inner.database, change)?;
-        drop(catalog);
-        // Somebody else may be about to read the old one; then it goes at the next start.
-        if inner.leases.count() <= 1 {
-            inner.content.remove(layer.blob).map_err(failed())?;
-        }
-        Ok(ShippedLayer { diff_id: layer.diff_id, blob: digest, size, is_gzip: true, is_made_here: true })
+        let made = ShippedLayer { diff_id: layer.diff_id, blob: digest, size, is_gzip: true, is_made_here: true };
+        inner.gzipped.lock().insert(layer.blob, made);
+        Ok(made)
     }
 }
 
-fn copy_hashed(from: &mut impl io::BufRead, to: &mut impl io::Write, hasher: &mut Hasher) -> io::Result<()> {
-    loop {
-        let chunk = from.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        hasher.update(chunk);
-        to.write_all(chunk)?;
-        let count = chunk.len();
-        from.consume(count);
+/// Hashes what is read of a file.
+struct Hashing {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }
