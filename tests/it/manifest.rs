@@ -79,6 +79,10 @@ fn a_list_is_put_together_annotated_and_pushed() {
             			"architecture": "arm64",
             			"os": "linux",
         "#]]);
+    push_of_a_list(&host);
+}
+
+fn push_of_a_list(host: &Host) {
     host.run("docker manifest create --insecure localhost:5000/box:all localhost:5000/box:amd64; docker manifest create --insecure --amend localhost:5000/box:all localhost:5000/box:amd64").shows(expect![[r#"
         Created manifest list localhost:5000/box:all
         ! refusing to amend an existing manifest list with no --amend flag
