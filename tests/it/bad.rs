@@ -88,6 +88,7 @@ const LINES: &[(&str, i32, &str)] = &[
     ("docker rm nosuch", 1, "No such container: nosuch"),
     ("docker logs nosuch", 1, "No such container: nosuch"),
     ("docker rmi nosuch", 1, "No such image: nosuch:latest"),
+    ("docker tag busybox sha256:abc", 1, "refusing to create an ambiguous tag using digest algorithm as name"),
     ("docker tag busybox 'a b'", 1, "is not a valid repository/tag"),
     ("docker commit nosuch", 1, "No such container: nosuch"),
     ("docker load -i nosuch", 1, "no such file or directory"),

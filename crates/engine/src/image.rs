@@ -141,6 +141,9 @@ impl Engine {
         let target = reference(repository, tag)?.ok_or_else(|| EngineError::invalid("invalid reference format"))?;
         let (engine, name) = (self.clone(), name.to_owned());
         let shown = target.familiar();
+        if shown.split_once(':').is_some_and(|(repository, _)| repository == "sha256") {
+            return Err(EngineError::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         let tagged = crate::blocking(move || {
             engine.images.tag(&name, &target)?;
             engine.images.resolve(&name)

@@ -131,7 +131,7 @@ impl Control for BuildKit {
     type StatusStream = Answers<StatusResponse>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
-        let solve = self.0.solves.get(&request.into_inner().r#ref).await?;
+        let solve = self.0.solves.hear(&request.into_inner().r#ref).await?;
         let mut index = 0;
         Ok(Response::new(answers(move || {
             let (solve, at) = (solve.clone(), index);

@@ -1,8 +1,11 @@
 //! Builds that go on: their news, their results, and what the client returned.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,12 +18,20 @@ use crate::solve::Built;
 /// How long news of a build that is not there yet are waited for: clients ask for both at once.
 const SOLVE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Builds that are over and whose news nobody has asked for yet: a client asks for `Solve` and `Status` at once, and a
+/// short build may be over before the second request is read.
+const UNHEARD_MAX: usize = 16;
+
 /// All builds by their reference.
-pub(super) struct Solves(watch::Sender<HashMap<String, Arc<Solve>>>);
+pub(super) struct Solves {
+    all: watch::Sender<HashMap<String, Arc<Solve>>>,
+    /// Those that are over and wait to be heard of, the oldest first.
+    unheard: Mutex<VecDeque<Arc<Solve>>>,
+}
 
 impl Default for Solves {
     fn default() -> Self {
-        Self(watch::Sender::new(HashMap::new()))
+        Self { all: watch::Sender::new(HashMap::new()), unheard: Mutex::default() }
     }
 }
 
@@ -32,12 +43,14 @@ pub(super) struct Solve {
     news: Mutex<Vec<StatusResponse>>,
     has_news: Notify,
     is_over: watch::Sender<bool>,
+    /// Somebody has asked for the news.
+    is_heard: AtomicBool,
     results: Mutex<HashMap<String, Arc<Built>>>,
     /// What the client wants exported: the name of a result, or nothing; or why it gave up.
     returned: watch::Sender<Option<Result<Option<String>, Status>>>,
 }
 
-/// Ends a build's entry when `Solve` ends, however it does.
+/// Ends a build when `Solve` ends, however it does; its entry goes when its news have been asked for.
 pub(super) struct Ending<'s> {
     solves: &'s Solves,
     solve: Arc<Solve>,
@@ -47,7 +60,17 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.solve.is_over.send_replace(true);
         self.solve.has_news.notify_waiters();
-        self.solves.0.send_modify(|all| drop(all.remove(&self.solve.reference)));
+        if let Ok(mut results) = self.solve.results.lock() {
+            results.clear();
+        }
+        let Ok(mut unheard) = self.solves.unheard.lock() else { return };
+        unheard.push_back(self.solve.clone());
+        let oldest = if unheard.len() > UNHEARD_MAX { unheard.pop_front() } else { None };
+        drop(unheard);
+        oldest.into_iter().for_each(|solve| self.solves.forget(&solve));
+        if self.solve.is_heard.load(Ordering::Acquire) {
+            self.solves.forget(&self.solve);
+        }
     }
 }
 
@@ -65,11 +88,12 @@ impl Solves {
             news: Mutex::default(),
             has_news: Notify::new(),
             is_over: watch::Sender::new(false),
+            is_heard: AtomicBool::new(false),
             results: Mutex::default(),
             returned: watch::Sender::new(None),
         });
-        let is_new = self.0.send_if_modified(|all| {
-            let is_new = !all.contains_key(&reference);
+        let is_new = self.all.send_if_modified(|all| {
+            let is_new = all.get(&reference).is_none_or(|known| *known.is_over.borrow());
             if is_new {
                 all.insert(reference, solve.clone());
             }
@@ -83,13 +107,35 @@ impl Solves {
 
     /// The build with this reference, as soon as it is there.
     pub(super) async fn get(&self, reference: &str) -> Result<Arc<Solve>, Status> {
-        let mut watch = self.0.subscribe();
+        let mut watch = self.all.subscribe();
         let found = tokio::time::timeout(SOLVE_DEADLINE, watch.wait_for(|all| all.contains_key(reference))).await;
         let solve = match found {
             Ok(Ok(all)) => all.get(reference).cloned(),
             _ => None,
         };
         solve.ok_or_else(|| Status::not_found(format!("no such job {reference}")))
+    }
+
+    /// The same for somebody who wants its news: a build that is over need not wait for that any more.
+    pub(super) async fn hear(&self, reference: &str) -> Result<Arc<Solve>, Status> {
+        let solve = self.get(reference).await?;
+        solve.is_heard.store(true, Ordering::Release);
+        if *solve.is_over.borrow() {
+            self.forget(&solve);
+        }
+        Ok(solve)
+    }
+
+    /// Takes the entry of a build that is over, unless another build has its reference by now.
+    fn forget(&self, solve: &Arc<Solve>) {
+        if let Ok(mut unheard) = self.unheard.lock() {
+            unheard.retain(|other| !Arc::ptr_eq(other, solve));
+        }
+        self.all.send_modify(|all| {
+            if all.get(&solve.reference).is_some_and(|known| Arc::ptr_eq(known, solve)) {
+                all.remove(&solve.reference);
+            }
+        });
     }
 }
 
@@ -136,5 +182,51 @@ impl Solve {
         let mut watch = self.returned.subscribe();
         let returned = watch.wait_for(Option::is_some).await.map_err(|_| Status::aborted("the build has ended"))?;
         returned.clone().unwrap_or_else(|| Err(Status::aborted("the build has ended")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(name: &str) -> StatusResponse {
+        StatusResponse {
+            logs: vec![bollard_buildkit_proto::moby::buildkit::v1::VertexLog {
+                msg: name.into(),
+                ..Default::default()
+            }],
+            ..StatusResponse::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_build_that_is_over_is_still_heard_of_once() {
+        let solves = Solves::default();
+        let (solve, ending) = solves.begin("short".into(), String::new(), Vec::new()).unwrap();
+        solve.tell(news("all"));
+        drop(ending);
+        let late = solves.hear("short").await.unwrap();
+        assert_eq!(late.news(0).await, Some(news("all")));
+        assert_eq!(late.news(1).await, None);
+        assert!(solves.all.borrow().is_empty());
+        // The reference is free again.
+        let (_, ending) = solves.begin("short".into(), String::new(), Vec::new()).unwrap();
+        assert!(solves.begin("short".into(), String::new(), Vec::new()).is_err());
+        drop(ending);
+        assert!(solves.begin("short".into(), String::new(), Vec::new()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_that_nobody_asks_for_are_forgotten() {
+        let solves = Solves::default();
+        for number in 0..100 {
+            drop(solves.begin(number.to_string(), String::new(), Vec::new()).unwrap());
+        }
+        assert_eq!(solves.all.borrow().len(), UNHEARD_MAX);
+        assert!(solves.all.borrow().contains_key("99"));
+        let (_, ending) = solves.begin("heard".into(), String::new(), Vec::new()).unwrap();
+        solves.hear("heard").await.unwrap();
+        drop(ending);
+        assert!(!solves.all.borrow().contains_key("heard"));
     }
 }
