@@ -12,7 +12,7 @@ const LINES: &[(&str, i32, &str)] = &[
     (
         "docker run --name 'a b' busybox true",
         125,
-        "Invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+        "Invalid container name (/a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
     ),
     ("docker run -v relative:/x:nonsense busybox true", 125, "invalid mode: nonsense"),
     ("docker run -v /a:relative busybox true", 125, "invalid mount path: 'relative' mount path must be absolute"),

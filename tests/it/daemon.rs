@@ -198,3 +198,107 @@ fn what_containers_do_not_say_the_daemon_does() {
     host.run(&format!("curl -s --unix-socket {socket} http://d/v1.44/info"))
         .says("Minimum supported API version is 1.45");
 }
+
+#[test]
+fn the_bridges_subnets_and_ways_out_are_the_flags() {
+    let host = own_host!();
+    let flags = [
+        "--bip=10.77.0.1/16",
+        "--default-gateway=10.77.0.9",
+        "--ipv6",
+        "--fixed-cidr-v6=fd00:77::/64",
+        "--default-gateway-v6=fd00:77::9",
+    ];
+    let daemon = host.second_daemon("second", &flags);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!(
+        "docker {flags} run --rm busybox sh -c 'ip route show default; ip -6 route show default; ip -o addr show eth0'"
+    ))
+    .says("default via 10.77.0.9 ")
+    .says("default via fd00:77::9 ")
+    .says("10.77.0.2/16")
+    .says("fd00:77::2/64");
+    host.run(&format!("docker {flags} network inspect bridge --format '{{{{json .IPAM.Config}}}}'"))
+        .says("\"DefaultGatewayIPv4\":\"10.77.0.9\"")
+        .says("\"DefaultGatewayIPv6\":\"fd00:77::9\"");
+    let refused = |line: &str, why: &str| {
+        host.run(&format!("timeout 10 hako daemon {line}")).code(1).says(why);
+    };
+    refused("--default-gateway=10.1.0.1 --validate", "--bip has to name that");
+    refused("--bip=10.2.0.1/16 --default-gateway=10.1.0.1 --validate", "10.1.0.1 is not within 10.2.0.0/16");
+    refused("--fixed-cidr-v6=10.1.0.0/16 --ipv6 --validate", "is not an IPv6 subnet");
+}
+
+#[test]
+fn the_log_is_one_object_a_line_if_that_is_asked_for() {
+    let host = own_host!();
+    let daemon = host.second_daemon("second", &["--log-format=json"]);
+    let log = daemon.log();
+    let ready = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let ready = ready.into_iter().find(|line| line["msg"] == "ready").unwrap_or_else(|| panic!("no such line:\n{log}"));
+    assert_eq!(ready["level"], "info", "{log}");
+    assert!(ready["time"].is_string() && ready["data_root"].is_string(), "{log}");
+}
+
+#[test]
+fn prometheus_is_given_figures() {
+    let host = own_host!();
+    let daemon = host.second_daemon("second", &["--metrics-addr=127.0.0.1:9323"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!("docker {flags} run -d --name web busybox sleep 100")).success();
+    host.run(&format!("docker {flags} create busybox true")).success();
+    host.run("curl -si http://127.0.0.1:9323/metrics | tr -d '\\r'")
+        .says("content-type: text/plain; version=0.0.4")
+        .says("\nengine_daemon_container_states_containers{state=\"running\"} 1\n")
+        .says("\nengine_daemon_container_states_containers{state=\"stopped\"} 1\n")
+        .says("\nengine_daemon_container_actions_seconds_count{action=\"create\"} 2\n")
+        .says("\nengine_daemon_container_actions_seconds_count{action=\"start\"} 1\n")
+        .says("\n# TYPE engine_daemon_events_total counter\n")
+        .says("graphdriver=\"overlay2\"");
+    host.run("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9323/").shows(expect![["404\n"]]);
+    let second = host.run("timeout 10 hako daemon --data-root /run/test/third --exec-root /run/test/third-run -H unix:///run/test/third.sock --metrics-addr 127.0.0.1:9323");
+    second.code(1).says("cannot listen on --metrics-addr 127.0.0.1:9323");
+}
+
+#[test]
+fn what_is_used_is_what_the_disk_says() {
+    let host = own_host!();
+    host.run("docker run --name writer -v data:/data busybox sh -c 'dd if=/dev/urandom of=/data/a bs=1M count=20; dd if=/dev/urandom of=/b bs=1M count=15; base64 /b | head -c 5000000' > /dev/null").success();
+    host.run("docker commit writer made:1").success();
+    let used = host.api("GET", "/v1.44/system/df", "").json();
+    let sum = |list: &str, size: &dyn Fn(&serde_json::Value) -> i64| -> i64 {
+        used[list].as_array().map_or(0, |all| all.iter().map(size).sum())
+    };
+    let total = used["LayersSize"].as_i64().unwrap_or(0)
+        + sum("Containers", &|one| one["SizeRw"].as_i64().unwrap_or(0))
+        + sum("Volumes", &|one| one["UsageData"]["Size"].as_i64().unwrap_or(0))
+        + sum("BuildCache", &|one| one["Size"].as_i64().unwrap_or(0));
+    let disk = host.run(&format!("du -s --apparent-size -B1 {} | cut -f1", host.daemon().data_root()));
+    let disk: i64 = disk.text().parse().expect("a number of bytes");
+    assert!((total - disk).abs() * 100 <= disk, "{total} of {disk} bytes are known of: {used:#}");
+    // What two images have in common is said to be shared, and counted once.
+    let images = used["Images"].as_array().expect("images");
+    let base = images.iter().find(|image| image["RepoTags"][0] == "busybox:latest").expect("the base");
+    assert_eq!(base["SharedSize"], base["Size"], "{base}");
+}
+
+#[test]
+fn what_is_used_is_told_through_templates() {
+    let host = host!();
+    host.run("docker run -d --name web -v data:/data busybox sleep 100").success();
+    host.run("docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}' | head -3").shows(expect![[r#"
+        Images 1 1
+        Containers 1 1
+        Local Volumes 1 1
+    "#]]);
+    host.run("docker system df -v --format '{{range .Containers}}{{.Names}} {{.LocalVolumes}}{{end}} {{range .Volumes}}{{.Name}} {{.Links}}{{end}} {{range .Images}}{{.Repository}} {{.Containers}}{{end}}'")
+        .shows(expect![[r#"
+            web 1 data 1 busybox 1
+        "#]]);
+    let all = host.run("docker system df -v --format json").json();
+    assert_eq!(all["Volumes"][0]["Name"], "data", "{all}");
+    assert!(all["BuildCache"].is_array() && all["Images"][0]["UniqueSize"].is_string(), "{all}");
+    host.run("docker system df -v").says("Build cache usage: 0B").says("VOLUME NAME");
+}

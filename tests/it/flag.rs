@@ -317,6 +317,43 @@ fn signals_go_to_the_process_unless_told_otherwise() {
 }
 
 #[test]
+fn who_insists_leaves_a_process_that_heeds_no_signal() {
+    let host = host!();
+    let session = host.spawn("exec docker run --name web busybox sleep 1000");
+    host.wait_for_state("web", "running");
+    for _ in 0..3 {
+        session.signal(hako_testkit::Signal::INT);
+        host.run("docker exec web sleep 1");
+    }
+    session.wait_for("got 3 SIGTERM/SIGINTs, forcefully exiting");
+    session.end().code(1);
+    host.run("docker inspect --format '{{.State.Running}}' web && docker rm -f web").says("true");
+}
+
+#[test]
+fn an_ipv6_address_is_as_asked() {
+    let host = host!();
+    host.run("docker network create --ipv6 --subnet fd00:6::/64 --subnet 10.66.0.0/24 six").success();
+    host.run("docker run --rm --network six --ip6 fd00:6::77 --ip 10.66.0.9 busybox ip -o address show eth0")
+        .says("fd00:6::77/64")
+        .says("10.66.0.9/24");
+    host.run("docker run --rm --network six --ip6 fd00:7::1 busybox true")
+        .code(125)
+        .says("no configured subnet contains IP address fd00:7::1");
+    host.run("docker network rm six").success();
+}
+
+#[test]
+fn the_daemons_socket_is_given() {
+    let host = own_host!();
+    host.run("docker run --rm --use-api-socket busybox sh -c 'test -S /var/run/docker.sock && echo a socket'").shows(
+        expect![[r#"
+        a socket
+    "#]],
+    );
+}
+
+#[test]
 fn every_flag_has_its_line() {
     let host = host!();
     let page = include_str!("../../docs/coverage-run-flags.md");

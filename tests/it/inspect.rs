@@ -89,3 +89,27 @@ fn sizes_are_there_when_asked_for() {
     "#]]);
     host.run("docker inspect --format '{{json .SizeRw}}' web").success();
 }
+
+#[test]
+fn structs_are_printed_as_docker_prints_them() {
+    let host = host!();
+    host.run("docker create --name web -p 8080:80 -v data:/data --tmpfs /t --restart on-failure:3 --ulimit nofile=10:20 --device /dev/null:/dev/nothing busybox true").success();
+    host.run("docker inspect --format '{{.HostConfig.RestartPolicy}} {{.HostConfig.LogConfig}} {{.HostConfig.PortBindings}} {{.HostConfig.Ulimits}} {{.HostConfig.Devices}}' web").shows(expect![[r#"
+        {on-failure 3} {json-file map[]} map[80/tcp:[{ 8080}]] [nofile=10:20] [{/dev/null /dev/nothing rwm}]
+    "#]]);
+    host.run("docker inspect --format '{{len .Mounts}} {{range .Mounts}}{{.}}{{end}}' web")
+        .says("1 {volume data ")
+        .says(" /data local z true }");
+    host.run("docker inspect --format '{{.State.Health}} {{.HostConfig.PidsLimit}} {{.Config.Healthcheck}} {{.HostConfig.Sysctls}} {{.Config.ExposedPorts}}' web").shows(expect![[r#"
+        <nil> <nil> <nil> map[] map[80/tcp:{}]
+    "#]]);
+    host.run("docker inspect --format '{{.State.Health.Status}}' web").code(1).says(
+        "template parsing error: template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\"",
+    );
+    host.run("docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}unknown{{end}}' web").shows(
+        expect![[r#"
+        unknown
+    "#]],
+    );
+    host.run("docker rm web && docker volume rm data").success();
+}

@@ -10,6 +10,11 @@ const ECHO: &str =
 fn ports_come_and_go_while_connections_last() {
     let mut host = own_host!();
     host.run(ECHO).success();
+    host.wait_until(
+        "what answers",
+        |host| host.run("docker exec web netstat -ltn").text().to_owned(),
+        |open| open.contains(":80 ") && open.contains(":81 "),
+    );
     let talking = host.spawn(
         "bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; for word in one two three; do echo $word >&3; read -r back <&3; echo $back; read x; done'",
     );
@@ -95,4 +100,35 @@ fn why_explains_an_end() {
     host.run("hako why bad").success().says("exit code 3").says("no restart policy").says("cannot find my file");
     host.run("docker run -d --name well busybox sleep 100").success();
     host.run("hako why well").success().says("nothing is the matter with it");
+}
+
+#[test]
+fn how_much_of_a_log_is_kept_changes_while_it_is_written() {
+    let host = own_host!();
+    let script = "seq 3000; read next; seq 3000; read next; echo end";
+    let mut session = host.spawn(&format!("docker run -i --name web --log-opt max-size=20k --log-opt max-file=5 --log-opt compress=false busybox sh -c '{script}'"));
+    session.wait_for("3000");
+    let files = |host: &hako_testkit::Host| {
+        let path = host.run("docker inspect --format '{{.LogPath}}' web").text().to_owned();
+        host.run(&format!("ls {path}* | wc -l")).text().to_owned()
+    };
+    host.wait_until("five files", files, |count| count == "5");
+    host.run("hako update --log-opt max-file=2 --log-opt max-size=1m web").success();
+    session.type_line("go");
+    session.wait_for("3000\n1\n");
+    host.wait_until("two files", files, |count| count == "2");
+    host.wait_until(
+        "a newest file that is larger than before",
+        |host| host.run("stat -c %s $(docker inspect --format '{{.LogPath}}' web)").text().parse::<u64>().unwrap_or(0),
+        |bytes| *bytes > 100_000,
+    );
+    session.type_line("go");
+    session.close_stdin();
+    session.end().success();
+    host.run("docker logs --tail 2 web").shows(expect![[r#"
+        3000
+        end
+    "#]]);
+    host.run("docker inspect --format '{{json .HostConfig.LogConfig.Config}}' web").says("\"max-file\":\"2\"");
+    host.run("hako update --log-opt tag=x web").code(1).says("log opt 'tag' cannot be changed");
 }

@@ -19,7 +19,7 @@ fn a_link_gives_names_and_variables() {
             my-db store db
             reached
         "#]]);
-    host.run("docker run --rm busybox grep -c db /etc/hosts").code(1);
+    host.run("docker run --rm busybox grep -cw db /etc/hosts").code(1);
 }
 
 #[test]
@@ -41,4 +41,21 @@ fn a_link_follows_the_other_and_needs_it() {
     host.run("docker run --rm --link nosuch:x busybox true")
         .code(125)
         .says("could not get container for nosuch: No such container: nosuch");
+}
+
+#[test]
+fn a_link_is_taken_away() {
+    let host = host!();
+    host.run("docker run -d --name db busybox sleep 100").success();
+    host.run("docker run -d --name web --link db:store busybox sleep 100").success();
+    host.run("docker exec web grep store /etc/hosts").success();
+    host.run("docker rm --link /web/store").success();
+    host.run("docker exec web grep store /etc/hosts").code(1);
+    host.run("docker inspect --format '{{.HostConfig.Links}}' web").shows(expect![[r#"
+        []
+    "#]]);
+    host.run("docker restart -t 0 web").success();
+    host.run("docker exec web grep store /etc/hosts").code(1);
+    host.run("docker rm --link web/store").code(1).says("No such container: web/store");
+    host.run("docker rm --link web").code(1).says("Conflict, cannot remove the default link name of the container");
 }

@@ -333,3 +333,41 @@ fn a_daemon_listens_where_it_is_told_whatever_the_last_one_did() {
     let _daemon = host.second_daemon("second", &[]);
     host.run("docker -H unix:///run/test/second.sock ps").success();
 }
+
+/// Data roots of older builds, each with what it was told: containers, a network, a volume, an image.
+const OLD_STATES: &[(&str, &[u8])] = &[("0.1.0-november", include_bytes!("state/0.1.0-november.tar.gz"))];
+
+#[test]
+fn the_state_of_an_older_build_opens() {
+    let host = own_host!();
+    for (name, packed) in OLD_STATES {
+        host.write("old.tar.gz", packed);
+        host.run(&format!("mkdir -p /run/test/{name} && tar -xzf old.tar.gz -C /run/test/{name}")).success();
+        let root = format!("--data-root=/run/test/{name}");
+        let daemon = host.second_daemon("old", &[&root]);
+        let flags = format!("-H {}", daemon.address());
+        host.run(&format!("docker {flags} ps -a --format '{{{{.Names}}}} {{{{.Image}}}} {{{{.State}}}}'")).shows(
+            expect![[r#"
+            failed old:1 created
+            plain old:1 created
+            web old:1 created
+        "#]],
+        );
+        host.run(&format!("docker {flags} inspect --format '{{{{.HostConfig.Memory}}}} {{{{.HostConfig.RestartPolicy.Name}}}} {{{{.Config.Env}}}} {{{{.Config.Labels}}}} {{{{json .HostConfig.PortBindings}}}} {{{{range .Mounts}}}}{{{{.Name}}}}{{{{end}}}} {{{{.Config.Healthcheck.Test}}}}' web")).shows(expect![[r#"
+            67108864 unless-stopped [A=1] map[from:old x:y] {"80/tcp":[{"HostIp":"","HostPort":"8080"}]} data [CMD-SHELL true]
+        "#]]);
+        host.run(&format!(
+            "docker {flags} network inspect --format '{{{{(index .IPAM.Config 0).Subnet}}}} {{{{.Labels}}}}' red"
+        ))
+        .shows(expect![[r#"
+            10.99.0.0/24 map[kind:test]
+        "#]]);
+        host.run(&format!("docker {flags} volume inspect --format '{{{{.Labels}}}}' data")).shows(expect![[r#"
+            map[kept:yes]
+        "#]]);
+        host.run(&format!("docker {flags} cp plain:/greeting -  | tar -xO")).shows(expect![[r#"
+            hello
+        "#]]);
+        host.run(&format!("docker {flags} rm web plain failed && docker {flags} rmi old:1 && docker {flags} volume rm data && docker {flags} network rm red")).success();
+    }
+}

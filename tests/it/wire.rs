@@ -232,3 +232,34 @@ fn field_names_are_known_in_any_case() {
     assert_eq!(seen["HostConfig"]["Binds"][0], "/tmp:/a");
     assert_eq!((&seen["Path"], &seen["Config"]["Labels"]["Kept"]), (&"true".into(), &"x".into()));
 }
+
+#[test]
+fn a_browser_attaches_by_a_websocket() {
+    let host = host!();
+    host.run("docker create -i --name web busybox sh -c 'read line; echo got $line'").success();
+    let mut connection = host.connect();
+    // Key and answer are the example of RFC 6455.
+    let request = "GET /v1.44/containers/web/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    connection.send_raw(request.as_bytes()).expect("the daemon listens");
+    let head = connection.read_head().expect("an answer");
+    assert_eq!(head.status, 101);
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(host.api("POST", "/v1.44/containers/web/start", "").status, 204);
+    // A final binary frame of five bytes, masked by four zeros as clients must.
+    connection.send_raw(b"\x82\x85\0\0\0\0this\n").expect("the stream is open");
+    let mut frame = [0; 11];
+    std::io::Read::read_exact(connection.stream(), &mut frame).expect("the output");
+    assert_eq!(&frame, b"\x82\x09got this\n");
+    // Then the container ends, and a frame that closes comes.
+    let mut close = [0; 2];
+    std::io::Read::read_exact(connection.stream(), &mut close).expect("an end");
+    assert_eq!(close[0], 0x88);
+}
+
+#[test]
+fn what_is_no_handshake_of_a_websocket_is_told_so() {
+    let host = host!();
+    host.run("docker create --name web busybox true").success();
+    let answer = host.api("GET", "/v1.44/containers/web/attach/ws?stream=1", "");
+    assert_eq!(answer.status, 400);
+}

@@ -54,6 +54,8 @@ wire! {
         pub publish_remove: Vec<String>,
         pub labels_add: crate::Map,
         pub labels_remove: Vec<String>,
+        /// `max-size`, `max-file`, `compress`.
+        pub log_options: crate::Map,
     }
 
     /// `exposure`, which is hako's own: one published port, and who can reach it.

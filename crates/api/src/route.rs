@@ -107,9 +107,9 @@ routes! {
     ContainerPause = "container_pause", Post "/containers/{id}/pause", since 12, Built;
     ContainerUnpause = "container_unpause", Post "/containers/{id}/unpause", since 12, Built;
     ContainerAttach = "container_attach", Post "/containers/{id}/attach", since 0, Built;
-    ContainerAttachWs = "container_attach_ws", Get "/containers/{id}/attach/ws", since 0, NotBuilt;
+    ContainerAttachWs = "container_attach_ws", Get "/containers/{id}/attach/ws", since 0, Built;
     ContainerWait = "container_wait", Post "/containers/{id}/wait", since 0, Built;
-    ContainerRemove = "container_remove", Delete "/containers/{id}", since 0, Built;
+    ContainerRemove = "container_remove", Delete "/containers/{name}", since 0, Built;
     ContainerArchiveStat = "container_archive_stat", Head "/containers/{id}/archive", since 20, Built;
     ContainerArchiveGet = "container_archive_get", Get "/containers/{id}/archive", since 20, Built;
     ContainerArchivePut = "container_archive_put", Put "/containers/{id}/archive", since 20, Built;

@@ -1,8 +1,60 @@
 //! How the daemon's own log looks: one line an event, on standard error.
 
-use std::sync::OnceLock;
+mod json; // one object a line
 
-use tracing_subscriber::EnvFilter;
+use std::{fmt, str::FromStr, sync::OnceLock};
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format},
+    registry::LookupSpan,
+};
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object with `level`, `msg`, `time` and what else is told, as dockerd's.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("{other:?}: expected text or json")),
+        }
+    }
+}
+
+struct Lines {
+    format: LogFormat,
+    text: format::Format,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        match self.format {
+            LogFormat::Text => self.text.format_event(context, writer, event),
+            LogFormat::Json => json::line(writer, event),
+        }
+    }
+}
 
 type SetLevel = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -11,13 +63,13 @@ static SET: OnceLock<SetLevel> = OnceLock::new();
 
 /// Sends `tracing` events to standard error; `level` is `debug`, `info`, `warn` or `error`.
 /// `HAKO_LOG` (the syntax of `tracing_subscriber::EnvFilter`) wins over `level`.
-pub fn start(level: &str) {
+pub fn start(level: &str, format: LogFormat) {
     let filter = EnvFilter::try_from_env("HAKO_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt()
-        .with_ansi(ansi)
-        .with_target(false)
+        .with_ansi(ansi && format == LogFormat::Text)
         .with_writer(std::io::stderr)
+        .event_format(Lines { format, text: format::Format::default().with_target(false) })
         .with_env_filter(filter)
         .with_filter_reloading();
     let handle = builder.reload_handle();

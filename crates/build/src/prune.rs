@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::{cache::CacheEntry, error::BuildError};
 
-const KNOWN: &[&str] = &["description", "id", "immutable", "inuse", "mutable", "private", "shared", "type"];
+const KNOWN: &[&str] =
+    &["description", "id", "immutable", "inuse", "label", "label!", "mutable", "private", "shared", "type"];
 
 /// What is to go.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +66,9 @@ impl PruneWish {
     fn wants(&self, entry: &CacheEntry) -> bool {
         let is = |key: &str, fact: bool| self.filters.any(key, |value| truth(value) == Some(fact));
         let mutable = entry.kind != "regular";
-        (self.all || !entry.shared)
+        // Entries have no labels: one that is asked for is on none of them (`system prune --filter label=x`).
+        !self.filters.has("label")
+            && (self.all || !entry.shared)
             && self.before.is_none_or(|before| entry.last_used < before)
             && self.filters.any("id", |id| entry.id.starts_with(id))
             && self.filters.any("type", |kind| entry.kind == kind)

@@ -1,12 +1,11 @@
 //! What a command ends with when it does not end well: a message, a hint, an exit code.
 //!
-//! This is the one place where an [`ErrorKind`] becomes an exit code. Docker's codes: 1 for what
+//! This is the one place where a kind of error becomes an exit code. Docker's codes: 1 for what
 //! the daemon refused, 125 for a command line or a `run` that failed before the container's own
 //! process could, 126 and 127 for a process that could not be started, else the process's own.
 
 use std::{io, process::ExitCode};
 
-use hako_base::ErrorKind;
 use hako_client::ClientError;
 
 use crate::format::template::FormatError;
@@ -42,17 +41,6 @@ impl CommandError {
     pub(crate) fn local(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         |source| Self::Local { action, source }
-    }
-
-    /// What sort of failure it is.
-    pub(crate) fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Usage { .. } | Self::Format(_) => ErrorKind::InvalidInput,
-            Self::Client(error) => error.kind(),
-            Self::Said(_) | Self::Several(_) | Self::Local { .. } | Self::Output(_) | Self::Exit(_) => {
-                ErrorKind::Internal
-            }
-        }
     }
 
     /// What the shell gets.

@@ -10,7 +10,7 @@ use crate::{
     flag::FlagSet,
     format::{
         json::{self, Document, KeyOrder},
-        template::{Format, FormatError, Missing},
+        template::{Format, FormatError, Missing, asks_for},
     },
 };
 
@@ -126,20 +126,33 @@ async fn inspect(
             Err(failure) => failures.push(failure),
         }
     }
-    cx.print(&render(&found, format)?)?;
+    show(cx, &found, format)?;
     if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
 }
 
-/// Objects, each as JSON, in the form that `--format` asks for.
+/// Prints objects, each as JSON, in the form that `--format` asks for.
 ///
 /// # Errors
-/// A template that does not fit them.
-pub(crate) fn render(found: &[String], format: &str) -> Result<String, CommandError> {
+/// A template that does not fit them; what it has printed before is printed, and a line end if that is nothing.
+pub(crate) fn show(cx: &mut Context, found: &[String], format: &str) -> Result<(), CommandError> {
     let list = || format!("[{}]", found.join(","));
     match format {
-        "" => Ok(format!("{}\n", json::indent(&list(), "    "))),
-        "json" => Ok(format!("{}\n", json::compact(&list()).unwrap_or_else(|_| list()))),
-        _ => through_template(found, format),
+        "" => cx.print(&format!("{}\n", json::indent(&list(), "    "))),
+        "json" => cx.print(&format!("{}\n", json::compact(&list()).unwrap_or_else(|_| list()))),
+        _ => {
+            let documents: Vec<Document> = found
+                .iter()
+                .map(|text| serde_json::from_str(text))
+                .collect::<Result<_, _>>()
+                .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
+            match through_template(&documents, format) {
+                Ok(text) => cx.print(&text),
+                Err(Partly { text, error }) => {
+                    cx.print(if text.is_empty() { "\n" } else { &text })?;
+                    Err(error.into())
+                }
+            }
+        }
     }
 }
 
@@ -200,35 +213,53 @@ const OMITTED: [&str; 24] = [
     "Tmpfs",
 ];
 
-fn through_template(found: &[String], template: &str) -> Result<String, CommandError> {
-    let documents: Vec<Document> = found
-        .iter()
-        .map(|text| serde_json::from_str(text))
-        .collect::<Result<_, _>>()
-        .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
+/// What a template has printed before it failed.
+struct Partly {
+    text: String,
+    error: FormatError,
+}
+
+fn through_template(documents: &[Document], template: &str) -> Result<String, Partly> {
     let learn = || {
         let mut order = KeyOrder::default();
         documents.iter().for_each(|document| order.learn(document));
         order
     };
-    let strict = Format::parse(template, learn(), Missing::Error)?;
-    let lenient = Format::parse(template, learn(), Missing::NoValue)?;
+    let parsed =
+        |missing| Format::parse(template, learn(), missing).map_err(|error| Partly { text: String::new(), error });
+    let (strict, lenient) = (parsed(Missing::Error)?, parsed(Missing::NoValue)?);
     let mut text = String::new();
-    for document in &documents {
+    for document in documents {
         let value = document.to_value();
         let row = match strict.row(&value) {
-            Err(FormatError::Missing { key }) if may_be_missing(&key) => lenient.row(&value),
+            Ok(row) => Ok(row.replace(NO_VALUE, NIL)),
+            Err(FormatError::Missing { key, .. }) if is_field(&key) && may_be_missing(&key, template) => {
+                lenient.row(&value).map(|row| row.replace(NO_VALUE, NIL))
+            }
+            Err(FormatError::Missing { key, .. }) if !is_field(&key) => lenient.row(&value),
             other => other,
         };
-        text.push_str(&row?);
+        match row {
+            Ok(row) => text.push_str(&row),
+            Err(error) => return Err(Partly { text, error }),
+        }
         text.push('\n');
     }
     Ok(text)
 }
 
-// Fields of structs begin with a capital letter; everything else is a key of a map.
-fn may_be_missing(key: &str) -> bool {
-    OMITTED.contains(&key) || !key.starts_with(|c: char| c.is_ascii_uppercase())
+/// What Go prints for a pointer to nothing, and the engine of templates for everything that is not there.
+const NIL: &str = "<nil>";
+const NO_VALUE: &str = "<no value>";
+
+/// Fields of structs begin with a capital letter; everything else is a key of a map.
+fn is_field(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+/// Whether a field that is not there is an empty one: asking for it is no mistake, asking what is in it is.
+fn may_be_missing(key: &str, template: &str) -> bool {
+    OMITTED.contains(&key) && asks_for(template, key)
 }
 
 type ExtraFlag = Option<(&'static str, &'static str)>;
@@ -272,11 +303,14 @@ inspect_one_kind!(
 mod tests {
     use super::*;
 
+    fn shown(json: &str, template: &str) -> String {
+        let documents = [serde_json::from_str(json).unwrap()];
+        through_template(&documents, template).unwrap_or_else(|Partly { error, .. }| error.to_string())
+    }
+
     fn check(template: &str, expected: &str) {
-        let found =
-            [r#"{"Name":"/web","State":{"Running":true},"Config":{"Labels":{"a":"1"}},"Ids":["x","y"]}"#.to_owned()];
-        let got = through_template(&found, template).unwrap_or_else(|error| error.to_string());
-        assert_eq!(got, expected, "{template}");
+        let json = r#"{"Name":"/web","State":{"Running":true},"Config":{"Labels":{"a":"1"}},"Ids":["x","y"]}"#;
+        assert_eq!(shown(json, template), expected, "{template}");
     }
 
     #[test]
@@ -287,8 +321,8 @@ mod tests {
 
     #[test]
     fn nothing_is_an_empty_list_or_map_where_gos_struct_has_one() {
-        let found = [r#"{"Config":{"Labels":{"a":"1"},"Volumes":null,"Entrypoint":null}}"#.to_owned()];
-        let check = |template: &str, expected: &str| assert_eq!(through_template(&found, template).unwrap(), expected);
+        let json = r#"{"Config":{"Labels":{"a":"1"},"Volumes":null,"Entrypoint":null}}"#;
+        let check = |template: &str, expected: &str| assert_eq!(shown(json, template), expected);
         check("{{index .Config.Labels \"missing\"}}|", "|\n");
         check("{{.Config.Entrypoint}} {{.Config.Volumes}}", "[] map[]\n");
         check("{{json .Config.Entrypoint}} {{json .Config.Volumes}}", "null null\n");
@@ -298,10 +332,29 @@ mod tests {
     #[test]
     fn what_may_be_empty_is_no_mistake_but_a_wrong_name_is() {
         check("{{if .State.Health}}ill{{else}}none{{end}}", "none\n");
+        check("{{.State.Health}}", "<nil>\n");
         check("{{.Config.Labels.b}}", "<no value>\n");
+        check(
+            "{{.State.Health.Status}}",
+            "template parsing error: template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\"",
+        );
         check(
             "{{.Foo}}",
             "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"",
         );
+    }
+
+    #[test]
+    fn structs_print_as_gos_and_stay_what_they_are_as_json() {
+        let json =
+            r#"{"HostConfig":{"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"PidsLimit":null},"Mounts":[]}"#;
+        let check = |template: &str, expected: &str| assert_eq!(shown(json, template), expected, "{template}");
+        check("{{.HostConfig.RestartPolicy}} {{.HostConfig.RestartPolicy.Name}}", "{no 0} no\n");
+        check("{{.HostConfig.PidsLimit}} {{.HostConfig.Init}} {{.HostConfig.Sysctls}}", "<nil> <nil> map[]\n");
+        check(
+            "{{json .HostConfig}}",
+            "{\"RestartPolicy\":{\"Name\":\"no\",\"MaximumRetryCount\":0},\"PidsLimit\":null}\n",
+        );
+        check("{{json .}}", &format!("{json}\n"));
     }
 }

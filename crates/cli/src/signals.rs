@@ -24,6 +24,10 @@ const FORWARDED: [(i32, &str); 10] = [
     (20, "TSTP"),
     (30, "PWR"),
 ];
+/// After so many of these a person means it (Docker's number and words).
+const INSISTING: [i32; 2] = [2, 15];
+const INSISTED_MAX: usize = 3;
+
 const DEADLY: [i32; 4] = [1, 2, 3, 15];
 
 /// Passes signals on for as long as it lives.
@@ -42,7 +46,15 @@ impl Drop for Forwarding {
 pub(crate) fn forward(client: Client, container: String) -> Result<Forwarding, CommandError> {
     let mut caught = catch(FORWARDED.iter().map(|(number, _)| *number))?;
     Ok(Forwarding(tokio::spawn(async move {
+        let mut insisted = 0;
         while let Some(number) = caught.recv().await {
+            insisted += usize::from(INSISTING.contains(&number));
+            if insisted == INSISTED_MAX {
+                // What does not heed its signals (a process 1 without a handler) does not hold the terminal for ever.
+                terminal::restore();
+                eprintln!("\ngot {INSISTED_MAX} SIGTERM/SIGINTs, forcefully exiting");
+                std::process::exit(1);
+            }
             let name = FORWARDED.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned());
             // A process that has just ended takes no signals, and that is no news.
             let _ = client.container_kill(&container, &ContainerKillQuery { signal: name }).await;

@@ -80,21 +80,19 @@ pub(crate) struct List {
     quiet: bool,
 }
 
-const SHAPE: listing::Shape = listing::Shape {
-    columns: &[
-        ("Availability", "AVAILABILITY"),
-        ("Driver", "DRIVER"),
-        ("Group", "GROUP"),
-        ("Labels", "LABELS"),
-        ("Links", "LINKS"),
-        ("Mountpoint", "MOUNTPOINT"),
-        ("Name", "VOLUME NAME"),
-        ("Scope", "SCOPE"),
-        ("Size", "SIZE"),
-        ("Status", "STATUS"),
-    ],
-    table: "{{.Driver}}\t{{.Name}}",
-};
+pub(crate) const COLUMNS: &[listing::Column] = &[
+    ("Availability", "AVAILABILITY"),
+    ("Driver", "DRIVER"),
+    ("Group", "GROUP"),
+    ("Labels", "LABELS"),
+    ("Links", "LINKS"),
+    ("Mountpoint", "MOUNTPOINT"),
+    ("Name", "VOLUME NAME"),
+    ("Scope", "SCOPE"),
+    ("Size", "SIZE"),
+    ("Status", "STATUS"),
+];
+const SHAPE: listing::Shape = listing::Shape { columns: COLUMNS, table: "{{.Driver}}\t{{.Name}}" };
 const RAW: &str = "name: {{.Name}}\ndriver: {{.Driver}}\n";
 
 impl Command for List {
@@ -143,7 +141,7 @@ pub(crate) fn listed(volumes: Vec<Volume>, format: &str) -> Result<String, Comma
     Ok(listing::render(&SHAPE, format, &rows)?)
 }
 
-struct VolumeRow(Volume);
+pub(crate) struct VolumeRow(pub(crate) Volume);
 
 impl Row for VolumeRow {
     fn column(&self, name: &str) -> String {

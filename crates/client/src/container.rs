@@ -152,6 +152,15 @@ impl Client {
         self.call(Operation::ContainerAttach, &[name]).query(query).hijack().await
     }
 
+    /// The same by a WebSocket, for programs that stand between a browser and the daemon: `key` is the browser's, and
+    /// what follows are frames of RFC 6455.
+    pub async fn container_attach_ws(&self, name: &str, query: &ContainerAttachQuery, key: &str) -> Answer<Hijacked> {
+        let call = self.call(Operation::ContainerAttachWs, &[name]).query(query);
+        let call = call.header(header::HeaderName::from_static("sec-websocket-key"), key);
+        let call = call.header(header::HeaderName::from_static("sec-websocket-version"), "13");
+        call.hijack_as("websocket").await
+    }
+
     /// Returns as soon as the daemon waits, so that a start after it cannot be missed.
     pub async fn container_wait(&self, name: &str, query: &ContainerWaitQuery) -> Answer<ContainerWait> {
         Ok(ContainerWait { body: self.call(Operation::ContainerWait, &[name]).query(query).stream().await? })

@@ -38,6 +38,12 @@ pub struct EngineConfig {
     pub address_pools: Vec<PoolRange>,
     /// The part of the bridge's subnet that containers get addresses from (`--fixed-cidr`).
     pub bridge_range: Option<IpNet>,
+    /// The default bridge's IPv6 subnet (`--fixed-cidr-v6`); `None`: one of the pools'.
+    pub bridge_subnet_ipv6: Option<IpNet>,
+    /// Where the default routes of the default bridge's containers lead (`--default-gateway`, `--default-gateway-v6`);
+    /// `None`: to the bridge.
+    pub bridge_gateway: Option<IpAddr>,
+    pub bridge_gateway_ipv6: Option<IpAddr>,
     /// Options of new networks that do not say otherwise, by driver (`--default-network-opt`).
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// `private` or `host`, where a container does not say (`--default-cgroupns-mode`); empty: as the kernel suggests.
@@ -101,6 +107,9 @@ impl EngineConfig {
             bridge_address: None,
             address_pools: Vec::new(),
             bridge_range: None,
+            bridge_subnet_ipv6: None,
+            bridge_gateway: None,
+            bridge_gateway_ipv6: None,
             network_options: BTreeMap::new(),
             cgroupns_mode: String::new(),
             ipc_mode: "private".to_owned(),
@@ -136,24 +145,10 @@ impl EngineConfig {
     /// # Errors
     /// The first setting that makes no sense, by the name of its flag.
     pub fn check(&self) -> Result<(), EngineError> {
-        let wrong = |flag: &str, why: &dyn std::fmt::Display| Err(EngineError::invalid(format!("--{flag}: {why}")));
         if !(MTU_MIN..=MTU_MAX).contains(&self.mtu) {
             return wrong("mtu", &format_args!("{} is not between {MTU_MIN} and {MTU_MAX}", self.mtu));
         }
-        if let Some(address) = self.bridge_address
-            && let Some(why) = not_a_host(address)
-        {
-            return wrong("bip", &format_args!("{address} {why}"));
-        }
-        if let Some(range) = self.bridge_range {
-            match self.bridge_address {
-                None => return wrong("fixed-cidr", &"it is a part of the bridge's subnet: --bip has to name that"),
-                Some(address) if !address.trunc().contains(&range.trunc()) => {
-                    return wrong("fixed-cidr", &format_args!("{range} is not within {}", address.trunc()));
-                }
-                Some(_) => {}
-            }
-        }
+        self.check_bridge()?;
         if !matches!(self.cgroupns_mode.as_str(), "" | "private" | "host") {
             return wrong("default-cgroupns-mode", &format_args!("{:?}: expected private or host", self.cgroupns_mode));
         }
@@ -192,6 +187,45 @@ impl EngineConfig {
         Ok(())
     }
 
+    fn check_bridge(&self) -> Result<(), EngineError> {
+        if let Some(address) = self.bridge_address
+            && let Some(why) = not_a_host(address)
+        {
+            return wrong("bip", &format_args!("{address} {why}"));
+        }
+        let subnet = self.bridge_address.map(|address| address.trunc());
+        let needs_bip = "it is a part of the bridge's subnet: --bip has to name that";
+        match (self.bridge_range, subnet) {
+            (Some(_), None) => return wrong("fixed-cidr", &needs_bip),
+            (Some(range), Some(subnet)) if !subnet.contains(&range.trunc()) => {
+                return wrong("fixed-cidr", &format_args!("{range} is not within {subnet}"));
+            }
+            _ => {}
+        }
+        if let Some(subnet) = self.bridge_subnet_ipv6.filter(|subnet| !subnet.addr().is_ipv6()) {
+            return wrong("fixed-cidr-v6", &format_args!("{subnet} is not an IPv6 subnet"));
+        }
+        let gateways = [
+            ("default-gateway", self.bridge_gateway, subnet, needs_bip),
+            (
+                "default-gateway-v6",
+                self.bridge_gateway_ipv6,
+                self.bridge_subnet_ipv6,
+                "it is in the bridge's subnet: --fixed-cidr-v6 has to name that",
+            ),
+        ];
+        for (flag, gateway, subnet, missing) in gateways {
+            match (gateway, subnet) {
+                (Some(_), None) => return wrong(flag, &missing),
+                (Some(gateway), Some(subnet)) if !subnet.contains(&gateway) => {
+                    return wrong(flag, &format_args!("{gateway} is not within {}", subnet.trunc()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Tells this daemon's bridges, tables and cgroups from those of others on the same host: it follows from the
     /// data root, so that the next daemon finds them again.
     pub fn instance(&self) -> hako_network::Instance {
@@ -202,6 +236,10 @@ impl EngineConfig {
     pub fn is_default_instance(&self) -> bool {
         self.data_root == std::path::Path::new("/var/lib/hako")
     }
+}
+
+fn wrong(flag: &str, why: &dyn std::fmt::Display) -> Result<(), EngineError> {
+    Err(EngineError::invalid(format!("--{flag}: {why}")))
 }
 
 /// Why a bridge cannot have this address, if it cannot.
@@ -247,6 +285,17 @@ mod tests {
                 config.bridge_range = "10.8.1.0/24".parse().ok();
             }),
             "--fixed-cidr: 10.8.1.0/24 is not within 10.9.0.0/16"
+        );
+        assert_eq!(
+            check(|config| config.bridge_gateway = "10.9.0.2".parse().ok()),
+            "--default-gateway: it is a part of the bridge's subnet: --bip has to name that"
+        );
+        assert_eq!(
+            check(|config| {
+                config.bridge_subnet_ipv6 = "fd00:9::/64".parse().ok();
+                config.bridge_gateway_ipv6 = "fd00:8::1".parse().ok();
+            }),
+            "--default-gateway-v6: fd00:8::1 is not within fd00:9::/64"
         );
         assert_eq!(
             check(|config| config.ipc_mode = "host".to_owned()),

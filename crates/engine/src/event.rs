@@ -3,7 +3,13 @@
 //! Nobody who watches can slow down what happens: a watcher that falls behind by
 //! [`limits::EVENTS_QUEUED_MAX`] loses the oldest events, and is told in the daemon's log.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use hako_base::clock;
 use hako_model::{Event, EventKind, Filters};
@@ -33,6 +39,7 @@ const KNOWN_FILTERS: &[&str] = &[
 pub(crate) struct EventBus {
     past: Mutex<VecDeque<Event>>,
     live: broadcast::Sender<Event>,
+    count: AtomicU64,
 }
 
 impl EventBus {
@@ -40,6 +47,7 @@ impl EventBus {
         Arc::new(Self {
             past: Mutex::new(VecDeque::with_capacity(limits::EVENTS_KEPT)),
             live: broadcast::channel(limits::EVENTS_QUEUED_MAX).0,
+            count: AtomicU64::new(0),
         })
     }
 
@@ -60,6 +68,12 @@ impl EventBus {
         }
         past.push_back(event.clone());
         let _ = self.live.send(event);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     pub(crate) fn listeners(&self) -> usize {

@@ -11,7 +11,13 @@ mod command; // asked by a process in the container
 mod probe; // asked over its network, without a process
 mod verdict; // what the answers mean
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use hako_base::clock;
 use hako_model::ContainerState;
@@ -20,6 +26,13 @@ pub(crate) use check::{Check, RESTART_ANNOTATION, restarts, warning};
 pub(crate) use verdict::{Health, HealthRecord, Probe};
 
 use crate::{Engine, EngineError, table::Container, timer, view::StopOptions};
+
+/// How many checks were made.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) made: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
 
 impl Engine {
     /// Looks after the health of a container that has just been started (or was adopted: then it goes on from its
@@ -65,6 +78,10 @@ impl Engine {
                 probe::ask(self, container, target, Some((host, path)), check.timeout).await
             }
         };
+        self.checks.made.fetch_add(1, Ordering::Relaxed);
+        if answer.0 != 0 {
+            self.checks.failed.fetch_add(1, Ordering::Relaxed);
+        }
         Probe { start, end: clock::now(), exit_code: answer.0, output: answer.1 }
     }
 

@@ -46,7 +46,7 @@ impl Engine {
         let parents: Vec<Digest> = images.iter().filter_map(|image| image.parent).collect();
         let mut age = Filters::default();
         filters.values("until").for_each(|value| age.add("until", value));
-        let chosen = Chosen::parse(&age)?;
+        let chosen = Chosen::parse(&age, &[])?;
         let mut views: Vec<ImageView> = images
             .iter()
             .filter(|image| all || !image.is_dangling() || !parents.contains(&image.id))
@@ -331,7 +331,7 @@ impl Engine {
         let filters = filters.clone();
         let engine = self.clone();
         let pruned = crate::blocking(move || {
-            let chosen = Chosen::parse(&filters)?;
+            let chosen = Chosen::parse(&filters, &["dangling"])?;
             let keep = |image: &Image| !chosen.contains(image.created.unwrap_or_default(), &image.config.labels);
             engine.images.prune(!dangling, &keep, &|id| engine.image_user(id)).map_err(error)
         })

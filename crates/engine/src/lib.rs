@@ -63,6 +63,7 @@ pub struct Parts {
     pub(crate) records: record::Records,
     pub(crate) networks: network::Networks,
     pub(crate) events: Arc<event::EventBus>,
+    pub(crate) checks: health::Count,
     pub(crate) images: hako_image::Store,
     pub(crate) registry: hako_registry::client::Client,
     pub(crate) volumes: hako_volume::Volumes,

@@ -87,6 +87,20 @@ impl LogPlan {
         PathBuf::from(name)
     }
 
+    /// Removes the files that are too many, where there could be `before`.
+    pub(crate) fn trim(&self, before: usize) {
+        for age in self.files_max as u64..=before as u64 {
+            let _ = std::fs::remove_file(self.file(age));
+            let _ = std::fs::remove_file(self.compressed(age));
+        }
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        let files = (0..=self.files_max as u64).flat_map(|age| [self.file(age), self.compressed(age)]);
+        files.filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
+    }
+
     /// Removes every file of the log.
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_file(self.half_compressed());

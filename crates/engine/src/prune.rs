@@ -15,13 +15,17 @@ pub(crate) struct Chosen<'a> {
 }
 
 impl<'a> Chosen<'a> {
-    /// Reads the filters.
+    /// Reads the filters; `more` are those that only this kind of object has.
     ///
     /// # Errors
     /// A key that there is none of, or a time that is none.
-    pub(crate) fn parse(filters: &'a Filters) -> Result<Self, EngineError> {
-        if let Some(key) = filters.unknown_key(&["label", "label!", "until", "dangling", "all"]) {
+    pub(crate) fn parse(filters: &'a Filters, more: &[&str]) -> Result<Self, EngineError> {
+        let known = [&["label", "label!", "until"], more].concat();
+        if let Some(key) = filters.unknown_key(&known) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
+        }
+        if filters.values("until").count() > 1 {
+            return Err(EngineError::invalid("more than one until filter specified"));
         }
         let until = filters.values("until").next().map(instant).transpose()?;
         Ok(Self { filters, until })
@@ -36,7 +40,7 @@ impl<'a> Chosen<'a> {
 
 /// A Unix time, an RFC 3339 time, a date, or a Go duration before now (`1h30m`).
 fn instant(text: &str) -> Result<Timestamp, EngineError> {
-    let bad = || EngineError::invalid(format!("invalid filter 'until={text}'"));
+    let bad = || EngineError::invalid(format!("failed to parse value as time or duration: {text:?}"));
     if let Ok(seconds) = text.parse::<i64>() {
         return Timestamp::from_second(seconds).map_err(|_| bad());
     }

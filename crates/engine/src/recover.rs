@@ -48,6 +48,7 @@ impl Engine {
         let found = engine.adopt(adopted).await?;
         engine.sweep(&found).await;
         tokio::spawn(engine.clone().heed(incoming));
+        tokio::spawn(engine.clone().sample_for_ever());
         for container in found.to_start {
             tokio::spawn(engine.clone().start_by_policy(container));
         }
@@ -389,6 +390,7 @@ fn open_blocking(
         records,
         networks,
         events: EventBus::new(),
+        checks: crate::health::Count::default(),
         images,
         registry: hako_registry::client::Client::new(config.registry.clone()),
         volumes,

@@ -1,12 +1,14 @@
 //! The host and the daemon: `info`, `events`, `system df`.
 
+use std::sync::atomic::Ordering;
+
 use hako_model::{Event, EventKind, Filters};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::{
     Engine, EngineError, Reloadable,
-    view::{CgroupFeatures, DiskUsage, InfoView, ListOptions},
+    view::{CgroupFeatures, DiskUsage, InfoView, ListOptions, MetricsView},
 };
 
 impl Engine {
@@ -71,6 +73,33 @@ impl Engine {
         }
     }
 
+    /// What is counted for those who watch the engine from outside.
+    pub fn metrics(&self) -> MetricsView {
+        let (running, paused, stopped) = self.containers.count();
+        let host = hako_runtime::observe::host();
+        let own = hako_runtime::observe::stat(std::process::id()).ok();
+        MetricsView {
+            running,
+            paused,
+            stopped,
+            cpus: host.cpus,
+            memory_bytes: host.memory_bytes,
+            architecture: std::env::consts::ARCH.to_owned(),
+            id: self.id.clone(),
+            kernel: host.kernel,
+            operating_system: host.operating_system,
+            os_version: host.os_version,
+            events: self.events.count(),
+            event_listeners: self.events.listeners(),
+            checks: self.checks.made.load(Ordering::Relaxed),
+            checks_failed: self.checks.failed.load(Ordering::Relaxed),
+            own_cpu_s: own.as_ref().map_or(0, |own| own.cpu_seconds),
+            own_memory_bytes: own.as_ref().map_or(0, |own| own.rss_bytes),
+            own_descriptors: host.own_descriptors,
+            started_s: self.started.as_second(),
+        }
+    }
+
     /// Takes the settings that may change while the daemon runs, and tells it as Docker does.
     pub fn reload(&self, settings: Reloadable) {
         let labels: Vec<String> = settings.labels.iter().map(|label| format!("{label:?}")).collect();
@@ -101,7 +130,14 @@ impl Engine {
     pub async fn system_df(&self) -> Result<DiskUsage, EngineError> {
         let engine = self.clone();
         crate::blocking(move || {
-            let containers = engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
+            let mut containers =
+                engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
+            // Docker forgets the logs here, which is where disks fill up.
+            for summary in &mut containers {
+                let log =
+                    engine.containers.find(&summary.id.to_string()).map_or(0, |container| container.log().bytes());
+                summary.size.iter_mut().for_each(|size| size.rw += log);
+            }
             let volumes = engine
                 .volumes
                 .list()
@@ -114,7 +150,7 @@ impl Engine {
                 })
                 .collect();
             Ok(DiskUsage {
-                layers_bytes: engine.images.layers_size(),
+                layers_bytes: engine.images.layers_size() + engine.images.content_size(),
                 images: engine.image_list(true, &Filters::default())?,
                 containers,
                 volumes,

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     EngineError,
+    container::stats::History,
     exec::Exec,
     log::{LogPlan, write},
     record::Record,
@@ -47,14 +48,17 @@ pub(crate) struct Container {
     pub(crate) listeners: Listeners,
     pub(crate) stdin: StdinSlot,
     pub(crate) phase: watch::Sender<Phase>,
-    pub(crate) log: LogPlan,
+    /// Where its log is; a new one when `container update --log-opt` has changed it.
+    pub(crate) log_plan: watch::Sender<Arc<LogPlan>>,
     pub(crate) log_mark: watch::Sender<LogMark>,
     pub(crate) live: Mutex<Option<Live>>,
     pub(crate) execs: Mutex<BTreeMap<ExecId, Arc<Exec>>>,
     /// Held while a life that has ended is taken down; the next start waits for it.
     pub(crate) teardown: Arc<tokio::sync::Mutex<()>>,
-    /// The last sample of what it uses.
-    pub(crate) sample: Mutex<Option<Arc<Sample>>>,
+    /// The last samples of what it uses.
+    pub(crate) samples: Mutex<History>,
+    /// Those who watch what it uses; the sampler looks after them.
+    pub(crate) watched: watch::Sender<Option<Arc<Sample>>>,
     /// Wakes a restart that waits for its back-off, to cancel it.
     pub(crate) restart: tokio::sync::Notify,
 }
@@ -90,14 +94,20 @@ impl Container {
             listeners: Listeners::default(),
             stdin: watch::Sender::new(Stdin::Awaited),
             phase: watch::Sender::new(phase),
-            log,
+            log_plan: watch::Sender::new(Arc::new(log)),
             log_mark: watch::Sender::new((write::FIRST_GENERATION, 0)),
             live: Mutex::new(None),
             execs: Mutex::default(),
             teardown: Arc::default(),
-            sample: Mutex::new(None),
+            samples: Mutex::default(),
+            watched: watch::Sender::new(None),
             restart: tokio::sync::Notify::new(),
         })
+    }
+
+    /// Where its log is and how large it may grow.
+    pub(crate) fn log(&self) -> Arc<LogPlan> {
+        self.log_plan.borrow().clone()
     }
 
     /// The record as it is now.
@@ -193,6 +203,11 @@ impl Table {
     /// Every container, in no particular order.
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.0.read().by_id.values().cloned().collect()
+    }
+
+    /// Those that are chosen.
+    pub(crate) fn chosen(&self, is: impl Fn(&Container) -> bool) -> Vec<Arc<Container>> {
+        self.0.read().by_id.values().filter(|container| is(container)).cloned().collect()
     }
 
     /// How many there are: (running, paused, stopped).

@@ -68,13 +68,15 @@ pub struct ArchiveOptions {
     pub owner_of_user: bool,
 }
 
-/// Ports and labels to change.
+/// Ports, labels and options of the log to change.
 #[derive(Debug, Clone, Default)]
 pub struct EditOptions {
     pub publish: BTreeMap<PortKey, Vec<PortBinding>>,
     pub unpublish: Vec<PortChoice>,
     pub labels: BTreeMap<String, String>,
     pub unlabel: Vec<String>,
+    /// Of the log: those that say how much is kept.
+    pub log_options: BTreeMap<String, String>,
 }
 
 /// A published port: all of a container's port, or where it is at one port of the host.
@@ -562,6 +564,30 @@ pub struct InfoView {
     pub default_runtime: String,
     pub runtimes: Vec<String>,
     pub log_driver: String,
+}
+
+/// What is counted for those who watch the engine from outside.
+#[derive(Debug, Clone)]
+pub struct MetricsView {
+    pub running: usize,
+    pub paused: usize,
+    pub stopped: usize,
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    pub architecture: String,
+    pub id: String,
+    pub kernel: String,
+    pub operating_system: String,
+    pub os_version: String,
+    pub events: u64,
+    pub event_listeners: usize,
+    pub checks: u64,
+    pub checks_failed: u64,
+    /// Of the daemon's process.
+    pub own_cpu_s: u64,
+    pub own_memory_bytes: u64,
+    pub own_descriptors: usize,
+    pub started_s: i64,
 }
 
 /// Which limits this host's kernel can enforce.

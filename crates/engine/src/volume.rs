@@ -126,7 +126,7 @@ impl Engine {
         if let Some(key) = filters.unknown_key(&["all", "label", "label!"]) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
-        let chosen = Chosen::parse(filters)?;
+        let chosen = Chosen::parse(filters, &["all"])?;
         let mut view = PruneView::default();
         for volume in self.volumes.list() {
             if !(all || volume.anonymous)

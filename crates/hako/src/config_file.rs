@@ -35,27 +35,21 @@ const IGNORED: [&str; 17] = [
 ];
 
 /// Keys of dockerd that would change what a person relies on, and that are not built.
-const NOT_BUILT: [&str; 22] = [
+const NOT_BUILT: [&str; 16] = [
     "allow-direct-routing",
     "authorization-plugins",
     "bip6",
     "cdi-spec-dirs",
     "cpu-rt-period",
     "cpu-rt-runtime",
-    "default-gateway",
-    "default-gateway-v6",
     "default-stop-timeout",
     "firewall-backend",
-    "fixed-cidr-v6",
     "host-gateway-ips",
     "ip-forward-no-drop",
-    "log-format",
-    "metrics-addr",
     "network-control-plane-mtu",
     "node-generic-resources",
     "rootless",
     "selinux-enabled",
-    "storage-opts",
     "swarm-default-advertise-addr",
     "userns-remap",
 ];
@@ -112,6 +106,7 @@ fn flag_of(key: &str) -> String {
         "insecure-registries" => "--insecure-registry".to_owned(),
         "registry-mirrors" => "--registry-mirror".to_owned(),
         "log-opts" => "--log-opt".to_owned(),
+        "storage-opts" => "--storage-opt".to_owned(),
         "dns-opts" => "--dns-opt".to_owned(),
         "default-ulimits" => "--default-ulimit".to_owned(),
         "default-network-opts" => "--default-network-opt".to_owned(),
@@ -155,6 +150,12 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "default-shm-size" => flags.default_shm_size = text(value)?,
         "default-ulimits" => flags.default_ulimits = ulimits(value)?,
         "fixed-cidr" => flags.fixed_cidr = Some(parsed(value)?),
+        "fixed-cidr-v6" => flags.fixed_cidr_v6 = Some(parsed(value)?),
+        "default-gateway" => flags.default_gateway = Some(parsed(value)?),
+        "default-gateway-v6" => flags.default_gateway_v6 = Some(parsed(value)?),
+        "log-format" => flags.log_format = text(value)?.parse()?,
+        "metrics-addr" => flags.metrics_addr = Some(parsed(value)?),
+        "storage-opts" => flags.ignored.storage_options = texts(value)?,
         "default-network-opts" => flags.default_network_options = network_options(value)?,
         "default-cgroupns-mode" => flags.default_cgroupns_mode = text(value)?,
         "default-ipc-mode" => flags.default_ipc_mode = text(value)?,
@@ -277,7 +278,9 @@ mod tests {
         check(r#"{"debug": true, "icc": false}"#, &[], "debug=true icc=false []");
         check(r#"{"live-restore": true}"#, &[], "debug=false icc=true [\"live-restore in FILE does nothing here\"]");
         check(r#"{"colour": "red"}"#, &[], "FILE: colour: is not known");
-        check(r#"{"metrics-addr": "127.0.0.1:9323"}"#, &[], "FILE: metrics-addr: is not built yet");
+        check(r#"{"rootless": true}"#, &[], "FILE: rootless: is not built yet");
+        check(r#"{"metrics-addr": "9323"}"#, &[], "FILE: metrics-addr: \"9323\" is not an address");
+        check(r#"{"log-format": "xml"}"#, &[], "FILE: log-format: \"xml\": expected text or json");
         check(
             r#"{"default-network-opts": {"bridge": {"a": "b"}}, "default-ipc-mode": "shareable"}"#,
             &[],

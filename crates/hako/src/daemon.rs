@@ -43,6 +43,9 @@ impl Source {
         let mut remarks = config_file::apply(&mut flags, &self.given, is_default)?;
         let config = checked(&flags)?;
         remarks.extend(flags.ignored.remarks()?);
+        if flags.fixed_cidr_v6.is_some() && !flags.ipv6 {
+            remarks.push("--fixed-cidr-v6 does nothing without --ipv6".to_owned());
+        }
         Ok(Settings { flags, config, remarks })
     }
 }
@@ -64,7 +67,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
         println!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    hako_base::telemetry::start(settings.flags.level());
+    hako_base::telemetry::start(settings.flags.level(), settings.flags.log_format);
     for remark in &settings.remarks {
         tracing::warn!("{remark}");
     }
@@ -112,6 +115,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     let mut hang_up = listen(SignalKind::hangup())?;
     let engine = Engine::open(config).await.map_err(|error| error.to_string())?;
     let builder = hako_build::Builder::open(engine.clone()).map_err(|error| error.to_string())?;
+    let metrics = metrics_listener(flags).await?;
     let Sockets { listeners, made, .. } = tokio::task::block_in_place(|| socket::open(flags, &engine))?;
     if let Some(path) = &flags.pidfile {
         fs::write(path, std::process::id().to_string())
@@ -136,6 +140,7 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
         };
         tokio::select! { () = stop => {}, () = reloads => {} }
     };
+    let listeners = hako_server::Listeners { api: listeners, metrics };
     hako_server::serve(builder, settings, listeners, stop).await;
     notify("STOPPING=1");
     tokio::task::block_in_place(|| socket::close(&engine, &made));
@@ -144,6 +149,13 @@ async fn serve(source: &Source, Settings { flags, config, .. }: Settings) -> Res
     }
     tracing::info!("ends; containers run on");
     Ok(())
+}
+
+/// The socket of `--metrics-addr`.
+async fn metrics_listener(flags: &DaemonFlags) -> Result<Option<tokio::net::TcpListener>, String> {
+    let Some(address) = flags.metrics_addr else { return Ok(None) };
+    let bound = tokio::net::TcpListener::bind(address).await;
+    bound.map(Some).map_err(|error| format!("cannot listen on --metrics-addr {address}: {error}"))
 }
 
 /// Everything about the flags that can be known before the host is touched.
@@ -228,6 +240,9 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.shm_bytes = size(&flags.default_shm_size)?;
     config.ulimits = flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
     config.bridge_range = flags.fixed_cidr;
+    config.bridge_subnet_ipv6 = flags.fixed_cidr_v6;
+    config.bridge_gateway = flags.default_gateway;
+    config.bridge_gateway_ipv6 = flags.default_gateway_v6;
     config.network_options = network_options(&flags.default_network_options)?;
     config.cgroupns_mode.clone_from(&flags.default_cgroupns_mode);
     config.ipc_mode.clone_from(&flags.default_ipc_mode);

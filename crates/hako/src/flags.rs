@@ -3,8 +3,12 @@
 //! Those that mean nothing here are taken with a remark in the log, so that unit files written for
 //! dockerd go on working; those whose absence would change what a person relies on are refused.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
+use hako_base::telemetry::LogFormat;
 use hako_network::address::PoolRange;
 use hako_registry::client::{Proxies, Settings};
 use ipnet::IpNet;
@@ -49,6 +53,12 @@ pub(crate) struct DaemonFlags {
     /// Level of the daemon's log: debug, info, warn, error, fatal
     #[arg(short = 'l', long, default_value = "info")]
     pub(crate) log_level: String,
+    /// How the daemon's log is written: text, or json with one object a line
+    #[arg(long, default_value = "text", value_name = "text|json")]
+    pub(crate) log_format: LogFormat,
+    /// Serve the engine's figures to Prometheus here, as http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
     /// Use TLS on TCP sockets; --tls=false means that anybody who reaches them may use them
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) tls: Option<bool>,
@@ -124,6 +134,15 @@ pub(crate) struct DaemonFlags {
     /// Part of the bridge's subnet (--bip) that containers get addresses from
     #[arg(long, value_name = "SUBNET")]
     pub(crate) fixed_cidr: Option<IpNet>,
+    /// IPv6 subnet of the default bridge
+    #[arg(long, value_name = "SUBNET")]
+    pub(crate) fixed_cidr_v6: Option<IpNet>,
+    /// Where the default route of the default bridge's containers leads, if not to the bridge (needs --bip)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) default_gateway: Option<IpAddr>,
+    /// The same for IPv6 (needs --fixed-cidr-v6)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) default_gateway_v6: Option<IpAddr>,
     /// Option of new networks that do not say otherwise: DRIVER=KEY=VALUE (repeatable)
     #[arg(long = "default-network-opt", value_name = "DRIVER=KEY=VALUE")]
     pub(crate) default_network_options: Vec<String>,
@@ -235,6 +254,8 @@ pub(crate) struct IgnoredFlags {
     ip6tables: Option<String>,
     #[arg(long, hide = true)]
     init_path: Option<String>,
+    #[arg(long = "storage-opt", hide = true)]
+    pub(crate) storage_options: Vec<String>,
     #[arg(long, hide = true)]
     add_runtime: Vec<String>,
     #[arg(long, hide = true)]
@@ -271,7 +292,13 @@ impl IgnoredFlags {
         if let Some(runtime) = self.default_runtime.as_deref().filter(|runtime| !matches!(*runtime, "hako" | "runc")) {
             return Err(format!("--default-runtime {runtime}: other runtimes are not built yet"));
         }
+        if let Some(option) = self.storage_options.iter().find(|option| {
+            !matches!(option.split_once('='), Some(("overlay2.override_kernel_check", "true" | "false" | "1" | "0")))
+        }) {
+            return Err(format!("--storage-opt {option}: it is not built"));
+        }
         let given = [
+            (!self.storage_options.is_empty(), "--storage-opt", "the kernel is not asked for its version"),
             (self.containerd.is_some(), "--containerd", "there is no containerd"),
             (self.containerd_namespace.is_some(), "--containerd-namespace", "there is no containerd"),
             (self.containerd_plugins_namespace.is_some(), "--containerd-plugins-namespace", "there is no containerd"),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Parser;
+use hako_base::telemetry::LogFormat;
 use hako_registry::server::{self, Authorization, Server, Settings};
 use hako_tls::{Pair, ServerFiles};
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,7 +87,7 @@ struct ServeFlags {
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let done = match Role::try_parse_from(arguments) {
         Ok(Role::Serve(flags)) => {
-            hako_base::telemetry::start(&flags.log_level);
+            hako_base::telemetry::start(&flags.log_level, LogFormat::Text);
             settings(flags).and_then(run)
         }
         Ok(Role::GarbageCollect(flags)) => collect(&flags),

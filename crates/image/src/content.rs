@@ -213,6 +213,12 @@ impl Content {
         }
     }
 
+    /// Bytes of all blobs.
+    pub(crate) fn size(&self) -> u64 {
+        let entries = fs::read_dir(&self.blobs).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+
     /// Removes every blob that `is_needed` does not know.
     pub(crate) fn sweep(&self, is_needed: impl Fn(Digest) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(&self.blobs)? {

@@ -463,7 +463,7 @@ fn interface_name(inside: &mut Inside, plan: &EndpointPlan, prefix: Option<&str>
 }
 
 fn endpoint_of(bridge: &Bridge, plan: &EndpointPlan, taken: &Taken<'_>, name: String, link: &Prepared) -> Endpoint {
-    let gateway = |ipv6| bridge.plan.gateway(ipv6).filter(|_| !bridge.plan.internal);
+    let gateway = |ipv6| bridge.plan.way_out(ipv6).filter(|_| !bridge.plan.internal);
     Endpoint {
         network: plan.network,
         interface: name,

@@ -34,8 +34,8 @@ pub use endpoint::endpoint_sysctls;
 pub use error::NetworkError;
 pub use network::Network;
 pub use plan::{
-    BridgeOptions, BridgePlan, Endpoint, EndpointPlan, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, MadeParent,
-    PortRequest, Publication, PublishedPort, StackedMode, StackedPlan,
+    BridgeOptions, BridgePlan, DEFAULT_GATEWAY_IPV4, DEFAULT_GATEWAY_IPV6, Endpoint, EndpointPlan, GatewayMode,
+    IpvlanFlag, IpvlanMode, MacvlanMode, MadeParent, PortRequest, Publication, PublishedPort, StackedMode, StackedPlan,
 };
 pub use recover::{Alive, Recovered};
 pub use sandbox::Sandbox;

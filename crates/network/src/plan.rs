@@ -12,6 +12,10 @@ use hako_model::{AddressPool, NetworkId, PortBinding, PortKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+/// Auxiliary addresses by these names are where the default routes of a network's containers lead (Docker's names).
+pub const DEFAULT_GATEWAY_IPV4: &str = "DefaultGatewayIPv4";
+pub const DEFAULT_GATEWAY_IPV6: &str = "DefaultGatewayIPv6";
+
 /// A bridge network, every choice made; [`crate::Network::plan`] makes the choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgePlan {
@@ -54,6 +58,13 @@ impl BridgePlan {
         let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap_or_default();
         // Beside Docker's 02:42, which containers have.
         [0x02, 0x48, byte(0), byte(2), byte(4), byte(6)]
+    }
+
+    /// Where the default route of containers leads: to the bridge, or to the auxiliary address of Docker's name for it.
+    pub(crate) fn way_out(&self, ipv6: bool) -> Option<IpAddr> {
+        let key = if ipv6 { DEFAULT_GATEWAY_IPV6 } else { DEFAULT_GATEWAY_IPV4 };
+        let other = self.pools.iter().find_map(|pool| pool.auxiliary.get(key).copied());
+        self.gateway(ipv6).and(other).or(self.gateway(ipv6))
     }
 
     /// The bridge's address of one family.

@@ -164,7 +164,8 @@ fn asks_for_upgrade(headers: &HeaderMap) -> bool {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
     };
-    says(header::CONNECTION, "upgrade") && (says(header::UPGRADE, "tcp") || says(header::UPGRADE, "h2c"))
+    says(header::CONNECTION, "upgrade")
+        && ["tcp", "h2c", "websocket"].iter().any(|protocol| says(header::UPGRADE, protocol))
 }
 
 /// A JSON body must be called one; no type at all will do when there is no body.
@@ -237,7 +238,8 @@ mod tests {
             (&[("connection", "keep-alive, upgrade"), ("upgrade", "TCP")][..], true),
             (&[("upgrade", "tcp")][..], false),
             (&[("connection", "Upgrade"), ("upgrade", "h2c")][..], true),
-            (&[("connection", "Upgrade"), ("upgrade", "websocket")][..], false),
+            (&[("connection", "Upgrade"), ("upgrade", "websocket")][..], true),
+            (&[("connection", "Upgrade"), ("upgrade", "h3")][..], false),
             (&[][..], false),
         ] {
             assert_eq!(asks_for_upgrade(&headers(pairs)), expected, "{pairs:?}");

@@ -2,7 +2,7 @@
 //!
 //! The decision ([`find`]) is a function of method and path alone, so that it is tested as data.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hako_api::{
     ApiVersion, Operation, query,
@@ -44,8 +44,13 @@ pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> R
     });
     let replied = match found {
         Ok((found, handle)) => {
-            let handling = handle(Call::new(daemon, found.version, found.values, request));
-            if method.is_safe() { handling.await } else { to_the_end(handling).await }
+            let handling = handle(Call::new(daemon.clone(), found.version, found.values, request));
+            let began = Instant::now();
+            let replied = if method.is_safe() { handling.await } else { to_the_end(handling).await };
+            if replied.is_ok() {
+                daemon.timings.note(found.operation, began.elapsed());
+            }
+            replied
         }
         Err(failure) => {
             // A client that is still sending would see a broken pipe instead of the reason.

@@ -15,11 +15,13 @@ mod error; // an error becomes a status and a sentence
 mod hijack; // connections that become streams in both directions
 mod limits; // every limit, with its reason
 mod listen; // sockets that main hands in
+mod metrics; // figures for Prometheus
 mod reply; // answers: whole, streamed or upgraded
 mod route; // one handler for each built row, by family
 mod serve; // connections: accepted, served, ended
 mod tls; // which certificate is shown, which clients are let in
+mod websocket; // attach, for browsers
 
 pub use listen::Listener;
-pub use serve::{Settings, serve};
+pub use serve::{Listeners, Settings, serve};
 pub use tls::Tls;

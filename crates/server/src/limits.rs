@@ -45,3 +45,6 @@ pub(crate) const DETACH_KEYS_MAX: usize = 32;
 
 /// How long the handshake of TLS may take: some round trips, of which a slow link needs a second each.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One message to a container's input over a WebSocket; browsers send what somebody types or pastes.
+pub(crate) const WEBSOCKET_BYTES_MAX: usize = 1 << 20;

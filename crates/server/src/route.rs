@@ -61,6 +61,7 @@ handlers! {
     ContainerPause => container::pause,
     ContainerUnpause => container::unpause,
     ContainerAttach => stream::attach,
+    ContainerAttachWs => stream::attach_ws,
     ContainerWait => stream::wait,
     ContainerRemove => container::remove,
     ContainerPrune => container::prune,

@@ -12,11 +12,12 @@ use hako_build::{Builder, buildkit::BuildKit};
 use hako_engine::Engine;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     dispatch, limits,
     listen::{Accepted, Listener},
+    metrics::{self, Timings},
 };
 
 /// What the server says about the daemon it speaks for.
@@ -37,6 +38,7 @@ pub(crate) struct Daemon {
     pub(crate) builder: Builder,
     pub(crate) buildkit: BuildKit,
     pub(crate) settings: Settings,
+    pub(crate) timings: Timings,
     stopping: watch::Receiver<bool>,
 }
 
@@ -51,12 +53,29 @@ impl Daemon {
     }
 }
 
+/// Where the daemon is heard.
+#[derive(Default)]
+pub struct Listeners {
+    pub api: Vec<Listener>,
+    /// Of Prometheus alone (`--metrics-addr`).
+    pub metrics: Option<TcpListener>,
+}
+
 /// Serves the API on `listeners` until `shutdown` completes; then lets what is in flight end.
-pub async fn serve(builder: Builder, settings: Settings, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(builder: Builder, settings: Settings, listeners: Listeners, shutdown: impl Future<Output = ()>) {
     let (stop, stopping) = watch::channel(false);
     let buildkit = BuildKit::new(builder.clone(), settings.version.clone());
-    let daemon = Arc::new(Daemon { engine: builder.engine().clone(), builder, buildkit, settings, stopping });
-    let mut accepting: JoinSet<()> = listeners.into_iter().map(|listener| accept(listener, daemon.clone())).collect();
+    let (engine, timings) = (builder.engine().clone(), Timings::default());
+    let daemon = Arc::new(Daemon { engine, builder, buildkit, settings, timings, stopping });
+    let mut figures = JoinSet::new();
+    if let Some(listener) = listeners.metrics {
+        let daemon = daemon.clone();
+        figures.spawn(async move {
+            metrics::serve(listener, daemon.engine.clone(), daemon.settings.clone(), &daemon.timings).await;
+        });
+    }
+    let mut accepting: JoinSet<()> =
+        listeners.api.into_iter().map(|listener| accept(listener, daemon.clone())).collect();
     shutdown.await;
     stop.send_replace(true);
     let ended = async { while accepting.join_next().await.is_some() {} };

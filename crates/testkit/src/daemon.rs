@@ -118,6 +118,11 @@ impl Daemon {
         *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
     }
 
+    /// Whether it was started and has not been ended since.
+    pub(crate) fn runs(&self) -> bool {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Sends it a signal and waits for its end.
     pub(crate) fn end(&self, machine: &Machine, signal: &str) {
         let script = format!("kill -{signal} $(cat {HOME}/{}/pid)", self.name);

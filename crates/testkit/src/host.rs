@@ -15,7 +15,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -65,6 +69,9 @@ pub struct Options {
 pub struct Host {
     /// A socket that stands between command lines and the daemon, where a route is made to fail.
     between: bool,
+    /// Sessions and connections that the death of the daemon would cut off each hold a copy.
+    in_use: Arc<()>,
+    killer: Option<Killer>,
     // Dropped in this order: a daemon ends before its machine does.
     daemon: Option<Daemon>,
     machine: Machine,
@@ -96,7 +103,8 @@ impl Host {
             daemon.start(&machine);
             daemon
         });
-        let mut host = Self { between: false, daemon, machine };
+        let killer = Killer::from_environment().filter(|_| daemon.is_some() && !options.defaults);
+        let mut host = Self { between: false, in_use: Arc::default(), killer, daemon, machine };
         host.between = saboteur::stand_between(&host.machine.root().join(&host.between()[1..]), &host.socket());
         if host.daemon.is_none() {
             host.empty();
@@ -116,6 +124,7 @@ impl Host {
     /// The same, with something on its standard input.
     #[track_caller]
     pub fn run_with_input(&self, line: &str, input: &[u8]) -> Shown {
+        self.perhaps_kill();
         let mut command = self.command(line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run `{line}`: {error}"));
@@ -136,12 +145,12 @@ impl Host {
 
     /// Starts a command that goes on.
     pub fn spawn(&self, line: &str) -> Session {
-        Session::start(line, self.command(line))
+        Session::start(line, self.command(line), self.in_use.clone())
     }
 
     /// Starts a command on a terminal of 24 rows and 80 columns.
     pub fn terminal(&self, line: &str) -> Terminal {
-        Terminal::start(line, &self.command(line), 24, 80)
+        Terminal::start(line, &self.command(line), (24, 80), self.in_use.clone())
     }
 
     /// Looks until `good` likes what it sees; see [`wait::until`].
@@ -180,7 +189,20 @@ impl Host {
     #[track_caller]
     pub fn connect(&self) -> Connection {
         let socket = if self.between { self.machine.root().join(&self.between()[1..]) } else { self.socket() };
-        Connection::open(&socket).unwrap_or_else(|error| panic!("cannot connect to {}: {error}", socket.display()))
+        let connection = Connection::open(&socket);
+        connection
+            .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", socket.display()))
+            .in_use(self.in_use.clone())
+    }
+
+    /// Kills the daemon with -9 and starts the next one, if the environment wants that and it is time: between two
+    /// command lines, while nothing is connected that people would have to connect again.
+    fn perhaps_kill(&self) {
+        let Some(killer) = &self.killer else { return };
+        let runs = self.daemon.as_ref().is_some_and(Daemon::runs);
+        if runs && Arc::strong_count(&self.in_use) == 1 && killer.is_time() {
+            self.daemon_replace();
+        }
     }
 
     /// The daemon's own socket as this process reaches it.
@@ -338,6 +360,29 @@ impl Host {
     /// Somebody else's daemon may have containers of an earlier test.
     fn empty(&self) {
         self.run("docker ps -aq | xargs -r docker rm -f");
+    }
+}
+
+/// Says when it is time for the daemon to die: `HAKO_TEST_KILL` is a number of seconds, 0 for every command line.
+#[derive(Debug)]
+struct Killer {
+    pause: Duration,
+    last: Mutex<Instant>,
+}
+
+impl Killer {
+    fn from_environment() -> Option<Self> {
+        let seconds = std::env::var("HAKO_TEST_KILL").ok()?.parse().ok()?;
+        Some(Self { pause: Duration::from_secs_f64(seconds), last: Mutex::new(Instant::now()) })
+    }
+
+    fn is_time(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.elapsed() >= self.pause;
+        if due {
+            *last = Instant::now();
+        }
+        due
     }
 }
 

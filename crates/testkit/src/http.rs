@@ -5,6 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -59,6 +60,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<UnixStream>,
+    _in_use: Option<Arc<()>>,
 }
 
 impl Connection {
@@ -69,7 +71,13 @@ impl Connection {
     pub fn open(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), _in_use: None })
+    }
+
+    /// The daemon is not killed as long as this is there.
+    pub(crate) fn in_use(mut self, mark: Arc<()>) -> Self {
+        self._in_use = Some(mark);
+        self
     }
 
     /// Sends a request with a JSON body (or none, if it is empty) and reads the answer.

@@ -22,10 +22,11 @@ pub struct Session {
     stdout: Collected,
     stderr: Collected,
     readers: Vec<JoinHandle<()>>,
+    _in_use: Arc<()>,
 }
 
 impl Session {
-    pub(crate) fn start(line: &str, mut command: Command) -> Self {
+    pub(crate) fn start(line: &str, mut command: Command, in_use: Arc<()>) -> Self {
         // A group of its own, so that the whole command line can be ended at once.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run `{line}`: {error}"));
@@ -35,7 +36,7 @@ impl Session {
             collect(child.stderr.take().expect("it is piped"), stderr.clone()),
         ];
         let stdin = child.stdin.take();
-        Self { line: line.to_owned(), child, stdin, stdout, stderr, readers }
+        Self { line: line.to_owned(), child, stdin, stdout, stderr, readers, _in_use: in_use }
     }
 
     /// What it has printed on standard output so far.
@@ -129,10 +130,11 @@ pub struct Terminal {
     master: File,
     screen: Collected,
     reader: Option<JoinHandle<()>>,
+    _in_use: Arc<()>,
 }
 
 impl Terminal {
-    pub(crate) fn start(line: &str, command: &Command, rows: u16, columns: u16) -> Self {
+    pub(crate) fn start(line: &str, command: &Command, (rows, columns): (u16, u16), in_use: Arc<()>) -> Self {
         let (master, slave) = pty(rows, columns);
         // setsid makes the pty the controlling terminal, which this process cannot do for its child without unsafe code.
         let mut session = program("setsid");
@@ -142,7 +144,7 @@ impl Terminal {
         let child = session.spawn().unwrap_or_else(|error| panic!("cannot run `{line}`: {error}"));
         let screen = Collected::default();
         let reader = collect(File::from(master.try_clone().expect("descriptors are left")), screen.clone());
-        Self { line: line.to_owned(), child, master: master.into(), screen, reader: Some(reader) }
+        Self { line: line.to_owned(), child, master: master.into(), screen, reader: Some(reader), _in_use: in_use }
     }
 
     /// Everything that was printed so far.

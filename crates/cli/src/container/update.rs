@@ -34,6 +34,7 @@ pub(crate) struct Update {
     publish_remove: Vec<String>,
     label_add: Vec<String>,
     label_remove: Vec<String>,
+    log_options: Vec<String>,
 }
 
 impl Command for Update {
@@ -65,6 +66,7 @@ impl Command for Update {
         set.add(&mut self.publish_remove, "--publish-rm", "Publish a port no longer: [HOST:]PORT[/PROTOCOL]");
         set.add(&mut self.label_add, "--label-add", "Set a label");
         set.add(&mut self.label_remove, "--label-rm", "Remove a label");
+        set.add(&mut self.log_options, "--log-opt", "Change how much of the log is kept: max-size, max-file, compress");
     }
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
@@ -101,7 +103,7 @@ impl Command for Update {
 impl Update {
     /// What Docker's `update` does not know.
     fn edit(&self) -> Result<Option<ContainerEditRequest>, CommandError> {
-        let lists = [&self.publish_add, &self.publish_remove, &self.label_add, &self.label_remove];
+        let lists = [&self.publish_add, &self.publish_remove, &self.label_add, &self.label_remove, &self.log_options];
         if lists.iter().all(|list| list.is_empty()) {
             return Ok(None);
         }
@@ -119,6 +121,7 @@ impl Update {
         };
         edit.labels_add = self.label_add.iter().map(pair).collect();
         edit.labels_remove.clone_from(&self.label_remove);
+        edit.log_options = self.log_options.iter().map(pair).collect();
         Ok(Some(edit))
     }
 

@@ -157,7 +157,7 @@ impl Command for Inspect {
                 Err(error) => failures.extend(error.message()),
             }
         }
-        cx.print(&inspect::render(&found, &self.format)?)?;
+        inspect::show(cx, &found, &self.format)?;
         if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
     }
 }

@@ -9,6 +9,8 @@ use std::{collections::HashMap, sync::Arc, sync::LazyLock};
 use gotmpl::Value;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::go;
+
 /// Re-indents a document the way Go's encoder does: empty lists and objects stay closed.
 pub(crate) fn indent(compact: &str, unit: &str) -> String {
     let mut out = String::with_capacity(compact.len() * 2);
@@ -134,6 +136,8 @@ const LISTS: &[&str] = &[
     "Warnings",
 ];
 const MAPS: &[&str] = &[
+    "Annotations",
+    "AuxiliaryAddresses",
     "Containers",
     "Data",
     "DriverOpts",
@@ -143,6 +147,9 @@ const MAPS: &[&str] = &[
     "Options",
     "PortBindings",
     "Ports",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
     "Volumes",
 ];
 
@@ -151,8 +158,44 @@ fn field(key: &str, value: &Document) -> Value {
     match value {
         Document::Null if LISTS.contains(&key) => Value::List(NIL_LIST.clone()),
         Document::Null if MAPS.contains(&key) => Value::Map(NIL_MAP.clone()),
+        Document::List(items) => Value::List(items.iter().map(|item| field(key, item)).collect()),
+        Document::Object(entries) => object(key, entries),
         value => value.to_value(),
     }
+}
+
+/// An object's value: its fields, those that Go has and the daemon left out, and how Go prints it if it is a struct.
+fn object(key: &str, entries: &[(String, Document)]) -> Value {
+    // What is in a map of structs is such a struct; the fields of a struct have names of their own.
+    let form = go::form(key, entries);
+    let is_map = form.is_none() && MAPS.contains(&key);
+    let inner = |name: &str, value: &Document| if is_map { field(key, value) } else { field(name, value) };
+    let mut map: std::collections::BTreeMap<Arc<str>, Value> =
+        entries.iter().map(|(name, value)| (name.as_str().into(), inner(name, value))).collect();
+    let left_out: Vec<Value> = go::left_out(key, entries)
+        .map(|name| {
+            map.insert(name.into(), field(name, &Document::Null));
+            Value::String(name.into())
+        })
+        .collect();
+    if !left_out.is_empty() {
+        map.insert(go::LEFT_OUT.into(), Value::List(left_out.into()));
+    }
+    if let Some(form) = form {
+        map.insert(go::FIRST.into(), Value::String(form.into()));
+        map.insert(go::LAST.into(), Value::String("".into()));
+    }
+    Value::Map(map.into())
+}
+
+/// The names of what the daemon sent, without those that were put in beside it.
+fn sent(entries: &std::collections::BTreeMap<Arc<str>, Value>) -> Vec<String> {
+    let left_out = |name: &str| match entries.get(go::LEFT_OUT) {
+        Some(Value::List(names)) => names.iter().any(|known| known.as_str() == Some(name)),
+        _ => false,
+    };
+    let own = |name: &&Arc<str>| !matches!(&***name, go::FIRST | go::LAST | go::LEFT_OUT) && !left_out(name);
+    entries.keys().filter(own).map(|name| name.to_string()).collect()
 }
 
 impl Document {
@@ -166,13 +209,7 @@ impl Document {
             Self::Float(value) => Value::Float(*value),
             Self::Text(text) => Value::String(text.as_str().into()),
             Self::List(items) => Value::List(items.iter().map(Self::to_value).collect()),
-            Self::Object(entries) => Value::Map(
-                entries
-                    .iter()
-                    .map(|(key, value)| (key.as_str().into(), field(key, value)))
-                    .collect::<std::collections::BTreeMap<_, _>>()
-                    .into(),
-            ),
+            Self::Object(entries) => object("", entries),
         }
     }
 }
@@ -188,6 +225,15 @@ impl KeyOrder {
     /// No order learnt, and `<`, `>` and `&` escaped, as Docker's listings have them.
     pub(crate) fn escaping_html() -> Self {
         Self { escape_html: true, ..Self::default() }
+    }
+
+    /// Objects with these keys are written in this order.
+    pub(crate) fn with(mut self, keys: &[&str]) -> Self {
+        let written: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let mut sorted = written.clone();
+        sorted.sort_unstable();
+        self.orders.insert(sorted, written);
+        self
     }
 
     /// Learns the orders of all objects within `document`.
@@ -221,7 +267,7 @@ impl KeyOrder {
                 out.push(']');
             }
             Value::Map(entries) => {
-                let sorted: Vec<String> = entries.keys().map(|key| key.to_string()).collect();
+                let sorted = sent(entries);
                 let order = self.orders.get(&sorted).unwrap_or(&sorted);
                 out.push('{');
                 for (at, key) in order.iter().enumerate() {

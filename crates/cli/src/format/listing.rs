@@ -67,6 +67,16 @@ pub(crate) fn render<R: Row>(shape: &Shape, format: &str, rows: &[R]) -> Result<
     Ok(if is_table { table::align(&text) } else { text })
 }
 
+/// Rows as values with all their columns, for a template that has several kinds of them.
+pub(crate) fn objects<R: Row>(columns: &[Column], rows: &[R]) -> Value {
+    let object = |row: &R| {
+        let columns: BTreeMap<Arc<str>, Value> =
+            columns.iter().map(|(name, _)| ((*name).into(), row.value(name))).collect();
+        Value::Map(Arc::new(columns))
+    };
+    Value::List(rows.iter().map(object).collect())
+}
+
 // A field that is no column is told in Go's words, with the column that was probably meant. Only
 // fields of the row itself are looked at: those right behind a brace, a blank or a parenthesis.
 fn check_columns(shape: &Shape, template: &str) -> Result<(), FormatError> {

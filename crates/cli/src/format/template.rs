@@ -5,11 +5,13 @@
 
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 
-use super::json::KeyOrder;
+use super::{go, json::KeyOrder};
 
 /// A template that can be executed for many rows.
 pub(crate) struct Format {
     template: Template,
+    /// As it was written: mistakes are told with their place in it.
+    text: String,
 }
 
 /// What is wrong with a template, or with a template for this value.
@@ -21,8 +23,11 @@ pub(crate) enum FormatError {
     Column { name: String, meant: Option<&'static str> },
     #[error("template parsing error: {0}")]
     Execute(String),
-    #[error("template parsing error: template: :1:2: executing \"\" at <.{key}>: map has no entry for key \"{key}\"")]
-    Missing { key: String },
+    #[error(
+        "template parsing error: template: :{line}:{column}: executing \"\" at <{chain}>: map has no entry for key \"{key}\"",
+        line = place.line, column = place.column, chain = place.text
+    )]
+    Missing { key: String, place: Place },
 }
 
 /// What a field that a row lacks means.
@@ -32,6 +37,86 @@ pub(crate) enum Missing {
     Error,
     /// It prints as `<no value>` and is false in a condition.
     NoValue,
+}
+
+/// Where in a template something is, as Go's errors tell it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    line: usize,
+    /// Bytes before it in its line.
+    column: usize,
+    /// The expression.
+    text: String,
+}
+
+impl Place {
+    /// The first chain of fields (`.State.Health.Status`) that has this one. Go points at the second field of a chain.
+    fn of_field(text: &str, key: &str) -> Self {
+        let chains = chains(text);
+        let found = chains.iter().find(|(_, chain)| chain.split('.').any(|name| name == key));
+        let Some((at, chain)) = found else { return Self::at(text, 2, format!(".{key}")) };
+        let second = chain[1..].find('.').map_or(0, |dot| dot + 1);
+        Self::at(text, at + second, (*chain).to_owned())
+    }
+
+    /// The first call of `index`.
+    fn of_index(text: &str) -> Option<Self> {
+        let at = ["{{index ", "{{ index ", "(index "]
+            .iter()
+            .filter_map(|call| text.find(call).map(|at| at + call.len() - "index ".len()));
+        let at = at.min()?;
+        let mut depth = 0;
+        let end = text[at..].char_indices().find(|(offset, c)| {
+            match c {
+                '(' => depth += 1,
+                ')' if depth == 0 => return true,
+                ')' => depth -= 1,
+                '|' => return true,
+                _ => {}
+            }
+            text[at + offset..].starts_with("}}")
+        });
+        let end = end.map_or(text.len(), |(offset, _)| at + offset);
+        Some(Self::at(text, at, text[at..end].trim_end().to_owned()))
+    }
+
+    fn at(text: &str, at: usize, expression: String) -> Self {
+        let before = &text[..at.min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        Self { line, column: before.len() - before.rfind('\n').map_or(0, |at| at + 1), text: expression }
+    }
+}
+
+/// The chains of fields in a template's actions, outside of quotes, with their places.
+fn chains(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find("{{").map(|open| at + open + 2) {
+        let end = text[open..].find("}}").map_or(text.len(), |end| open + end);
+        let mut quoted = false;
+        let mut start = None;
+        for (offset, c) in text[open..end].char_indices().chain([(end - open, ' ')]) {
+            let part_of_name = c == '_' || c.is_alphanumeric();
+            match start {
+                None if c == '"' || c == '`' => quoted = !quoted,
+                None if c == '.' && !quoted => start = Some(open + offset),
+                Some(from) if c != '.' && !part_of_name => {
+                    if open + offset > from + 1 {
+                        found.push((from, &text[from..open + offset]));
+                    }
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        at = end;
+    }
+    found
+}
+
+/// Whether a template takes a field of this name for what is meant, and not only for something within it.
+pub(crate) fn asks_for(text: &str, key: &str) -> bool {
+    chains(text).iter().any(|(_, chain)| chain.rsplit('.').next() == Some(key))
 }
 
 impl Format {
@@ -73,10 +158,22 @@ impl Format {
     /// # Errors
     /// When the row has no such field, or a function is given what it cannot take.
     pub(crate) fn row(&self, value: &Value) -> Result<String, FormatError> {
-        self.template.execute_to_string(value).map_err(|error| match error {
-            TemplateError::MissingKey { key } => FormatError::Missing { key },
-            other => FormatError::Execute(gos(&other.to_string())),
-        })
+        let row = self.template.execute_to_string(value).map_err(|error| match error {
+            TemplateError::MissingKey { key } => {
+                let place = Place::of_field(&self.text, &key);
+                FormatError::Missing { key, place }
+            }
+            other => {
+                let what = gos(&other.to_string());
+                match Place::of_index(&self.text).filter(|_| what.starts_with("error calling index")) {
+                    Some(Place { line, column, text }) => {
+                        FormatError::Execute(format!("template: :{line}:{column}: executing \"\" at <{text}>: {what}"))
+                    }
+                    None => FormatError::Execute(what),
+                }
+            }
+        })?;
+        Ok(go::printed(&row))
     }
 
     fn build(missing: Missing) -> Template {
@@ -154,7 +251,7 @@ impl Finish for Template {
     fn finish(self, text: &str) -> Result<Format, FormatError> {
         let text = label_calls(&text.replace("\\t", "\t").replace("\\n", "\n"));
         let template = self.parse(&text).map_err(|error: TemplateError| FormatError::Parse(gos(&error.to_string())))?;
-        Ok(Format { template })
+        Ok(Format { template, text })
     }
 }
 
@@ -279,5 +376,19 @@ mod tests {
         let header = Format::parse_header("{{json .ID}}\t{{.Label \"com.my-team\"}}").unwrap();
         let titles = text_map([("ID", Value::String("CONTAINER ID".into()))]);
         assert_eq!(header.row(&titles).unwrap(), "CONTAINER ID\tmy team");
+    }
+
+    #[test]
+    fn mistakes_are_told_with_the_place_that_go_tells() {
+        let told = |text: &str, key: &str| {
+            let Place { line, column, text } = Place::of_field(text, key);
+            format!("{line}:{column} {text}")
+        };
+        assert_eq!(told("{{.State.Health.Status}}", "Health"), "1:8 .State.Health.Status");
+        assert_eq!(told("a {{.Name}} {{.Foo}}", "Foo"), "1:14 .Foo");
+        assert_eq!(told("a\n{{json .Foo.Bar}}", "Foo"), "2:11 .Foo.Bar");
+        let index = Place::of_index("x {{(index (index .Ports \"81/tcp\") 0).HostPort}}").unwrap();
+        assert_eq!((index.column, index.text.as_str()), (5, "index (index .Ports \"81/tcp\") 0"));
+        assert!(asks_for("{{if .State.Health}}x{{end}}", "Health") && !asks_for("{{.State.Health.Status}}", "Health"));
     }
 }

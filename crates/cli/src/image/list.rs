@@ -31,7 +31,7 @@ pub(crate) struct List {
     quiet: bool,
 }
 
-const COLUMNS: &[listing::Column] = &[
+pub(crate) const COLUMNS: &[listing::Column] = &[
     ("Containers", "CONTAINERS"),
     ("CreatedAt", "CREATED AT"),
     ("CreatedSince", "CREATED"),
@@ -93,7 +93,7 @@ impl Command for List {
     }
 }
 
-struct ImageRow {
+pub(crate) struct ImageRow {
     image: ImageSummary,
     repository: String,
     tag: String,
@@ -103,7 +103,7 @@ struct ImageRow {
 }
 
 // An image has a row for each of its names, or one without a name.
-fn rows(image: ImageSummary, now: Timestamp, whole: bool, digests: bool) -> Vec<ImageRow> {
+pub(crate) fn rows(image: ImageSummary, now: Timestamp, whole: bool, digests: bool) -> Vec<ImageRow> {
     let mut names: Vec<(String, Vec<String>, Vec<String>)> = Vec::new();
     let mut entry = |repository: String| -> usize {
         names.iter().position(|(known, _, _)| *known == repository).unwrap_or_else(|| {

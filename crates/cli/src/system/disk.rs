@@ -1,18 +1,16 @@
 //! `system df`: what images, containers and volumes take up.
 
 use hako_api::{build::BuildCache, query::SystemDfQuery, system::DiskUsage};
-use jiff::Timestamp;
 
+use super::disk_objects;
 use crate::{
     command::{Arguments, Command, Shape},
-    container::list,
     context::Context,
     error::CommandError,
     flag::FlagSet,
     format::{
-        duration,
         listing::{self, Row},
-        size, table, text,
+        size,
     },
 };
 
@@ -50,7 +48,7 @@ impl Command for Disk {
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         let usage = cx.client()?.system_df(&SystemDfQuery::default()).await?;
         if self.verbose {
-            return cx.print(&every_object(&usage, hako_base::clock::now())?);
+            return cx.print(&disk_objects::show(&usage, &self.format, hako_base::clock::now())?);
         }
         let rows = summary(&usage);
         cx.print(&listing::render(&SHAPE, &self.format, &rows)?)
@@ -138,50 +136,6 @@ fn summary(usage: &DiskUsage) -> Vec<KindRow> {
 fn cache_bytes(usage: &DiskUsage, counts: impl Fn(&BuildCache) -> bool) -> i64 {
     let records = usage.build_cache.iter().flatten().filter(|record| counts(record));
     records.map(|record| i64::try_from(record.size).unwrap_or(i64::MAX)).sum()
-}
-
-const CONTAINER_TABLE: &str =
-    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
-const NO_BUILD_CACHE: &str =
-    "\nBuild cache usage: 0B\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n";
-
-fn every_object(usage: &DiskUsage, now: Timestamp) -> Result<String, CommandError> {
-    let mut out = String::from("Images space usage:\n\n");
-    out.push_str(&images(usage, now));
-    out.push_str("\nContainers space usage:\n\n");
-    let mut containers = usage.containers.clone().unwrap_or_default();
-    // Only what they have written counts here, not the images below them.
-    containers.iter_mut().for_each(|container| container.size_root_fs = 0);
-    let shape = listing::Shape { columns: list::COLUMNS, table: CONTAINER_TABLE };
-    out.push_str(&listing::render(&shape, "", &list::rows(containers, now, false))?);
-    out.push_str("\nLocal Volumes space usage:\n\n");
-    let mut rows = String::from("VOLUME NAME\tLINKS\tSIZE\n");
-    for volume in usage.volumes.iter().flatten() {
-        let (links, bytes) = volume.usage_data.as_ref().map_or((0, 0), |usage| (usage.ref_count, usage.size.max(0)));
-        rows.push_str(&format!("{}\t{links}\t{}\n", volume.name, size::human(bytes, 4)));
-    }
-    out.push_str(&table::align(&rows));
-    out.push_str(NO_BUILD_CACHE);
-    Ok(out)
-}
-
-fn images(usage: &DiskUsage, now: Timestamp) -> String {
-    let mut rows = String::from("REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
-    for image in usage.images.iter().flatten() {
-        let name = image.repo_tags.first().map_or("<none>:<none>", String::as_str);
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
-        let shared = image.shared_size.max(0);
-        rows.push_str(&format!(
-            "{repository}\t{tag}\t{}\t{}\t{}\t{}\t{}\t{}\n",
-            text::short_id(&image.id),
-            duration::ago(image.created, now),
-            size::human(image.size, 3),
-            size::human(shared, 4),
-            size::human(image.size - shared, 4),
-            image.containers.max(0),
-        ));
-    }
-    table::align(&rows)
 }
 
 #[cfg(test)]

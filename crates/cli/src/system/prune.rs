@@ -1,9 +1,6 @@
 //! `system prune`: removes everything that nothing uses.
 
-use hako_api::query::PruneQuery;
-use hako_base::ErrorKind;
-use hako_client::{Client, RequestBody};
-use serde::Deserialize;
+use hako_api::query::{BuildPruneQuery, PruneQuery};
 
 use crate::{
     command::{Arguments, Command, Shape},
@@ -13,7 +10,7 @@ use crate::{
     flag::FlagSet,
     format::size,
     network,
-    system::{confirm::confirm, request},
+    system::confirm::confirm,
 };
 
 #[derive(Default)]
@@ -55,17 +52,13 @@ impl Command for Prune {
         let containers = client.container_prune(&query).await?;
         reclaimed += containers.space_reclaimed;
         list(&mut text, "Deleted Containers", containers.containers_deleted);
-        match network::change::prune(&client, self.filter.clone()).await {
-            Ok(deleted) => text.push_str(&deleted),
-            // A daemon whose networks cannot be removed has none to prune.
-            Err(error) if error.kind() == ErrorKind::NotImplemented => {}
-            Err(error) => return Err(error),
-        }
+        text.push_str(&network::change::prune(&client, self.filter.clone()).await?);
         if self.volumes {
             let volumes = client.volume_prune(&query).await?;
             reclaimed += volumes.space_reclaimed;
             list(&mut text, "Deleted Volumes", volumes.volumes_deleted);
         }
+        let cache_filters = self.filter.0.clone();
         let mut filters = self.filter.0;
         filters.add("dangling", if self.all { "false" } else { "true" });
         let images = client.image_prune(&PruneQuery { filters }).await?;
@@ -78,7 +71,10 @@ impl Command for Prune {
             items.into_iter().map(line).collect()
         });
         list(&mut text, "Deleted Images", lines);
-        reclaimed += prune_build_cache(&client, self.all).await?;
+        let query = BuildPruneQuery { all: self.all, filters: cache_filters, ..BuildPruneQuery::default() };
+        let cache = client.build_prune(&query).await?;
+        reclaimed += cache.space_reclaimed;
+        list(&mut text, "Deleted build cache objects", cache.caches_deleted);
         text.push_str(&format!("Total reclaimed space: {}\n", size::human(reclaimed.cast_signed(), 4)));
         cx.print(&text)
     }
@@ -104,22 +100,6 @@ impl Prune {
             warning.push_str(&format!("\n  Items to be pruned will be filtered with:\n  - {}\n", shown.join("\n  - ")));
         }
         warning
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct BuildPruneAnswer {
-    space_reclaimed: u64,
-}
-
-async fn prune_build_cache(client: &Client, all: bool) -> Result<u64, CommandError> {
-    let target = if all { "/build/prune?all=1" } else { "/build/prune" };
-    match request::send(client, "POST", target, RequestBody::Empty).await {
-        Ok(answer) => Ok(request::json_from::<BuildPruneAnswer>(answer)?.space_reclaimed),
-        // A daemon that does not build has no cache.
-        Err(error) if matches!(error.kind(), ErrorKind::NotImplemented | ErrorKind::NotFound) => Ok(0),
-        Err(error) => Err(error),
     }
 }
 

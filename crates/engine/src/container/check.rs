@@ -163,8 +163,10 @@ fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
             "Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
         )));
     }
-    if limits.nano_cpus > 0 && (limits.cpu_period_us > 0 || limits.cpu_quota_us > 0) {
-        return Err(EngineError::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
+    for (given, name) in [(limits.cpu_period_us != 0, "CPU Period"), (limits.cpu_quota_us != 0, "CPU Quota")] {
+        if limits.nano_cpus > 0 && given {
+            return Err(EngineError::invalid(format!("Conflicting options: Nano CPUs and {name} cannot both be set")));
+        }
     }
     if limits.cpu_period_us != 0 && !(1_000..=1_000_000).contains(&limits.cpu_period_us) {
         return Err(EngineError::invalid(

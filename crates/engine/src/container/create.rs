@@ -36,7 +36,9 @@ impl Engine {
 
     fn create(&self, name: Option<String>, mut spec: ContainerSpec) -> Result<Created, EngineError> {
         if spec.image.is_empty() {
-            return Err(EngineError::invalid("no image specified"));
+            // Docker's words for what has neither an image nor a command.
+            let nothing = spec.cmd.as_ref().is_none_or(Vec::is_empty) && spec.entrypoint.is_none();
+            return Err(EngineError::invalid(if nothing { "no command specified" } else { "no image specified" }));
         }
         self.fill_defaults(&mut spec);
         let mut warnings = check::spec(&spec, self)?;

@@ -1,4 +1,4 @@
-//! `container edit`: published ports and labels of a container, changed while it runs; beyond Docker.
+//! `container edit`: published ports, labels and limits of the log of a container, changed while it runs; beyond Docker.
 //!
 //! A port is added to what leads to the container and taken from it; nothing else is touched, so that connections through
 //! other ports go on. What is changed is kept for the next start.
@@ -10,13 +10,19 @@ use hako_network::{PortRequest, PublishedPort};
 
 use crate::{
     Engine, EngineError,
+    log::LogPlan,
     network::{port_requests_of, ports_key},
     record::Record,
+    table::Container,
     view::{EditOptions, PortChoice},
 };
 
+/// What of a log may change while it is written: how much is kept.
+const LIVE_LOG_OPTIONS: [&str; 6] =
+    ["max-size", "max-file", "compress", "cache-max-size", "cache-max-file", "cache-compress"];
+
 impl Engine {
-    /// Publishes and unpublishes ports, sets and removes labels.
+    /// Publishes and unpublishes ports, sets and removes labels, changes how much of the log is kept.
     ///
     /// # Errors
     /// No such container, a port that is not published or cannot be had; nothing is changed then.
@@ -28,6 +34,7 @@ impl Engine {
         let before = container.record();
         let mut edited = (*before).clone();
         apply(&mut edited, &edit)?;
+        let log = self.relogged(&container, &mut edited, &edit)?;
         let engine = self.clone();
         let published = crate::blocking(move || engine.republish(&before, &edit)).await?;
         let record = container.change(|record| {
@@ -36,8 +43,38 @@ impl Engine {
             record.published = published;
         });
         self.settle(&record).await;
+        if let Some(plan) = log {
+            if !record.is_running() {
+                plan.trim(container.log().files_max);
+            }
+            container.log_plan.send_replace(Arc::new(plan));
+        }
         self.publish_container("update", &record, []);
         Ok(())
+    }
+
+    /// The log's plan after the edit, if it changes that.
+    fn relogged(
+        &self,
+        container: &Container,
+        record: &mut Record,
+        edit: &EditOptions,
+    ) -> Result<Option<LogPlan>, EngineError> {
+        if edit.log_options.is_empty() {
+            return Ok(None);
+        }
+        if let Some(key) = edit.log_options.keys().find(|key| !LIVE_LOG_OPTIONS.contains(&key.as_str())) {
+            return Err(EngineError::invalid(format!(
+                "log opt '{key}' cannot be changed: {} can be, everything else needs a new container",
+                LIVE_LOG_OPTIONS.join(", ")
+            )));
+        }
+        let mut spec = (*record.spec).clone();
+        spec.host.log_options.extend(edit.log_options.clone());
+        let path = self.container_files(container.id).join(format!("{}-json.log", container.id));
+        let plan = LogPlan::new(&path, &spec.host.log_driver, &spec.host.log_options)?;
+        record.spec = Arc::new(spec);
+        Ok(Some(plan))
     }
 
     /// What a running container has published after the edit; of another one nothing is.

@@ -129,6 +129,17 @@ impl Engine {
         }
     }
 
+    /// Names with their addresses are no longer in the hosts file of a running container.
+    pub(crate) fn hosts_forget(&self, record: &Record, lines: Vec<(String, IpAddr)>) {
+        let path = self.container_files(record.id).join("hosts");
+        for (names, address) in lines {
+            let text = files::hosts_changed(&read(&path), &[address], &[], &[names]);
+            if let Err(error) = write(&path, &text) {
+                tracing::warn!(container = %record.id.short(), %error, "its hosts file cannot be written");
+            }
+        }
+    }
+
     fn is_served(&self, record: &Record) -> bool {
         let served = |name: &String| self.network_record(name).is_ok_and(|network| network.serves_names());
         record.endpoints.iter().any(|(name, place)| place.plugged.is_some() && served(name))

@@ -6,7 +6,7 @@ use hako_model::ContainerSpec;
 
 use hako_model::ContainerState;
 
-use super::list::{endpoints, mount_view};
+use super::list::{endpoints, mount_views};
 use crate::{
     Engine, EngineError,
     health::HealthRecord,
@@ -25,6 +25,7 @@ impl Engine {
         let files = self.network_files(&record);
         let kept = |name: &str| files.join(name).display().to_string();
         let running = record.is_running();
+        let log = container.log();
         Ok(ContainerView {
             id: record.id,
             name: record.name.clone(),
@@ -37,7 +38,7 @@ impl Engine {
             platform: "linux".to_owned(),
             state: state_view(&record),
             restart_count: record.state.restart_count,
-            mounts: record.mounts.iter().map(mount_view).collect(),
+            mounts: mount_views(&record),
             networks: endpoints(&record),
             ports: if running { record.ports() } else { BTreeMap::new() },
             sandbox_id: if running { record.id.to_string() } else { String::new() },
@@ -47,7 +48,7 @@ impl Engine {
             hostname_path: kept("hostname"),
             hosts_path: kept("hosts"),
             resolv_conf_path: kept("resolv.conf"),
-            log_path: if container.log.shown { container.log.path.display().to_string() } else { String::new() },
+            log_path: if log.shown { log.path.display().to_string() } else { String::new() },
             exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
             places: self.images.snapshot_places(record.id).unwrap_or_default(),
             size: size.then(|| self.container_size(&record)).flatten(),

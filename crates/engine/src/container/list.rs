@@ -1,9 +1,13 @@
 //! `container list`: from snapshots in memory, newest first; no container's lock is taken.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+    sync::Arc,
+};
 
 use hako_base::clock;
-use hako_model::{ContainerState, Filters};
+use hako_model::{ContainerState, Digest, Filters, MountKind};
 
 use super::status;
 use crate::{
@@ -53,14 +57,16 @@ impl Engine {
             .filter(|record| all || record.is_running() || record.state.status == ContainerState::Restarting)
             .filter(|record| bounds.contain(record) && matches(record, filters, ancestors.as_deref()))
             .take(if options.limit > 0 { options.limit } else { usize::MAX });
-        Ok(wanted.map(|record| self.summary(&record, options.size)).collect())
+        // Many containers have one image: each name is looked up once.
+        let mut images = HashMap::new();
+        Ok(wanted.map(|record| self.summary(&record, options.size, &mut images)).collect())
     }
 
-    pub(crate) fn summary(&self, record: &Record, size: bool) -> ContainerSummary {
+    fn summary(&self, record: &Record, size: bool, images: &mut HashMap<String, Option<Digest>>) -> ContainerSummary {
         ContainerSummary {
             id: record.id,
             name: record.name.clone(),
-            image: self.image_shown(record),
+            image: self.image_shown(record, images),
             image_id: record.image,
             command: command(record),
             created: record.created,
@@ -71,7 +77,7 @@ impl Engine {
             network_mode: record.spec.host.network_mode.text(),
             annotations: record.spec.host.annotations.clone(),
             networks: endpoints(record),
-            mounts: record.mounts.iter().map(mount_view).collect(),
+            mounts: mount_views(record),
             size: size.then(|| self.container_size(record)).flatten(),
         }
     }
@@ -86,12 +92,13 @@ impl Engine {
     }
 
     /// The image as it was typed, or its id once that name means another image.
-    fn image_shown(&self, record: &Record) -> String {
+    fn image_shown(&self, record: &Record, images: &mut HashMap<String, Option<Digest>>) -> String {
         let typed = &record.spec.image;
-        match self.images.resolve(typed) {
-            Ok(image) if image.id == record.image => typed.clone(),
-            _ => record.image.to_string(),
-        }
+        let now = match images.get(typed) {
+            Some(known) => *known,
+            None => *images.entry(typed.clone()).or_insert(self.images.resolve(typed).ok().map(|image| image.id)),
+        };
+        if now == Some(record.image) { typed.clone() } else { record.image.to_string() }
     }
 
     fn bounds(&self, filters: &Filters) -> Result<Bounds, EngineError> {
@@ -127,10 +134,14 @@ fn check_values(filters: &Filters) -> Result<(), EngineError> {
         return Err(EngineError::invalid(format!("invalid filter 'status={bad}'")));
     }
     if let Some(bad) = filters.values("health").find(|value| !HEALTHS.contains(value)) {
-        return Err(EngineError::invalid(format!("unrecognised filter value for health: {bad}")));
+        return Err(EngineError::invalid(format!("unrecognized filter value for health: {bad}")));
     }
     if let Some(bad) = filters.values("exited").find(|value| value.parse::<i32>().is_err()) {
-        return Err(EngineError::invalid(format!("invalid filter 'exited={bad}'")));
+        let text = format!("invalid filter 'exited={bad}': strconv.Atoi: parsing {bad:?}: invalid syntax");
+        return Err(EngineError::invalid(text));
+    }
+    if let Some(bad) = filters.values("is-task").find(|value| !matches!(*value, "true" | "1" | "false" | "0")) {
+        return Err(EngineError::invalid(format!("invalid filter 'is-task=[{bad}]'")));
     }
     for key in ["publish", "expose"] {
         if let Some(bad) = filters.values(key).find(|value| port_range(value).is_none()) {
@@ -141,6 +152,9 @@ fn check_values(filters: &Filters) -> Result<(), EngineError> {
 }
 
 fn matches(record: &Record, filters: &Filters, ancestors: Option<&[hako_model::Digest]>) -> bool {
+    if filters.is_empty() {
+        return true;
+    }
     let state = &record.state;
     let id = record.id.to_string();
     filters.any("status", |wanted| wanted == state.status.name())
@@ -257,7 +271,13 @@ fn endpoint_view(name: &str, endpoint: &EndpointRecord, record: &Record) -> Endp
     }
 }
 
-pub(crate) fn mount_view(mount: &MountRecord) -> MountView {
+/// The mounts that Docker shows: what `--tmpfs` asks for is not among them, what `--mount` does is.
+pub(crate) fn mount_views(record: &Record) -> Vec<MountView> {
+    let shown = |mount: &&MountRecord| !(mount.kind == MountKind::Tmpfs && mount.spec.from_binds);
+    record.mounts.iter().filter(shown).map(mount_view).collect()
+}
+
+fn mount_view(mount: &MountRecord) -> MountView {
     MountView {
         kind: mount.kind,
         name: mount.name.clone(),

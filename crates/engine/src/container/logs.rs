@@ -22,7 +22,7 @@ impl Engine {
     /// No such container, or one whose log is not kept.
     pub async fn container_logs(&self, name: &str, options: LogOptions) -> Result<LogStream, EngineError> {
         let container = self.containers.find(name)?;
-        if !container.log.kept {
+        if !container.log().kept {
             return Err(EngineError::NotBuilt {
                 text: "configured logging driver does not support reading".to_owned(),
             });
@@ -41,8 +41,8 @@ async fn deliver(container: Arc<Container>, options: LogOptions, send: mpsc::Sen
     let mut place = {
         let generation = mark.borrow_and_update().0;
         match options.tail {
-            Some(lines) => last_lines(&container.log, generation, lines),
-            None => beginning(&container.log, generation),
+            Some(lines) => last_lines(&container.log(), generation, lines),
+            None => beginning(&container.log(), generation),
         }
     };
     loop {
@@ -82,7 +82,7 @@ async fn read_on(
     let (container, options, send) = (container.clone(), options.clone(), send.clone());
     crate::blocking(move || {
         let mut emit = |line: LogLine| !options.wants(&line) || send.blocking_send(chunk(line, &options)).is_ok();
-        match read_from(&container.log, place, generation, &mut emit) {
+        match read_from(&container.log(), place, generation, &mut emit) {
             Ok(place) => Some(place),
             Err(error) => {
                 tracing::warn!(container = %container.id.short(), %error, "cannot read the log");

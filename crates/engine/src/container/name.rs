@@ -15,7 +15,7 @@ pub(crate) fn parse(name: &str) -> Result<&str, EngineError> {
     let rest = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     if !first || !rest || plain.len() < 2 {
         return Err(EngineError::invalid(format!(
-            "Invalid container name ({plain}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            "Invalid container name (/{plain}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )));
     }
     if plain.len() > limits::NAME_BYTES_MAX {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(parse("/web").unwrap(), "web");
         for bad in ["", "a", "-x", "a b", "ä1", "a/b"] {
             let text = parse(bad).unwrap_err().to_string();
-            assert_eq!(text, format!("Invalid container name ({bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"));
+            assert_eq!(text, format!("Invalid container name (/{bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"));
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::{io::Interest, sync::watch};
 use crate::{
     limits,
     log::{
+        LogPlan,
         forward::{Line, Queue},
         line::Lines,
         write::LogWriter,
@@ -24,7 +25,8 @@ use crate::{
 /// Moves a container's output until its end; `drained` turns true after the last byte.
 pub(crate) async fn pump_container(container: Arc<Container>, ring: Ring, log: OpenLog, drained: watch::Sender<bool>) {
     let OpenLog { writer: log, queue } = log;
-    let mut sink = LogSink { container: &container, log, queue, passing: Vec::new(), lines: Lines::default() };
+    let plan = container.log_plan.subscribe();
+    let mut sink = LogSink { container: &container, log, plan, queue, passing: Vec::new(), lines: Lines::default() };
     if let Err(error) = pump(ring, &container.listeners, Some(&mut sink)).await {
         tracing::error!(container = %container.id.short(), %error, "the output ends early");
     }
@@ -90,6 +92,8 @@ pub(crate) struct OpenLog {
 struct LogSink<'a> {
     container: &'a Container,
     log: LogWriter,
+    /// Changes when somebody changes the log's options while it is written.
+    plan: watch::Receiver<Arc<LogPlan>>,
     queue: Option<Queue>,
     /// Lines that are yet to be put into the queue.
     passing: Vec<Line>,
@@ -132,6 +136,9 @@ impl LogSink<'_> {
         // A quarter of the ring: a prompt without newline never stops a container that writes on.
         if ring.unread_bytes() > ring.size_bytes() / 4 {
             self.flush_lines();
+        }
+        if self.plan.has_changed().unwrap_or(false) {
+            self.log.retune(&self.plan.borrow_and_update());
         }
         // A full disk stops the log, never the container.
         if let Err(error) = self.log.flush() {

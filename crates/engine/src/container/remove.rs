@@ -127,7 +127,7 @@ impl Engine {
         if let Err(error) = self.images.snapshot_remove(record.id) {
             tracing::warn!(container = %short, %error, "cannot remove the snapshot; the next start will");
         }
-        container.log.remove();
+        container.log().remove();
         let files = self.container_files(record.id);
         if let Err(error) = std::fs::remove_dir_all(&files)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -152,7 +152,7 @@ impl Engine {
     /// # Errors
     /// A filter that there is none of.
     pub async fn container_prune(&self, filters: &Filters) -> Result<PruneView, EngineError> {
-        let chosen = crate::prune::Chosen::parse(filters)?;
+        let chosen = crate::prune::Chosen::parse(filters, &[])?;
         let mut view = PruneView::default();
         for container in self.containers.all() {
             let record = container.record();

@@ -455,7 +455,7 @@ impl Descriptors {
 
 /// Opens the log, and the way to where else its lines go.
 pub(crate) fn open_log(container: &Container, committed: Option<u64>) -> Result<OpenLog, EngineError> {
-    let (plan, record) = (&container.log, container.record());
+    let (plan, record) = (container.log(), container.record());
     let mut noted = plan.attributes.of(&record);
     let tag = plan.attributes.tag(&record);
     let adopted = committed.is_some();
@@ -475,7 +475,7 @@ pub(crate) fn open_log(container: &Container, committed: Option<u64>) -> Result<
     if plan.forward.is_none() && !tag.is_empty() {
         noted.insert("tag".to_owned(), tag);
     }
-    let writer = LogWriter::open(plan.clone(), committed, &noted)
+    let writer = LogWriter::open((*plan).clone(), committed, &noted)
         .map_err(|error| EngineError::io(format_args!("cannot open {}", plan.path.display()), &error))?;
     container.log_mark.send_replace((writer.generation(), writer.length()));
     Ok(OpenLog { writer, queue })

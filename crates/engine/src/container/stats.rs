@@ -1,15 +1,17 @@
 //! `container stats`: what a container uses, sample after sample.
 //!
-//! Docker waits a second for its second sample even when one is all that is asked for. Here the last sample of a
-//! container is remembered for a while, and two that are taken for the purpose lie a tenth of a second apart: the
-//! kernel counts processor time in nanoseconds, so that is enough for a percentage.
+//! ```text
+//! sampler, once a second:  containers that somebody watches ── whole sample ──► all who watch
+//!          every fifth:    every other that runs ── processor time ──► its history
+//! ```
+//! One task samples for everybody: however many clients watch a container, it is looked at once. Docker waits a second
+//! for a second sample to compare with even when one is all that is asked for; here the history has it at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hako_base::clock;
 use hako_model::NetworkMode;
-use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     Engine, EngineError,
@@ -21,11 +23,23 @@ use crate::{
 /// Between two samples of a stream (Docker's).
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two samples when one answer is wanted.
+/// A container that nobody watches is looked at every so many intervals.
+const UNWATCHED: u32 = 5;
+
+/// Between two samples when one answer is wanted and the history is empty.
 const GAP: Duration = Duration::from_millis(100);
 
 /// A remembered sample of this age does for the comparison.
 const AGE: std::ops::Range<Duration> = Duration::from_millis(80)..Duration::from_secs(10);
+
+/// Samples that are remembered: one may be too young to be compared with.
+const KEPT: usize = 2;
+
+/// Samples taken at the same time; more would only wait for each other in the kernel.
+static PLACES: Semaphore = Semaphore::const_new(4);
+
+/// The last samples of a container, the oldest first.
+pub(crate) type History = VecDeque<Arc<Sample>>;
 
 /// How samples are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +67,8 @@ impl Engine {
     async fn send_samples(self, container: Arc<Container>, mode: StatsMode, send: mpsc::Sender<StatsView>) {
         let mut before = match mode {
             StatsMode::OneShot => None,
-            StatsMode::Stream => self.remembered(&container),
-            StatsMode::Once => match self.remembered(&container) {
+            StatsMode::Stream => remembered(&container),
+            StatsMode::Once => match remembered(&container) {
                 Some(sample) => Some(sample),
                 None => {
                     let first = self.sample(&container).await;
@@ -66,54 +80,95 @@ impl Engine {
             },
         };
         let mut phase = container.phase.subscribe();
+        // Before the first sample: the sampler knows from now on that somebody watches.
+        let mut watched = (mode == StatsMode::Stream).then(|| container.watched.subscribe());
+        let mut sample = self.sample(&container).await;
         loop {
-            let sample = self.sample(&container).await;
             let record = container.record();
             let view = StatsView { id: record.id, name: record.name.clone(), before, sample: sample.clone() };
-            if send.send(view).await.is_err() || mode != StatsMode::Stream {
+            if send.send(view).await.is_err() {
                 return;
             }
+            let Some(watched) = &mut watched else { return };
             before = sample;
             tokio::select! {
-                () = timer::after(INTERVAL) => {}
+                changed = watched.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    sample = watched.borrow_and_update().clone();
+                }
                 () = send.closed() => return,
                 _ = phase.wait_for(|phase| phase.removed) => return,
             }
         }
     }
 
-    fn remembered(&self, container: &Container) -> Option<Arc<Sample>> {
-        let sample = container.sample.lock().clone()?;
-        let age = Duration::try_from(clock::now().duration_since(sample.at)).ok()?;
-        let same_life = container.record().state.started_at.is_some_and(|started| started < sample.at);
-        (AGE.contains(&age) && same_life).then_some(sample)
-    }
-
-    /// One sample, unless it does not run.
+    /// One whole sample, unless it does not run.
     async fn sample(&self, container: &Arc<Container>) -> Option<Arc<Sample>> {
-        let (engine, target) = (self.clone(), container.clone());
-        let sample = crate::blocking(move || engine.take_sample(&target)).await.map(Arc::new);
-        container.sample.lock().clone_from(&sample);
-        sample
+        let _place = PLACES.acquire().await;
+        let target = container.clone();
+        crate::blocking(move || take(&target, true)).await
     }
 
-    fn take_sample(&self, container: &Container) -> Option<Sample> {
-        let cgroup = container.live.lock().as_ref()?.cgroup.clone();
-        let record = container.record();
-        let shows_network = !matches!(record.spec.host.network_mode, NetworkMode::Host);
-        let networks = shows_network.then(|| hako_runtime::observe::network_counters(record.state.pid));
-        let host = hako_runtime::observe::processors();
-        Some(Sample {
-            at: sampled_at(),
-            usage: cgroup.stats(),
-            host_cpu_ns: host.total_ns,
-            cpus: host.online,
-            memory_bytes: host.memory_bytes,
-            networks: networks.and_then(Result::ok).unwrap_or_default(),
-        })
+    /// Takes samples for all who watch, for as long as the daemon runs.
+    pub(crate) async fn sample_for_ever(self) {
+        for turn in 0_u32.. {
+            timer::after(INTERVAL).await;
+            let is_watched = |container: &Container| container.watched.receiver_count() > 0;
+            let watched = self.containers.chosen(is_watched);
+            let rest = match turn % UNWATCHED {
+                0 => self.containers.chosen(|container| !is_watched(container) && container.live.lock().is_some()),
+                _ => Vec::new(),
+            };
+            if watched.is_empty() && rest.is_empty() {
+                continue;
+            }
+            let _place = PLACES.acquire().await;
+            crate::blocking(move || {
+                for container in watched {
+                    container.watched.send_replace(take(&container, true));
+                }
+                for container in rest {
+                    take(&container, false);
+                }
+            })
+            .await;
+        }
     }
 }
 
-fn sampled_at() -> Timestamp {
-    clock::now()
+/// The youngest sample of this life that is old enough to be compared with.
+fn remembered(container: &Container) -> Option<Arc<Sample>> {
+    let started = container.record().state.started_at?;
+    let fits = |sample: &&Arc<Sample>| {
+        let age = Duration::try_from(clock::now().duration_since(sample.at)).ok();
+        started < sample.at && age.is_some_and(|age| AGE.contains(&age))
+    };
+    container.samples.lock().iter().rev().find(fits).cloned()
+}
+
+/// Takes a sample and remembers it; `whole`: more than processor time.
+fn take(container: &Container, whole: bool) -> Option<Arc<Sample>> {
+    let cgroup = container.live.lock().as_ref()?.cgroup.clone();
+    let host = hako_runtime::observe::processors();
+    let mut sample = Sample {
+        at: clock::now(),
+        usage: if whole { cgroup.stats() } else { cgroup.cpu_stats() },
+        host_cpu_ns: host.total_ns,
+        cpus: host.online,
+        memory_bytes: host.memory_bytes,
+        networks: Vec::new(),
+    };
+    let record = container.record();
+    if whole && !matches!(record.spec.host.network_mode, NetworkMode::Host) {
+        sample.networks = hako_runtime::observe::network_counters(record.state.pid).unwrap_or_default();
+    }
+    let sample = Arc::new(sample);
+    let mut kept = container.samples.lock();
+    if kept.len() >= KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(sample.clone());
+    Some(sample)
 }

@@ -119,6 +119,14 @@ impl LogWriter {
         written
     }
 
+    /// Takes other limits over; the file that is being written stays.
+    pub(crate) fn retune(&mut self, plan: &LogPlan) {
+        plan.trim(self.plan.files_max);
+        self.plan.file_bytes_max = plan.file_bytes_max;
+        self.plan.files_max = plan.files_max;
+        self.plan.compress = plan.compress;
+    }
+
     /// Bytes of the newest file.
     pub(crate) fn length(&self) -> u64 {
         self.length

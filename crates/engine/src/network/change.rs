@@ -159,7 +159,7 @@ impl Engine {
         if let Some(key) = filters.unknown_key(&["label", "label!", "until"]) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
-        let chosen = Chosen::parse(filters)?;
+        let chosen = Chosen::parse(filters, &[])?;
         let mut view = PruneView::default();
         for record in self.networks.all() {
             let keep = record.is_predefined()

@@ -114,6 +114,33 @@ impl Engine {
         links.iter().filter(|link| link.record.id == to.id).map(hosts_line).collect()
     }
 
+    /// Takes the link `web/db` from the container `web`: the name is no longer in its hosts file, nor after a restart.
+    ///
+    /// # Errors
+    /// No such container, or none of its links has this name.
+    pub async fn container_unlink(&self, path: &str) -> Result<(), EngineError> {
+        let (name, alias) = path.trim_matches('/').rsplit_once('/').ok_or_else(|| {
+            EngineError::conflict("Conflict, cannot remove the default link name of the container".to_owned())
+        })?;
+        let missing = || EngineError::NoContainer { name: path.trim_matches('/').to_owned() };
+        let container = self.containers.find(name).map_err(|_| missing())?;
+        let _turn = container.operation.lock().await;
+        let before = container.record();
+        let mut spec = (*before.spec).clone();
+        spec.host.links.retain(|text| parse(text).is_none_or(|(_, known)| known != alias));
+        if spec.host.links.len() == before.spec.host.links.len() {
+            return Err(missing());
+        }
+        let linked = self.linked(&before).unwrap_or_default();
+        let gone: Vec<_> = linked.iter().filter(|link| link.alias == alias).map(hosts_line).collect();
+        let record = container.change(|record| record.spec = std::sync::Arc::new(spec));
+        self.settle(&record).await;
+        if record.is_running() {
+            self.hosts_forget(&record, gone);
+        }
+        Ok(())
+    }
+
     /// Links as `inspect` shows them.
     pub(crate) fn links_shown(&self, record: &Record) -> Vec<String> {
         let links = record.spec.host.links.iter().filter_map(|text| parse(text));

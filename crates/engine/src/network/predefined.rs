@@ -1,9 +1,10 @@
 //! The three networks that every host has, and what a start does with all of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use hako_base::clock;
 use hako_model::{AddressPool, NetworkDriver, NetworkId, NetworkSpec};
+use hako_network::{DEFAULT_GATEWAY_IPV4, DEFAULT_GATEWAY_IPV6};
 
 use super::{NetworkRecord, Networks, error};
 use crate::{EngineConfig, EngineError};
@@ -88,12 +89,21 @@ fn predefined(name: &str, driver: NetworkDriver) -> NetworkSpec {
 fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
     let mut spec = predefined("bridge", NetworkDriver::Bridge);
     spec.ipv6 = config.ipv6;
+    let auxiliary = |key: &str, gateway: Option<IpAddr>| gateway.map(|address| (key.to_owned(), address));
     if let Some(address) = config.bridge_address {
         spec.pools.push(AddressPool {
             subnet: address.trunc(),
             range: config.bridge_range,
             gateway: Some(address.addr()),
-            auxiliary: BTreeMap::new(),
+            auxiliary: auxiliary(DEFAULT_GATEWAY_IPV4, config.bridge_gateway).into_iter().collect(),
+        });
+    }
+    if let Some(subnet) = config.bridge_subnet_ipv6.filter(|_| config.ipv6) {
+        spec.pools.push(AddressPool {
+            subnet: subnet.trunc(),
+            range: None,
+            gateway: None,
+            auxiliary: auxiliary(DEFAULT_GATEWAY_IPV6, config.bridge_gateway_ipv6).into_iter().collect(),
         });
     }
     let binding = config.publish_address.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
@@ -112,8 +122,15 @@ fn bridge_spec(config: &EngineConfig) -> NetworkSpec {
 
 /// Whether the network that is there is what the flags want; subnets that were chosen stay chosen.
 fn same_wish(known: &NetworkSpec, wanted: &NetworkSpec) -> bool {
-    let pools = wanted.pools.is_empty()
-        || known.pools.first().map(|pool| (pool.subnet, pool.gateway, pool.range))
-            == wanted.pools.first().map(|pool| (pool.subnet, pool.gateway, pool.range));
+    let fits = |wanted: &AddressPool| {
+        known.pools.iter().any(|known| {
+            (known.subnet, known.range, &known.auxiliary) == (wanted.subnet, wanted.range, &wanted.auxiliary)
+                && wanted.gateway.is_none_or(|gateway| known.gateway == Some(gateway))
+        })
+    };
+    // One with a gateway of its own was asked for by an earlier daemon's flags.
+    let asked = |known: &AddressPool| wanted.pools.iter().any(|wanted| wanted.subnet == known.subnet);
+    let pools = wanted.pools.iter().all(fits)
+        && known.pools.iter().all(|known| (known.auxiliary.is_empty() && known.range.is_none()) || asked(known));
     known.options == wanted.options && known.ipv6 == wanted.ipv6 && pools
 }

@@ -152,6 +152,11 @@ impl Store {
         self.inner.catalog.read().layers.values().map(|layer| layer.size).sum()
     }
 
+    /// Bytes of the blobs that images are made from, sent from and saved from.
+    pub fn content_size(&self) -> u64 {
+        self.inner.content.size()
+    }
+
     /// Bytes of files in layers that another image has too.
     pub fn shared_size(&self, id: Digest) -> u64 {
         let catalog = self.inner.catalog.read();

@@ -235,6 +235,11 @@ impl Cgroup {
         stats::read(self)
     }
 
+    /// The same, but of processor time alone.
+    pub fn cpu_stats(&self) -> Stats {
+        stats::read_cpu(self)
+    }
+
     /// Kills every process in it and below. They may take a moment to be gone.
     ///
     /// # Errors

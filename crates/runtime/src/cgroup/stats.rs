@@ -71,13 +71,18 @@ pub struct IoEntry {
     pub value: u64,
 }
 
-pub(super) fn read(cgroup: &Cgroup) -> Stats {
+pub(super) fn read_cpu(cgroup: &Cgroup) -> Stats {
     let mut stats = Stats::default();
-    let unified = cgroup.unified();
     match cgroup.v1("cpuacct") {
         Some(directory) => cpu_v1(cgroup, &directory, &mut stats.cpu),
-        None => unified.iter().for_each(|directory| cpu_v2(directory, &mut stats.cpu)),
+        None => cgroup.unified().iter().for_each(|directory| cpu_v2(directory, &mut stats.cpu)),
     }
+    stats
+}
+
+pub(super) fn read(cgroup: &Cgroup) -> Stats {
+    let mut stats = read_cpu(cgroup);
+    let unified = cgroup.unified();
     match cgroup.v1("memory") {
         Some(directory) => memory_v1(&directory, &mut stats.memory),
         None => unified.iter().for_each(|directory| memory_v2(directory, &mut stats.memory)),

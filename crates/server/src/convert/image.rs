@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::convert::{config, inspect::storage, signed, some_list, some_map};
 
-/// One image of a list; `count` how many containers use it, where that is asked for.
-pub(crate) fn summary(view: &ImageView, count: bool) -> ImageSummary {
+/// One image of a list: how many containers use it, and how much of it others have too, where that is asked for.
+pub(crate) fn summary(view: &ImageView, count: bool, shared: bool) -> ImageSummary {
     ImageSummary {
         containers: if count { signed(view.containers as u64) } else { -1 },
         created: view.created.map_or(0, Timestamp::as_second),
@@ -18,7 +18,7 @@ pub(crate) fn summary(view: &ImageView, count: bool) -> ImageSummary {
         parent_id: view.parent.map_or_else(String::new, |parent| parent.to_string()),
         repo_digests: view.digests.clone(),
         repo_tags: view.tags.clone(),
-        shared_size: -1,
+        shared_size: if shared { signed(view.shared) } else { -1 },
         size: signed(view.size),
         virtual_size: None,
     }

@@ -42,6 +42,9 @@ pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let query: ContainerCreateQuery = call.query()?;
     let missing = "invalid JSON: got EOF while reading request body";
     let request: ContainerCreateRequest = call.required_json(missing).await?;
+    if request == ContainerCreateRequest::default() {
+        return Err(Failure::invalid("config cannot be empty in order to create a container"));
+    }
     let spec = convert::spec::container_spec(request, query.platform)?;
     if !call.version.at_least(44) && spec.networks.len() > 1 {
         let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
@@ -170,6 +173,7 @@ pub(super) async fn edit(mut call: Call) -> Result<Reply, Failure> {
         unpublish: request.publish_remove.iter().map(|text| convert::port::choice(text)).collect::<Result<_, _>>()?,
         labels: request.labels_add,
         unlabel: request.labels_remove,
+        log_options: request.log_options,
     };
     call.engine().container_edit(call.name(), edit).await?;
     reply::no_content()
@@ -197,7 +201,8 @@ pub(super) async fn unpause(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
     let query: ContainerRemoveQuery = call.query()?;
     if query.link {
-        return Err(Failure::not_built("removing a link (--link) is not built yet"));
+        call.engine().container_unlink(call.name()).await?;
+        return reply::no_content();
     }
     let options = RemoveOptions { force: query.force, volumes: query.volumes };
     call.engine().container_remove(call.name(), options).await?;

@@ -28,8 +28,10 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
         filters.add("reference", &pattern);
     }
     let images = call.engine().image_list(query.all, &filters)?;
-    let summaries: Vec<ImageSummary> =
-        images.iter().map(|view| convert::image::summary(view, false).for_version(call.version)).collect();
+    let summaries: Vec<ImageSummary> = images
+        .iter()
+        .map(|view| convert::image::summary(view, false, query.shared_size).for_version(call.version))
+        .collect();
     reply::json(&summaries)
 }
 

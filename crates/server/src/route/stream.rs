@@ -19,6 +19,7 @@ use crate::{
     error::Failure,
     hijack::{self, Format, Session},
     reply::{self, Reply, ReplyBody},
+    websocket,
 };
 
 pub(super) async fn attach(call: Call) -> Result<Reply, Failure> {
@@ -34,6 +35,21 @@ pub(super) async fn attach(call: Call) -> Result<Reply, Failure> {
     let attachment = call.engine().container_attach(call.name(), options).await?;
     let session = Session::new(attachment, query.stdout || query.stderr, keys);
     Ok(hijack::answer(call, session.format, std::future::ready(session)).await)
+}
+
+/// The same over a WebSocket.
+pub(super) async fn attach_ws(call: Call) -> Result<Reply, Failure> {
+    let query: ContainerAttachQuery = call.query()?;
+    let keys = DetachKeys::parse(query.detach_keys.as_deref())?;
+    let options = AttachOptions {
+        stdin: query.stdin,
+        stdout: query.stdout,
+        stderr: query.stderr,
+        logs: query.logs,
+        stream: query.stream,
+    };
+    let attachment = call.engine().container_attach(call.name(), options).await?;
+    websocket::answer(call, Session::new(attachment, query.stdout || query.stderr, keys))
 }
 
 pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {

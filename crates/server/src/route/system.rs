@@ -134,17 +134,20 @@ pub(super) async fn df(call: Call) -> Result<Reply, Failure> {
         query.types.is_empty() || !call.version.at_least(42) || query.types.iter().any(|wanted| wanted == kind)
     };
     let usage = call.engine().system_df().await?;
+    let cache = super::build::usage(&call).await;
+    // Layers that only the cache has are counted with it.
+    let cached: u64 = cache.iter().filter(|one| one.kind == "regular" && !one.shared).map(|one| one.size).sum();
     let version = call.version;
     let answer = DiskUsage {
-        layers_size: if wanted("image") { signed(usage.layers_bytes) } else { 0 },
+        layers_size: if wanted("image") { signed(usage.layers_bytes.saturating_sub(cached)) } else { 0 },
         images: wanted("image").then(|| {
-            usage.images.iter().map(|view| convert::image::summary(view, true).for_version(version)).collect()
+            usage.images.iter().map(|view| convert::image::summary(view, true, true).for_version(version)).collect()
         }),
         containers: wanted("container").then(|| {
             usage.containers.iter().map(|from| convert::summary::summary(from).for_version(version)).collect()
         }),
         volumes: wanted("volume").then(|| usage.volumes.iter().map(convert::volume::volume).collect()),
-        build_cache: if wanted("build-cache") { Some(super::build::usage(&call).await) } else { None },
+        build_cache: wanted("build-cache").then_some(cache),
         builder_size: None,
     };
     reply::json(&answer.for_version(version))

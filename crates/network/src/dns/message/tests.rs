@@ -72,7 +72,7 @@ fn what_is_no_question_is_refused_or_not_answered() {
         bytes
     };
     for silent in [&plain[..11], &changed(2, 0x81), &[]] {
-        assert_eq!(read(silent, Transport::Datagram).unwrap_err(), []);
+        assert!(read(silent, Transport::Datagram).unwrap_err().is_empty());
     }
     assert_eq!(refusal(&changed(2, 5 << 3)), ResponseCode::NotImp, "an update");
     assert_eq!(refusal(&changed(5, 0)), ResponseCode::FormErr, "no question");
