@@ -31,6 +31,7 @@ const LINES: &[(&str, i32, &str)] = &[
         "create data: error looking up volume plugin nosuch",
     ),
     ("docker volume ls -f dangling=maybe", 1, "invalid filter 'dangling=[maybe]'"),
+    ("docker volume update --availability drain nosuch", 1, "no such volume"),
     ("docker volume create -o type=none bare", 1, "create bare: missing required option: \"device\""),
     ("docker network ls -f dangling=maybe", 1, "invalid value for filter 'dangling'"),
     ("docker network create --ipam-driver null bare", 1, "ipv4 pool is empty"),

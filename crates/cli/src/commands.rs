@@ -98,6 +98,7 @@ static TABLE: &[Entry] = &[
     entry::<volume::Create>(),
     entry::<volume::List>(),
     entry::<volume::Prune>(),
+    entry::<volume::Update>(),
     entry::<volume::Remove>(),
     entry::<compose::attach::Attach>(),
     entry::<compose::build::Build>(),

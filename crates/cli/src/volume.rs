@@ -1,4 +1,4 @@
-//! Commands for volumes: create, ls, rm, prune.
+//! Commands for volumes: create, ls, rm, prune, update.
 
 use std::collections::BTreeMap;
 
@@ -235,5 +235,39 @@ impl Command for Prune {
         }
         text.push_str(&format!("Total reclaimed space: {}\n", size::human(pruned.space_reclaimed.cast_signed(), 4)));
         cx.print(&text)
+    }
+}
+
+pub(crate) struct Update {
+    availability: String,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self { availability: "active".to_owned() }
+    }
+}
+
+impl Command for Update {
+    const SHAPE: &'static Shape = &Shape {
+        paths: &["volume update"],
+        usage: "[OPTIONS] VOLUME",
+        about: "Change a volume of a swarm; those of one machine have nothing that could be changed",
+        arguments: Arguments::Exactly(1),
+        interspersed: true,
+    };
+
+    fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(
+            &mut self.availability,
+            "--availability",
+            "Whether a swarm may use it (\"active\", \"pause\", \"drain\") (default \"active\")",
+        );
+    }
+
+    async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
+        // A typo in the name is told first, as docker does.
+        cx.client()?.volume_inspect(&names[0]).await?;
+        Err(CommandError::Said(format!("can only update cluster volumes: {} is a volume of this machine", names[0])))
     }
 }
