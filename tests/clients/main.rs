@@ -23,6 +23,52 @@ fn the_sdk_for_python_finds_what_it_expects() {
     shown.success().says("all is well");
 }
 
+/// testcontainers for Python: containers for tests, waited for, reached at chosen ports, removed.
+#[test]
+fn testcontainers_for_python_finds_what_it_expects() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    let python = environment("testcontainers", &["testcontainers"]);
+    needs!(python);
+    let python = python.unwrap_or_default();
+    let host = Host::start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/testcontainers_python.py");
+    host.run(&format!("{} {}", python.display(), script.display())).success().says("all is well");
+}
+
+/// dockerode, the library for Node.
+#[test]
+fn dockerode_finds_what_it_expects() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    needs!(require::program("node"));
+    let modules = modules("dockerode", &["dockerode"]);
+    needs!(modules);
+    let modules = modules.unwrap_or_default();
+    let host = Host::start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/dockerode.js");
+    host.run(&format!("NODE_PATH={} node {}", modules.display(), script.display())).success().says("all is well");
+}
+
+/// A folder with these packages for Node, made once.
+fn modules(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    require::program("npm")?;
+    let folder = target_folder().join("clients").join(name);
+    if !folder.join("ready").exists() {
+        std::fs::create_dir_all(&folder).map_err(|error| format!("needs a folder: {error}"))?;
+        let mut npm = program("npm");
+        npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(&folder).args(packages);
+        run(npm, &format!("the packages {} for Node", packages.join(", ")))?;
+        std::fs::write(folder.join("ready"), "").map_err(|error| format!("needs a folder: {error}"))?;
+    }
+    Ok(folder.join("node_modules"))
+}
+
+fn run(mut command: std::process::Command, what: &str) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("needs {what}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("needs {what}")) }
+}
+
 /// A Python with these packages, made once.
 fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     require::program("python3")?;
@@ -31,10 +77,6 @@ fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     if folder.join("ready").exists() {
         return Ok(python);
     }
-    let run = |mut command: std::process::Command, what: &str| {
-        let output = command.output().map_err(|error| format!("needs {what}: {error}"))?;
-        if output.status.success() { Ok(()) } else { Err(format!("needs {what}")) }
-    };
     let mut venv = program("python3");
     venv.args(["-m", "venv", "--clear"]).arg(&folder);
     run(venv, "Python's venv (python3-venv)")?;

@@ -302,3 +302,13 @@ fn what_is_used_is_told_through_templates() {
     assert!(all["BuildCache"].is_array() && all["Images"][0]["UniqueSize"].is_string(), "{all}");
     host.run("docker system df -v").says("Build cache usage: 0B").says("VOLUME NAME");
 }
+
+#[test]
+fn what_the_host_lacks_is_said_and_what_it_means() {
+    let host = own_host!();
+    host.run("docker info 2>&1").says_not("IPv4 forwarding is disabled");
+    host.run("echo 0 > /proc/sys/net/ipv4/ip_forward").success();
+    host.run("docker info 2>&1").says(
+        "WARNING: IPv4 forwarding is disabled: containers reach nothing beyond this host (net.ipv4.ip_forward, --ip-forward)",
+    );
+}

@@ -1,9 +1,11 @@
 //! events: what happened, as it happens and afterwards.
 
 use expect_test::expect;
+use hako_testkit::{needs, require};
 
 #[test]
 fn a_life_is_told_in_order() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
     host.run("docker run --rm --name web busybox sh -c 'exit 3'").code(3);
@@ -45,6 +47,7 @@ fn they_are_followed_and_filtered() {
 
 #[test]
 fn kill_stop_and_exec_have_words_of_their_own() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
     host.run("docker run -d --name web busybox sleep 100 && docker exec web true && docker rename web other && docker stop -t 0 other && docker rm other").success();
@@ -69,6 +72,7 @@ fn kill_stop_and_exec_have_words_of_their_own() {
 
 #[test]
 fn every_filter_chooses_by_its_own() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
     host.run("docker volume create data && docker run --rm --name web --label tier=front -v data:/data busybox true && docker tag busybox other:1 && docker rmi other:1").success();

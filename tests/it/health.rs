@@ -1,7 +1,7 @@
 //! Health checks: by command as Docker makes them, over the network as only hako does, and what follows from them.
 
 use expect_test::expect;
-use hako_testkit::Host;
+use hako_testkit::{Host, needs, require};
 
 fn wait_for_health(host: &Host, container: &str, expected: &str) {
     let line = format!("docker inspect --format '{{{{.State.Health.Status}}}}' {container}");
@@ -10,6 +10,7 @@ fn wait_for_health(host: &Host, container: &str, expected: &str) {
 
 #[test]
 fn a_command_decides_and_the_last_five_looks_are_kept() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
     host.run("docker run -d --name web --health-cmd 'cat /well' --health-interval 200ms --health-retries 2 busybox sleep 1000")
@@ -140,6 +141,7 @@ fn asked(host: &Host, name: &str, test: &str, command: &str) {
 
 #[test]
 fn http_and_tcp_are_asked_without_a_process() {
+    needs!(require::unkilled_daemon());
     let host = own_host!();
     let since = host.run("date +%s.%N").text().to_owned();
     let serve = "mkdir -p /www/sub; echo hello > /www/sub/page; exec httpd -f -p 8080 -h /www";

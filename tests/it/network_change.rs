@@ -1,6 +1,7 @@
 //! Networks that a person makes: create, ls, inspect, rm, prune, and what is refused.
 
 use expect_test::expect;
+use hako_testkit::{needs, require};
 
 #[test]
 fn a_network_is_made_used_and_removed() {
@@ -146,6 +147,7 @@ fn prune_takes_what_no_container_wants() {
 
 #[test]
 fn watchers_are_told() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
     host.run("docker network create red && docker run --rm --network red busybox true && docker network rm red")

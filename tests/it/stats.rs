@@ -1,5 +1,10 @@
 //! stats and top: what containers use, and which processes they have.
 
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+};
+
 use expect_test::expect;
 use hako_testkit::{needs, require};
 
@@ -66,4 +71,31 @@ fn top_takes_the_options_of_ps() {
     host.run("docker top web -eo pid,args | tail -1").says("sleep 1234");
     host.run("docker top web -o comm").code(1).says("Couldn't find PID field in ps output");
     host.run("docker top web -o pid,nosuch").code(1).says("unknown user-defined format specifier");
+}
+
+#[test]
+fn those_who_watch_one_container_share_its_samples() {
+    let host = own_host!();
+    host.run("docker run -d --name web busybox sleep 100").success();
+    let watch = || {
+        let mut connection = host.connect();
+        connection
+            .send_raw(b"GET /v1.44/containers/web/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("the daemon listens");
+        assert_eq!(connection.read_head().expect("an answer").status, 200);
+        connection
+    };
+    let when = |connection: &mut hako_testkit::http::Connection| -> BTreeSet<String> {
+        let lines = BufReader::new(connection.stream()).lines().map(|line| line.expect("a line"));
+        let samples = lines.filter(|line| line.starts_with('{'));
+        let samples = samples.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("JSON"));
+        samples.take(4).map(|sample| sample["read"].to_string()).collect()
+    };
+    let (mut one, mut two) = (watch(), watch());
+    let (one, two) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| when(&mut two));
+        (when(&mut one), other.join().expect("samples"))
+    });
+    // The first of each is its own; the others were taken once for both.
+    assert!(one.intersection(&two).count() >= 2, "{one:?} {two:?}");
 }

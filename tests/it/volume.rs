@@ -1,6 +1,7 @@
 //! Volumes beyond their first use: options, drivers, sharing, memory, subpaths, pruning, events.
 
 use expect_test::expect;
+use hako_testkit::{needs, require};
 
 #[test]
 fn a_volume_in_memory_is_shared_and_goes_with_its_last_user() {
@@ -136,6 +137,7 @@ fn anonymous_volumes_alone_go_with_rm() {
 
 #[test]
 fn mounting_and_removing_are_told() {
+    needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s").text().to_owned();
     host.run("docker volume create told; docker run --rm -v told:/data busybox true; docker volume rm told").success();

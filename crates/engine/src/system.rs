@@ -17,19 +17,11 @@ impl Engine {
         let (running, paused, stopped) = self.containers.count();
         let host = hako_runtime::observe::host();
         let cgroup = hako_runtime::observe::cgroup_features();
-        let warnings = [
-            (cgroup.memory, "memory limit"),
-            (cgroup.swap, "swap limit"),
-            (cgroup.cpu, "cpu shares"),
-            (cgroup.cpu, "cpu cfs quota"),
-            (cgroup.pids, "pids limit"),
-            (cgroup.cpuset, "cpuset"),
-        ];
-        let mut warnings: Vec<String> = warnings
-            .iter()
-            .filter(|(there, _)| !there)
-            .map(|(_, what)| format!("WARNING: No {what} support"))
-            .collect();
+        let mut warnings = lacking(&cgroup);
+        if !host.ipv4_forwarding {
+            let why = "containers reach nothing beyond this host (net.ipv4.ip_forward, --ip-forward)";
+            warnings.push(format!("WARNING: IPv4 forwarding is disabled: {why}"));
+        }
         warnings.extend(self.network.obstacles().iter().map(|obstacle| format!("WARNING: {obstacle}")));
         let reloadable = self.reloadable.read().clone();
         InfoView {
@@ -158,6 +150,23 @@ impl Engine {
         })
         .await
     }
+}
+
+/// What this kernel does not do, in Docker's words, and what that means for whom.
+fn lacking(features: &hako_runtime::observe::CgroupFeatures) -> Vec<String> {
+    let v1 = hako_runtime::cgroup::Layout::of_host().version() == 1;
+    let table = [
+        (features.memory, "memory limit", "--memory has no effect (cgroup controller memory; cgroup_enable=memory)"),
+        (features.swap, "swap limit", "--memory-swap has no effect (CONFIG_SWAP; swapaccount=1)"),
+        (features.oom_kill_disable || !v1, "oom kill disable", "--oom-kill-disable has no effect"),
+        (features.cpu, "cpu shares", "--cpu-shares has no effect (cgroup controller cpu)"),
+        (features.cpu, "cpu cfs quota", "--cpus and --cpu-quota have no effect (CONFIG_CFS_BANDWIDTH)"),
+        (features.cpu, "cpu cfs period", "--cpu-period has no effect (CONFIG_CFS_BANDWIDTH)"),
+        (features.cpuset, "cpuset", "--cpuset-cpus and --cpuset-mems have no effect (CONFIG_CPUSETS)"),
+        (features.pids, "pids limit", "--pids-limit has no effect (CONFIG_CGROUP_PIDS)"),
+    ];
+    let missing = table.iter().filter(|(there, ..)| !there);
+    missing.map(|(_, what, why)| format!("WARNING: No {what} support: {why}")).collect()
 }
 
 fn security_options() -> Vec<String> {

@@ -51,6 +51,18 @@ pub fn own_daemon() -> Requirement {
     }
 }
 
+/// A daemon that is not killed during the test, for what is only in its memory, such as the events of the past, and for
+/// how large that is.
+///
+/// # Errors
+/// Where the environment wants daemons to be killed (`HAKO_TEST_KILL`).
+pub fn unkilled_daemon() -> Requirement {
+    match std::env::var_os("HAKO_TEST_KILL") {
+        None => Ok(()),
+        Some(_) => Err("asks for the memory of a daemon, which is killed".to_owned()),
+    }
+}
+
 /// hako's own command line and daemon, for what Docker does not have.
 ///
 /// # Errors

@@ -173,7 +173,8 @@ fn text(key: &str, value: &Document) -> String {
         }
         Document::Object(entries) => form(key, entries).map_or_else(
             || {
-                let mut pairs: Vec<_> = entries.iter().map(|(name, value)| (name, self::text(name, value))).collect();
+                // What is in a map of structs is such a struct.
+                let mut pairs: Vec<_> = entries.iter().map(|(name, value)| (name, self::text(key, value))).collect();
                 pairs.sort();
                 let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}:{value}")).collect();
                 format!("map[{}]", pairs.join(" "))
