@@ -9,6 +9,7 @@ mod measure; // samples, percentiles, the table
 mod memory; // proportional set size of daemons and keepers
 mod network; // throughput, connecting, publishing
 mod part; // what is measured
+mod runtime; // hako runtime beside runc
 mod subject; // a daemon and how to talk to it
 
 use measure::Table;

@@ -11,7 +11,7 @@ use hako_testkit::{http::Connection, program};
 use crate::{
     image,
     measure::{Samples, Table},
-    memory, network,
+    memory, network, runtime,
     subject::Subject,
 };
 
@@ -27,6 +27,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("burst", burst),
     ("many", many),
     ("network", network::network),
+    ("runtime", runtime::runtime),
     ("image", image::image),
 ];
 
