@@ -343,7 +343,9 @@ pub fn find<'p>(method: &str, path: &'p str) -> Option<Match<'p>> {
     // Docker has both spellings of this one.
     let path = if path == "/networks/" { "/networks" } else { path };
     let rows = ROUTES.iter().filter(|route| route.method.name() == method);
-    rows.filter_map(|route| Some(Match { route, values: route.matches(path)? })).min_by_key(|found| found.values.len())
+    let found = rows.filter_map(|route| Some(Match { route, values: route.matches(path)? }));
+    // The row that says most of the path itself: a name with slashes in it would match nearly everything.
+    found.max_by_key(|found| found.route.path.split('/').filter(|segment| parameter(segment).is_none()).count())
 }
 
 /// Takes the version off a path: `/v1.41/info` is `("1.41", "/info")`.
