@@ -54,6 +54,7 @@ fn errors_have_dockers_shape() {
 fn there_are_no_plugins() {
     let host = host!();
     assert_eq!(host.api("GET", "/v1.44/plugins", "").line(), "200 application/json []");
+    assert_eq!(host.api("GET", "/v1.44/plugins/nosuch/json", "").status, 404);
 }
 
 #[test]

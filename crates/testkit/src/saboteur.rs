@@ -109,15 +109,19 @@ impl Victim {
             Some((version, _)) if version.starts_with("1.") => &path[version.len() + 2..],
             _ => path,
         };
-        if method != self.method {
-            return false;
-        }
-        let Some((before, rest)) = self.path.split_once('{') else { return path == self.path };
-        let Some((parameter, after)) = rest.split_once('}') else { return false };
-        let value = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-        // Names of images have slashes, ids do not.
-        value.is_some_and(|value| !value.is_empty() && (matches!(parameter, "name" | "any") || !value.contains('/')))
+        method == self.method && fits(&self.path, path)
     }
+}
+
+/// Whether a path is one of a pattern such as `/volumes/{volume}/snapshots/{snapshot}`.
+fn fits(pattern: &str, path: &str) -> bool {
+    let Some((before, rest)) = pattern.split_once('{') else { return path == pattern };
+    let Some((parameter, after)) = rest.split_once('}') else { return false };
+    let Some(path) = path.strip_prefix(before) else { return false };
+    // Names of images have slashes, ids do not.
+    let whole = matches!(parameter, "name" | "any");
+    let end = if whole { path.strip_suffix(after).map(str::len) } else { Some(path.find('/').unwrap_or(path.len())) };
+    end.is_some_and(|end| end > 0 && (whole || fits(after, &path[end..])))
 }
 
 #[cfg(test)]
@@ -134,6 +138,9 @@ mod tests {
         let inspect = Victim { method: "GET".to_owned(), path: "/images/{name}/json".to_owned() };
         assert!(inspect.is("GET", "/images/me/made:1/json"));
         assert!(!inspect.is("GET", "/images/json"));
+        let two = Victim { method: "GET".to_owned(), path: "/volumes/{volume}/snapshots/{snapshot}".to_owned() };
+        assert!(two.is("GET", "/v1.44/volumes/data/snapshots/first"));
+        assert!(!two.is("GET", "/volumes/data/snapshots") && !two.is("GET", "/volumes/data/snapshots/a/b"));
     }
 
     #[test]
