@@ -26,7 +26,7 @@ impl Client {
     /// When the registry does not have or give it.
     pub async fn manifest(&self, name: &Reference, credentials: &Credentials) -> Result<Manifest, RegistryError> {
         let mut failure = None;
-        for remote in self.remotes(name, credentials, false) {
+        for remote in self.remotes(name, credentials, false)? {
             match manifest_of(&remote, name).await {
                 Ok(found) => return Ok(found),
                 Err(error) => failure = Some(error),
@@ -97,7 +97,7 @@ impl Client {
 
     // The registry itself, which comes after its mirrors.
     fn home(&self, name: &Reference, credentials: &Credentials, pushes: bool) -> Result<Remote, RegistryError> {
-        let home = self.remotes(name, credentials, pushes).pop();
+        let home = self.remotes(name, credentials, pushes)?.pop();
         home.ok_or_else(|| RegistryError::Invalid(format!("{name} is nowhere")))
     }
 }

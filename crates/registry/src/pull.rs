@@ -83,7 +83,7 @@ impl Client {
         options: &PullOptions,
         steps: &Steps,
     ) -> Result<Pulled, RegistryError> {
-        let remotes = self.remotes(reference, &options.credentials, false);
+        let remotes = self.remotes(reference, &options.credentials, false)?;
         let last = remotes.len().saturating_sub(1);
         for (at, remote) in remotes.into_iter().enumerate() {
             match pull_from(store, &remote, reference, options, steps).await {
@@ -102,7 +102,7 @@ impl Client {
     /// When the registry does not tell them.
     pub async fn tags(&self, name: &Reference, credentials: &Credentials) -> Result<Vec<String>, RegistryError> {
         let mut failure = None;
-        for remote in self.remotes(name, credentials, false) {
+        for remote in self.remotes(name, credentials, false)? {
             match remote.tags().await {
                 Ok(tags) => return Ok(tags),
                 Err(error) => failure = Some(error),
@@ -127,7 +127,7 @@ impl Client {
     /// # Errors
     /// When the registry does not have or give it.
     pub async fn inspect(&self, reference: &Reference, credentials: &Credentials) -> Result<Found, RegistryError> {
-        let remotes = self.remotes(reference, credentials, false);
+        let remotes = self.remotes(reference, credentials, false)?;
         let target = target_of(reference);
         let mut failure = None;
         for remote in remotes {

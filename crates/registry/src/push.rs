@@ -55,7 +55,7 @@ impl Client {
         options: &PushOptions,
         steps: &Steps,
     ) -> Result<Pushed, RegistryError> {
-        let remotes = self.remotes(reference, &options.credentials, true);
+        let remotes = self.remotes(reference, &options.credentials, true)?;
         let remote =
             remotes.into_iter().next().ok_or_else(|| RegistryError::Invalid("nowhere to push to".to_owned()))?;
         let (held, name) = (store.clone(), reference.to_string());

@@ -29,7 +29,7 @@ impl Client {
         }
         let mut failure = None;
         for name in if check.is_made_here { Vec::new() } else { store.layer_sources(check) } {
-            for remote in self.remotes(&name, credentials, false) {
+            for remote in self.remotes(&name, credentials, false)? {
                 match fetch(&remote, store, check).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failure = Some(error),

@@ -16,7 +16,7 @@ use rustls::{
 };
 
 /// A certificate, with its chain, and the key that belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pair {
     pub certificate: PathBuf,
     pub key: PathBuf,

@@ -69,13 +69,14 @@ impl Pool {
 /// Opens a connection. What fails is told in the words of Docker, whose users search for them.
 pub(crate) async fn open(settings: &Settings, origin: &Origin) -> Result<Connection, String> {
     let Some(proxy) = settings.proxies.of(origin) else {
-        let socket = dial(&origin.host, origin.port).await?;
+        let limit = origin.trust.as_ref().and_then(|trust| trust.dial).unwrap_or(limits::CONNECT_DEADLINE);
+        let socket = dial(&origin.host, origin.port, limit).await?;
         return secure(settings, origin, socket, false).await;
     };
     let address = Address::parse(proxy).or_else(|| Address::parse(&format!("http://{proxy}")));
     let address = address.ok_or_else(|| format!("proxy {proxy:?} is not an address"))?;
     let failed = |why: String| format!("proxyconnect tcp: {why}");
-    let mut socket = dial(&address.origin.host, address.origin.port).await.map_err(failed)?;
+    let mut socket = dial(&address.origin.host, address.origin.port, limits::CONNECT_DEADLINE).await.map_err(failed)?;
     if origin.scheme == Scheme::Http {
         return secure(settings, origin, socket, true).await;
     }
@@ -84,12 +85,12 @@ pub(crate) async fn open(settings: &Settings, origin: &Origin) -> Result<Connect
     secure(settings, origin, socket, false).await
 }
 
-async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let found = look_up(host).await?.into_iter().map(|address| SocketAddr::from((address, port)));
     let mut why = format!("dial tcp: lookup {host}: no such host");
     for address in found {
-        match within(limits::CONNECT_DEADLINE, TcpStream::connect(address)).await {
+        match within(limit, TcpStream::connect(address)).await {
             Ok(socket) => {
                 socket.set_nodelay(true).map_err(|error| format!("dial tcp {target}: {error}"))?;
                 return Ok(socket);
@@ -174,9 +175,10 @@ async fn tls_config(settings: &Settings, origin: &Origin) -> Result<ClientConfig
     let names = [origin.authority(), format!("{}:{}", origin.host, origin.port)];
     let folders: Vec<PathBuf> =
         settings.certificates.iter().flat_map(|above| names.iter().map(|name| above.join(name))).collect();
+    let own = origin.trust.clone().unwrap_or_default();
     let is_verified = origin.scheme != Scheme::Unverified;
     let read = move || {
-        let (mut roots, mut pair) = (Vec::new(), None);
+        let (mut roots, mut pair) = (own.roots.clone(), own.own.clone());
         for folder in folders.iter().filter(|folder| folder.is_dir()) {
             let (found, own) = certificates_of(folder)?;
             roots.extend(found);

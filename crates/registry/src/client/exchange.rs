@@ -355,7 +355,8 @@ impl Client {
             if next.origin != ask.address.origin {
                 // What proves who we are is for the server that asked for it.
                 authorization = None;
-                ask.headers.retain(|(name, _)| *name != header::AUTHORIZATION);
+                // So is whatever a `hosts.toml` has it sent.
+                ask.headers.retain(|(name, _)| [header::ACCEPT, header::RANGE].contains(name));
             }
             ask.address = next;
         }

@@ -7,6 +7,7 @@ mod auth; // passwords and tokens
 mod connect; // connections
 mod error; // why it failed
 mod exchange; // one request and its answer
+mod hosts; // hosts.toml
 mod login; // whether a registry takes our word
 mod lookup; // addresses of names
 mod origin; // where things are
@@ -32,6 +33,7 @@ pub use settings::{Proxies, SettingError, Settings};
 
 use crate::limits;
 use exchange::Ask;
+use hosts::Capability;
 pub(crate) use origin::Address;
 use origin::{Origin, Scheme};
 
@@ -78,25 +80,46 @@ impl Client {
         self.0.uploads.clone()
     }
 
-    /// The places a repository can be had from: mirrors first, if it is Docker Hub's and only to be read.
-    pub(crate) fn remotes(&self, reference: &Reference, credentials: &Credentials, pushes: bool) -> Vec<Remote> {
+    /// The places a repository can be had from, in the order in which they are asked: mirrors of Docker Hub, then what
+    /// a `hosts.toml` says, else the registry itself. With `pushes`, those that may be pushed to.
+    ///
+    /// # Errors
+    /// A `hosts.toml` that makes no sense, or that allows nothing of the kind.
+    pub(crate) fn remotes(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+        pushes: bool,
+    ) -> Result<Vec<Remote>, RegistryError> {
         let is_hub = reference.domain() == HUB;
+        let remote = |host: &str, credentials: &Credentials| {
+            Remote::new(self.clone(), host.to_owned(), reference.path(), credentials.clone(), pushes)
+        };
+        // A mirror is another server: it is not told the password for the registry.
+        let nobody = Credentials::default();
         let mut remotes = Vec::new();
         if is_hub && !pushes {
-            for mirror in &self.0.settings.mirrors {
-                // A mirror is another server: it is not told the password for Docker Hub.
-                remotes.push(Remote::new(
-                    self.clone(),
-                    mirror.clone(),
-                    reference.path(),
-                    Credentials::default(),
-                    false,
-                ));
-            }
+            remotes.extend(self.0.settings.mirrors.iter().map(|mirror| remote(mirror, &nobody)));
         }
         let host = if is_hub { HUB_REGISTRY } else { reference.domain() };
-        remotes.push(Remote::new(self.clone(), host.to_owned(), reference.path(), credentials.clone(), pushes));
-        remotes
+        let Some(places) = hosts::read(&self.0.settings.certificates, reference.domain())? else {
+            remotes.push(remote(host, credentials));
+            return Ok(remotes);
+        };
+        let wanted: &[Capability] = match (pushes, reference.digest()) {
+            (true, _) => &[Capability::Push],
+            (false, Some(_)) => &[Capability::Pull],
+            (false, None) => &[Capability::Pull, Capability::Resolve],
+        };
+        for place in places.into_iter().filter(|place| place.allows(wanted)) {
+            let credentials = if place.is_registry() { credentials } else { &nobody };
+            remotes.push(remote(host, credentials).at_place(place));
+        }
+        if remotes.is_empty() {
+            let what = if pushes { "pushing to" } else { "pulling from" };
+            return Err(RegistryError::Invalid(format!("hosts.toml allows no {what} {}", reference.domain())));
+        }
+        Ok(remotes)
     }
 
     /// How a host is spoken to: by TLS, unless it is insecure and answers only without.

@@ -1,7 +1,8 @@
 //! Where something is: scheme, host and port; and addresses that answers point to. Pure.
 
-use std::fmt;
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use hako_tls::Pair;
 use hyper::Uri;
 
 /// A server.
@@ -11,6 +12,18 @@ pub(crate) struct Origin {
     /// Without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// What a `hosts.toml` says of it alone.
+    pub(crate) trust: Option<Arc<HostTrust>>,
+}
+
+/// Whom one server is believed by, and what it is shown, besides what holds for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct HostTrust {
+    /// Files of further authorities.
+    pub(crate) roots: Vec<PathBuf>,
+    pub(crate) own: Option<Pair>,
+    /// How long a connection may take.
+    pub(crate) dial: Option<Duration>,
 }
 
 /// How to talk to it.
@@ -52,7 +65,8 @@ impl Origin {
         if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
             return None;
         }
-        Some(Self { scheme, host: host.to_owned(), port: port.unwrap_or_else(|| scheme.default_port()) })
+        let port = port.unwrap_or_else(|| scheme.default_port());
+        Some(Self { scheme, host: host.to_owned(), port, trust: None })
     }
 
     /// As it stands in addresses and in `Host`: without the port that goes without saying.
@@ -100,6 +114,9 @@ impl Address {
             let same = address.origin.host == self.origin.host && address.origin.port == self.origin.port;
             if same && address.origin.scheme == Scheme::Https {
                 address.origin.scheme = self.origin.scheme;
+            }
+            if same {
+                address.origin.trust.clone_from(&self.origin.trust);
             }
             return Some(address);
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{
     Client, Credentials, RegistryError,
     exchange::{Ask, AskBody, Reading},
+    hosts::Place,
     origin::Address,
     parsed,
 };
@@ -32,6 +33,8 @@ pub(crate) struct Remote {
     path: String,
     credentials: Credentials,
     scopes: Vec<String>,
+    /// What a `hosts.toml` says of it; else `host` says everything.
+    place: Option<Arc<Place>>,
 }
 
 /// A manifest as it came.
@@ -59,7 +62,14 @@ impl Remote {
     pub(crate) fn new(client: Client, host: String, path: &str, credentials: Credentials, pushes: bool) -> Self {
         let actions = if pushes { "pull,push" } else { "pull" };
         let scopes = vec![format!("repository:{path}:{actions}")];
-        Self { client, host, path: path.to_owned(), credentials, scopes }
+        Self { client, host, path: path.to_owned(), credentials, scopes, place: None }
+    }
+
+    /// The repository at a server that a `hosts.toml` names.
+    #[must_use]
+    pub(crate) fn at_place(mut self, place: Place) -> Self {
+        self.place = Some(Arc::new(place));
+        self
     }
 
     /// The same, allowed to take blobs from that repository, too.
@@ -74,6 +84,13 @@ impl Remote {
     }
 
     async fn at(&self, rest: &str) -> Result<Address, RegistryError> {
+        if let Some(place) = &self.place {
+            let address = place.origin.at(format!("{}/{}/{rest}", place.base, self.path));
+            return Ok(match &place.namespace {
+                Some(namespace) => address.with("ns", namespace),
+                None => address,
+            });
+        }
         let prefix =
             self.host.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
         let prefix = prefix.trim_end_matches('/');
@@ -83,7 +100,9 @@ impl Remote {
     }
 
     fn ask(&self, method: Method, address: Address) -> Ask<'_> {
-        Ask::new(method, address).identity(&self.credentials, &self.scopes)
+        let mut ask = Ask::new(method, address).identity(&self.credentials, &self.scopes);
+        ask.headers.extend(self.place.iter().flat_map(|place| place.headers.iter().cloned()));
+        ask
     }
 
     /// The manifest of a tag or digest. Whether it is what was asked for is the caller's to see.

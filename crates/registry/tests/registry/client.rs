@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -29,10 +30,16 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// One that looks for what is said of registries in these folders.
+    pub(crate) fn with(certificates: Vec<PathBuf>) -> Self {
         let folder = Folder::new();
         let database = Arc::new(hako_base::database::Database::create(folder.path().join("state.redb")).unwrap());
         let store = Store::open(folder.path(), database).unwrap();
-        let settings = Settings { stall: Duration::from_millis(700), attempts: 3, ..Settings::default() };
+        let stall = Duration::from_millis(700);
+        let settings = Settings { stall, attempts: 3, certificates, ..Settings::default() };
         Self { folder, store, client: Client::new(settings) }
     }
 
@@ -49,13 +56,17 @@ impl Side {
     }
 
     pub(crate) fn push(&self, name: &str) -> String {
+        self.try_push(name).unwrap()
+    }
+
+    pub(crate) fn try_push(&self, name: &str) -> Result<String, RegistryError> {
         let reference: Reference = name.parse().unwrap();
         let (sender, mut steps) = tokio::sync::mpsc::channel(8);
         run(async {
             tokio::spawn(async move { while steps.recv().await.is_some() {} });
             let options = PushOptions::default();
             let pushed = self.client.push(&self.store, &reference, &options, &Steps::new(sender)).await;
-            pushed.unwrap().digest.to_string()
+            pushed.map(|pushed| pushed.digest.to_string())
         })
     }
 
@@ -91,14 +102,14 @@ pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// One image as a registry has it.
-struct Image {
+pub(crate) struct Image {
     layer: Vec<u8>,
     config: Vec<u8>,
     manifest: String,
 }
 
 impl Image {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         let layer = tar("file", &content);
         let config = format!(
@@ -111,13 +122,13 @@ impl Image {
     }
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
 /// A server that answers by `script`, given the request's head; what it gives is sent, and the connection closed.
-fn hostile(script: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn hostile(script: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let script = Arc::new(script);
@@ -142,11 +153,11 @@ fn hostile(script: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Soc
 }
 
 // An honest answer, but for what `odd` answers itself.
-fn serve(image: &Image, head: &str, socket: &mut TcpStream, odd: impl Fn(&str, &mut TcpStream) -> bool) {
+pub(crate) fn serve(image: &Image, head: &str, socket: &mut TcpStream, odd: impl Fn(&str, &mut TcpStream) -> bool) {
     if odd(head, socket) {
         return;
     }
-    let path = head.split(' ').nth(1).unwrap();
+    let path = head.split([' ', '?']).nth(1).unwrap();
     let kind = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
     let bytes = if path.contains("/manifests/") {
         answer("200 OK", kind, image.manifest.as_bytes())
