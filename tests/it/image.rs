@@ -25,6 +25,22 @@ fn images_are_listed_as_docker_lists_them() {
 }
 
 #[test]
+fn a_tree_has_each_image_once() {
+    let host = own_host!();
+    host.run("docker tag busybox also:1 && docker images --tree 2>/dev/null | sed -E 's/\x1b\\[[0-9]+m//g; s/ +$//; s/[0-9.]+MB/SIZE/; s/[0-9a-f]{12}/ID/' | tail -3")
+        .shows(expect![[r#"
+            IMAGE   ID   DISK USAGE   CONTENT SIZE   EXTRA
+            busybox:latest
+            also:1   ID   SIZE   0B
+        "#]]);
+    host.run("docker images --tree -q; docker images --tree --digests").shows(expect![[r#"
+        ! --quiet is not yet supported with --tree
+        ! --show-digest is not yet supported with --tree
+        exit 1
+    "#]]);
+}
+
+#[test]
 fn an_import_takes_a_tar_and_changes() {
     let host = host!();
     host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && gzip -k tree.tar").success();
@@ -44,6 +60,34 @@ fn an_import_takes_a_tar_and_changes() {
     )
     .shows(expect![[r#"
         1
+    "#]]);
+}
+
+#[test]
+fn an_import_fetches_from_an_address() {
+    let host = own_host!();
+    host.run("mkdir -p www && echo content >www/file && tar -C www -cf www/tree.tar file && busybox httpd -p 127.0.0.1:8099 -h www 2>/dev/null || python3 -m http.server 8099 --bind 127.0.0.1 --directory www >/dev/null 2>&1 </dev/null &")
+        .success();
+    host.wait_until(
+        "the web server to listen",
+        |host| host.run("curl -sf http://127.0.0.1:8099/tree.tar | wc -c"),
+        |shown| shown.text() != "0",
+    );
+    host.run("docker import -c 'ENV A=1' http://127.0.0.1:8099/tree.tar fetched | grep -v Importing; docker image inspect --format '{{json .Config.Env}} {{.Comment}}' fetched")
+        .shows(expect![[r#"
+            Downloading from http://127.0.0.1:8099/tree.tar
+            sha256:<id1>
+            ["A=1"] Imported from http://127.0.0.1:8099/tree.tar
+        "#]]);
+    host.run("docker import http://127.0.0.1:8099/nosuch x")
+        .code(1)
+        .says("failed to GET http://127.0.0.1:8099/nosuch with status 404");
+    host.run("docker import http://127.0.0.1:1/x x")
+        .code(1)
+        .says("Get \"http://127.0.0.1:1/x\": dial tcp 127.0.0.1:1: connect: connection refused");
+    host.run("docker import http://127.0.0.1:8099/file x").code(1);
+    host.run("docker images -q x | wc -l").shows(expect![[r#"
+        0
     "#]]);
 }
 

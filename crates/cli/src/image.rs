@@ -14,3 +14,5 @@ pub(crate) mod remove; // rmi
 pub(crate) mod save;
 pub(crate) mod search;
 pub(crate) mod tag;
+
+mod tree; // images --tree

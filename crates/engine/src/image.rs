@@ -438,7 +438,7 @@ fn flag(text: &str) -> Result<bool, EngineError> {
     match text {
         "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
         "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
-        _ => Err(EngineError::invalid(format!("invalid filter 'dangling={text}'"))),
+        _ => Err(EngineError::invalid(format!("invalid filter 'dangling=[{text}]'"))),
     }
 }
 

@@ -67,3 +67,6 @@ pub(crate) const KEEPER_ATTEMPTS: usize = 6;
 /// Network namespaces prepared ahead, unless `--sandboxes` says otherwise: fifty starts at once, and a few after them.
 /// Each holds three descriptors and about 150 KB of the kernel's memory.
 pub(crate) const SANDBOXES: usize = 56;
+
+/// Chunks of an archive that is fetched and waits to be unpacked; hyper's are at most 400 KiB, so 3 MiB.
+pub(crate) const IMPORT_CHUNKS_QUEUED_MAX: usize = 8;

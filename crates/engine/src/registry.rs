@@ -2,6 +2,10 @@
 //!
 //! The protocol is `registry`'s work; here names as clients send them become references, and what happened is told.
 
+use std::io;
+
+use bytes::Bytes;
+use hako_base::chunks::ChunkReader;
 use hako_image::ImageError;
 use hako_model::{Platform, Reference};
 use hako_registry::{
@@ -14,7 +18,7 @@ use crate::{
     Engine, EngineError,
     image::platform,
     limits,
-    view::{DistributionView, Progress, PushedView},
+    view::{DistributionView, ImportOptions, Progress, PushedView},
 };
 
 use hako_model::Filters;
@@ -71,6 +75,48 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let reference = named(name, "")?.with_default_tag();
         self.pull_one(&reference, &PullOptions { credentials, platform }, progress).await
+    }
+
+    /// Makes an image of an archive that is fetched from an address.
+    ///
+    /// # Errors
+    /// An address where nothing is to be had; and as `image_import`.
+    pub async fn image_import_from(
+        &self,
+        address: &str,
+        mut options: ImportOptions,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<(), EngineError> {
+        let mut coming = self.registry.fetch(address).await.map_err(error)?;
+        let say = |status: String| Progress { status, ..Progress::default() };
+        let _ = progress.send(say(format!("Downloading from {address}"))).await;
+        if options.message.is_empty() {
+            options.message = format!("Imported from {address}");
+        }
+        let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(limits::IMPORT_CHUNKS_QUEUED_MAX);
+        let (bar, total) = (progress.clone(), coming.size.unwrap_or(0));
+        tokio::spawn(async move {
+            let mut current = 0;
+            loop {
+                let chunk = match coming.chunk().await {
+                    Ok(None) => return,
+                    Ok(Some(bytes)) => Ok(bytes),
+                    Err(error) => Err(io::Error::other(hako_base::error::chain(&error))),
+                };
+                current += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                // A listener that is slow misses some of them.
+                let _ =
+                    bar.try_send(Progress { status: "Importing".to_owned(), current, total, ..Progress::default() });
+                let failed = chunk.is_err();
+                if sender.send(chunk).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let reader = ChunkReader::new(move || chunks.blocking_recv());
+        let id = self.image_import(Box::new(reader), options).await?;
+        let _ = progress.send(say(id.to_string())).await;
+        Ok(())
     }
 
     async fn pull_one(

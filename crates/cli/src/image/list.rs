@@ -29,6 +29,7 @@ pub(crate) struct List {
     format: Option<String>,
     no_trunc: bool,
     quiet: bool,
+    tree: bool,
 }
 
 pub(crate) const COLUMNS: &[listing::Column] = &[
@@ -64,15 +65,27 @@ impl Command for List {
         set.add(&mut self.format, "--format", "\"table\", \"json\", or a Go template for each");
         set.add(&mut self.no_trunc, "--no-trunc", "Shorten nothing");
         set.add(&mut self.quiet, "-q, --quiet", "Ids alone");
+        set.add(&mut self.tree, "--tree", "Each image once, with all its names");
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        if self.tree {
+            super::tree::refuse(&[
+                ("quiet", self.quiet),
+                ("no-trunc", self.no_trunc),
+                ("show-digest", self.digests),
+                ("format", self.format.is_some()),
+            ])?;
+        }
         let mut filters = self.filter.0.clone();
         if let Some(name) = words.first() {
             filters.add("reference", name.as_str());
         }
         let query = ImageListQuery { all: self.all, filters, ..ImageListQuery::default() };
         let images = cx.client()?.image_list(&query).await?;
+        if self.tree {
+            return super::tree::show(cx, &images);
+        }
         let format = match &self.format {
             Some(format) => format.as_str(),
             None if self.quiet => "",

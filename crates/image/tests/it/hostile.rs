@@ -2,8 +2,12 @@
 //! and a failed one leaves nothing behind.
 
 use crate::fixture::{Fixture, listing, may_run, tar};
+use crate::reader::{record, with_records};
 use hako_base::error::chain;
-use hako_image::ImportOptions;
+use hako_image::{
+    ImportOptions,
+    tar::{Entry, Kind, Writer},
+};
 
 // Imports a tar and shows the layer's tree, or the error; outside of the layer nothing may change.
 fn check(name: &str, bytes: &[u8], expected: &str) {
@@ -114,6 +118,72 @@ fn nodes_and_odd_things() {
     check("no bytes at all", b"", "");
     check("repeated", &tar("f a x\nf a y\nd b 700\nd b 711"), "a \"y\"\nb/ 711");
     check("a directory gives way to a file", &tar("d a\nf a/b x\nf a y"), "a \"y\"");
+}
+
+#[test]
+fn names_need_not_be_text() {
+    if !may_run() {
+        return;
+    }
+    use std::os::unix::ffi::OsStrExt;
+    let mut writer = Writer::new(Vec::new());
+    writer.whole(&Entry { path: b"caf\xe9".to_vec(), ..Entry::new("x", Kind::File) }, b"x").unwrap();
+    let fixture = Fixture::new();
+    let id = fixture.import("odd", &writer.finish().unwrap());
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    assert!(fixture.layer(id).join(name).is_file());
+    // And so it goes out and comes back.
+    let mut archive = Vec::new();
+    fixture.store.save(&["odd".to_owned()], &mut archive).unwrap();
+    let other = Fixture::new();
+    other.store.load(&archive[..], None, &mut |_| {}).unwrap();
+    assert!(other.layer(id).join(name).is_file());
+}
+
+#[test]
+fn a_hole_takes_no_room_however_large_it_says_it_is() {
+    if !may_run() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    // What a layer may hold is counted with its holes.
+    let records = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "holes")];
+    let records: String = records.iter().map(|(key, value)| record(key, value)).collect();
+    let mut map = b"0\n".to_vec();
+    map.resize(512, 0);
+    let hole =
+        |size: u64| with_records(&(records.clone() + &record("GNU.sparse.realsize", &size.to_string())), 512, &map);
+    let fixture = Fixture::new();
+    let id = fixture.import("holes", &hole(100 << 30));
+    let found = std::fs::metadata(fixture.layer(id).join("holes")).unwrap();
+    assert_eq!((found.len(), found.blocks()), (100 << 30, 0));
+    check("a hole too large", &hole(2 << 40), &format!("{SUBJECT}the archive has bytes beyond 1099511627776"));
+}
+
+#[test]
+fn a_bomb_takes_no_memory() {
+    if !may_run() {
+        return;
+    }
+    use std::io::Read;
+    let resident = || -> u64 {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    // A file of 256 MiB of zeros, which gzip makes a hundredth of, or less.
+    let size = 256 << 20;
+    let mut head = Vec::new();
+    Writer::new(&mut head).entry(&Entry { size, ..Entry::new("zeros", Kind::File) }).unwrap();
+    let plain = std::io::Cursor::new(head).chain(std::io::repeat(0).take(size + 1024));
+    let mut packed = Vec::new();
+    flate2::read::GzEncoder::new(plain, flate2::Compression::fast()).read_to_end(&mut packed).unwrap();
+    assert!(packed.len() < 8 << 20, "{}", packed.len());
+    let fixture = Fixture::new();
+    let (before, mut most) = (resident(), 0);
+    fixture.store.import(&packed[..], &ImportOptions::default(), &mut |_| most = most.max(resident())).unwrap();
+    // Others of this ring run beside it.
+    assert!(most.saturating_sub(before) < 100 << 10, "{} KiB more than before", most.saturating_sub(before));
 }
 
 #[test]

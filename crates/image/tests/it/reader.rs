@@ -39,7 +39,7 @@ fn what_the_tar_crate_writes_is_read() {
 }
 
 // One header with these PAX records before it, and then a file `behind`.
-fn with_records(records: &str, size: u64, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn with_records(records: &str, size: u64, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes);
     writer.whole(&Entry::new("PaxHeaders/x", Kind::File), records.as_bytes()).unwrap();
@@ -54,7 +54,7 @@ fn with_records(records: &str, size: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 // `LENGTH KEY=VALUE\n` for a length of two digits.
-fn record(key: &str, value: &str) -> String {
+pub(crate) fn record(key: &str, value: &str) -> String {
     format!("{} {key}={value}\n", key.len() + value.len() + 5)
 }
 

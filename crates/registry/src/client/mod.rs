@@ -7,6 +7,7 @@ mod auth; // passwords and tokens
 mod connect; // connections
 mod error; // why it failed
 mod exchange; // one request and its answer
+mod fetch; // anything of the web
 mod hosts; // hosts.toml
 mod login; // whether a registry takes our word
 mod lookup; // addresses of names
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 pub use auth::Credentials;
 pub use error::RegistryError;
 pub(crate) use exchange::{Reading, pause};
+pub use fetch::Fetching;
 pub use login::LoggedIn;
 pub(crate) use origin::encode;
 pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};

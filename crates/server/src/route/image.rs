@@ -41,11 +41,6 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     if !query.from_image.is_empty() {
         return super::registry::pull(call, query).await;
     }
-    if query.from_src != "-" {
-        return Err(Failure::not_built(
-            "image_create from a URL is not built yet: send the tar as the body (fromSrc=-)",
-        ));
-    }
     let options = ImportOptions {
         repository: query.repo,
         tag: query.tag,
@@ -53,6 +48,9 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
         changes: query.changes,
         platform: query.platform,
     };
+    if query.from_src != "-" {
+        return super::registry::import(call, query.from_src, options).await;
+    }
     let engine = call.engine().clone();
     let id = engine.image_import(call.into_reader(), options).await?;
     let line = ProgressMessage { status: id.to_string(), ..ProgressMessage::default() };

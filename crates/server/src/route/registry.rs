@@ -8,7 +8,7 @@ use hako_api::{
 };
 use hako_engine::{
     EngineError,
-    view::{Credentials, Progress},
+    view::{Credentials, ImportOptions, Progress},
 };
 use tokio::sync::mpsc;
 
@@ -28,6 +28,12 @@ pub(super) async fn pull(call: Call, query: ImageCreateQuery) -> Result<Reply, F
         engine.image_pull(&query.from_image, &query.tag, wanted, credentials, progress).await
     })
     .await
+}
+
+/// `POST /images/create` with an address as `fromSrc`.
+pub(super) async fn import(call: Call, address: String, options: ImportOptions) -> Result<Reply, Failure> {
+    let engine = call.engine().clone();
+    told(move |progress| async move { engine.image_import_from(&address, options, progress).await }).await
 }
 
 pub(super) async fn push(call: Call) -> Result<Reply, Failure> {
