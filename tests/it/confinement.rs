@@ -150,3 +150,45 @@ fn a_seccomp_profile_of_ones_own_is_obeyed() {
         .says("No space left on device");
     host.run("docker run --rm --security-opt seccomp=nosuch.json busybox true").code(125).says("nosuch.json");
 }
+
+#[test]
+fn an_audit_tells_what_is_unusual_and_why() {
+    let host = own_host!("busybox");
+    host.run("docker run -d --name plain -m 64m busybox sleep 1000").success();
+    host.run("docker run -d --name open --cap-add SYS_ADMIN --pid host --security-opt seccomp=unconfined -v /etc:/host:ro busybox sleep 1000").success();
+    host.run("hako audit plain")
+        .success()
+        .says("capabilities      the usual 14")
+        .says("memory yes, processes no")
+        .says("AF_ALG sockets (CVE-2026-31431)")
+        .says("unusual           nothing");
+    host.run("hako audit open")
+        .success()
+        .says("--cap-add SYS_ADMIN: mounts, namespaces")
+        .says("--pid host: sees the host's processes")
+        .says("--security-opt seccomp=unconfined: no system call is filtered")
+        .says("/etc at /host (read-only): reads the host's accounts")
+        .says_not("AF_ALG");
+    // All that run, a line for each.
+    host.run("hako audit --format json | wc -l").says("2");
+    let audit = host.run("hako audit --format json open").json();
+    assert_eq!(audit["unusual"].as_array().map(Vec::len), Some(4), "{audit}");
+    host.run("hako audit nosuch").code(1).says("No such container: nosuch");
+    host.run("hako audit --format yaml").code(1).says("expected table or json");
+}
+
+#[test]
+fn io_uring_is_a_narrow_opt_in() {
+    let host = own_host!("busybox");
+    host.run("hako run -d --name one --security-opt allow=io_uring busybox sleep 1000").success();
+    host.run("docker exec one grep Seccomp: /proc/1/status | tr -d '\t'").says("Seccomp:2");
+    host.run("hako audit one")
+        .says("--security-opt allow=io_uring: io_uring does what a filter cannot see")
+        .says_not("io_uring (CVE");
+    let answer = host.api(
+        "POST",
+        "/containers/create?name=two",
+        r#"{"Image":"busybox","HostConfig":{"SecurityOpt":["allow=everything"]}}"#,
+    );
+    assert_eq!(answer.status, 400);
+}

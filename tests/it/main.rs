@@ -37,6 +37,7 @@ mod context; // contexts: named daemons
 mod cp; // files in and out of containers
 mod crowd; // many clients at once
 mod daemon; // several side by side, Docker's socket, its own command line
+mod escape; // ways out that others have had
 mod event; // events
 mod exec; // exec: a second process in a container
 mod exposure; // the host's firewall, and who can reach a published port
@@ -66,11 +67,13 @@ mod registry; // pull, push, login, search, and our own registry
 mod remote; // TCP with TLS, ssh
 mod restart; // restart policies, what ended a container, update
 mod run; // run: output, exit status, names, environment, users, working directory
+mod runtime; // other runtimes behind runc's command line
 mod stats; // stats and top
 mod stdin; // what goes in: pipes, half-close, attach
 mod story; // the main job, from an empty machine to a committed image
 mod survival; // the daemon dies and nothing is lost
 mod terminal; // -t and -i on a real terminal: size, keys, detaching
 mod undo; // operations that fail half-way leave nothing
+mod userns; // which users of the host a container's users are
 mod volume; // options, sharing, memory, pruning of volumes
 mod wire; // the API as bytes

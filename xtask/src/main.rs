@@ -10,6 +10,7 @@ mod check; // before each commit: format, lints, invariants, unit tests
 mod coverage; // whether each route has a test that fails without it, and the page about it
 mod demo; // the main job, narrated, on this machine
 mod dist; // the binary as it is published
+mod hunt; // long runs against everything that reads foreign bytes
 mod images; // the images that tests and the demo run, made from Debian's packages
 mod lodge; // a throw-away daemon on this machine's own network, for the demo and `dev`
 mod preflight; // what this machine lacks, one line each
@@ -53,6 +54,11 @@ const COMMANDS: &[Command] = &[
         name: "bless",
         about: "[FILTER]: accepts what the black-box tests print now as expected",
         run: bless::bless,
+    },
+    Command {
+        name: "hunt",
+        about: "[SECONDS]: mutations of the corpus against what reads foreign bytes",
+        run: hunt::hunt,
     },
     Command {
         name: "images",

@@ -3,6 +3,7 @@
 //! Each rule is a file with a pure function from the tree to complaints, and a unit test with a sample that must fail.
 //! A complaint starts with `path:line:`, so that editors can jump there.
 
+mod advisories; // docs/security-advisories.md names tests that exist
 mod attributes; // lints are silenced with `expect` and a reason
 mod code; // Rust text with strings and comments blanked out
 mod functions; // a function fits one screen
@@ -44,6 +45,7 @@ const RULES: &[Rule] = &[
     places::drawers,
     places::machines,
     routes::routes,
+    advisories::advisories,
 ];
 
 pub(crate) fn tidy(_: &[String]) -> Result<(), String> {

@@ -17,7 +17,10 @@ pub use inspect::{
     ContainerInspect, ContainerState, DriverData, Health, HealthcheckResult, MountPoint, NetworkSettings,
 };
 pub use list::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
-pub use mount::{Mount, MountBindOptions, MountDriverConfig, MountImageOptions, MountTmpfsOptions, MountVolumeOptions};
+pub use mount::{
+    Mount, MountBindOptions, MountDriverConfig, MountIdMapping, MountImageOptions, MountTmpfsOptions,
+    MountVolumeOptions,
+};
 
 use crate::wire::is_default;
 

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{PackError, Packer, UnpackError, UnpackOptions, codec, limits, tar::Time, unpack, walk};
+use crate::{Ids, PackError, Packer, UnpackError, UnpackOptions, codec, limits, tar::Time, unpack, walk};
 
 /// What a path of a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,8 +151,8 @@ impl Source {
     ///
     /// # Errors
     /// Those of reading and of the output.
-    pub fn write(&self, crosses: impl Fn(&[u8]) -> bool, output: impl Write) -> Result<(), CopyError> {
-        let mut packer = Packer::new(output);
+    pub fn write(&self, crosses: impl Fn(&[u8]) -> bool, ids: &Ids, output: impl Write) -> Result<(), CopyError> {
+        let mut packer = Packer::new(output).with_ids(ids.clone());
         match &self.what {
             What::Directory(fd) => self.write_directory(fd.as_fd(), crosses, &mut packer)?,
             What::Leaf { parent, leaf } => {
@@ -188,12 +188,14 @@ impl Source {
 }
 
 /// How an archive is put into a root.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Extract {
     /// Refuse to put a directory in the place of something else, or the reverse.
     pub keep_kind: bool,
     /// Everything belongs to this user and group, whatever the archive says.
     pub owner: Option<(u32, u32)>,
+    /// Where ids are shifted.
+    pub ids: Ids,
 }
 
 /// Unpacks an archive, compressed or not, into the directory `path` of `root`. Links are followed to the directory, and on
@@ -212,8 +214,9 @@ pub fn extract(root: BorrowedFd<'_>, path: &[u8], input: impl Read, how: Extract
     }
     refuse_read_only(root, directory.as_fd()).map_err(look())?.map_or(Ok(()), Err)?;
     let below = if place.is_empty() { b".".to_vec() } else { place };
+    let (owner, ids) = (how.owner, how.ids);
     let options =
-        UnpackOptions { owner: how.owner, keep_kind: how.keep_kind, below, across: true, ..UnpackOptions::default() };
+        UnpackOptions { owner, ids, keep_kind: how.keep_kind, below, across: true, ..UnpackOptions::default() };
     let (_, input) = codec::plain(input).map_err(|source| CopyError::Stream { source })?;
     unpack(input, root, &options)?;
     Ok(())

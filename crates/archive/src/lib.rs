@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod copy; // files from one root into another
+mod ids; // owners where ids are shifted
 mod ignore; // which files of a tree are left out (.dockerignore)
 mod pack; // a tree becomes an archive
 mod unpack; // an archive becomes a tree
@@ -20,6 +21,7 @@ pub mod codec; // compression, recognised by the first bytes
 pub mod limits; // every limit, with its reason
 
 pub use copy::{Copier, CopyOptions, Keep, TreeDigest};
+pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};
 pub use pack::{PackError, Packer, pack_layer};
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};

@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use crate::{
-    limits,
+    Ids, limits,
     tar::{Entry, Kind, Time, Writer},
     walk::{self, Visit},
 };
@@ -39,12 +39,24 @@ pub struct Packer<W> {
     /// First path of every file with more than one link.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    ids: Ids,
 }
 
 impl<W: Write> Packer<W> {
     /// Starts an archive.
     pub fn new(output: W) -> Self {
-        Self { output: Writer::new(output), links: HashMap::new(), buffer: vec![0; limits::CHUNK_BYTES] }
+        Self {
+            output: Writer::new(output),
+            links: HashMap::new(),
+            buffer: vec![0; limits::CHUNK_BYTES],
+            ids: Ids::default(),
+        }
+    }
+
+    /// The same, of files whose owners' ids are shifted.
+    #[must_use]
+    pub fn with_ids(self, ids: Ids) -> Self {
+        Self { ids, ..self }
     }
 
     /// Everything below `root`, under paths that begin with `prefix`.
@@ -78,6 +90,7 @@ impl<W: Write> Packer<W> {
     /// As [`Self::tree`].
     pub fn visit(&mut self, visit: &Visit<'_>, path: &[u8]) -> Result<(), PackError> {
         let Some(mut entry) = describe(visit.stat, path) else { return Ok(()) };
+        (entry.uid, entry.gid) = self.ids.inside((entry.uid, entry.gid));
         let read = |source| PackError::Read { path: entry_path(path), source };
         match entry.kind {
             Kind::Directory => {
@@ -108,6 +121,7 @@ impl<W: Write> Packer<W> {
         let read = |source| PackError::Read { path: entry_path(path), source };
         let stat = rustix::fs::fstat(directory).map_err(|error| read(error.into()))?;
         let Some(mut entry) = describe(&stat, path) else { return Ok(()) };
+        (entry.uid, entry.gid) = self.ids.inside((entry.uid, entry.gid));
         entry.xattrs = xattrs(directory).map_err(read)?;
         self.entry(&entry)
     }

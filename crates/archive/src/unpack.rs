@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use crate::{
-    limits,
+    Ids, limits,
     tar::{Entry, Kind, Reader, TarError, Time},
     walk,
 };
@@ -32,6 +32,8 @@ pub struct UnpackOptions {
     pub whiteouts: bool,
     /// Everything belongs to this user and group, whatever the archive says.
     pub owner: Option<(u32, u32)>,
+    /// Where ids are shifted.
+    pub ids: Ids,
     /// Refuse to put a directory in the place of something else, or the reverse (`docker cp`).
     pub keep_kind: bool,
     /// The directory below the root that the archive's paths begin at; links still lead where they lead from the root.
@@ -41,6 +43,12 @@ pub struct UnpackOptions {
     pub across: bool,
     /// What begins with the first gets the second in its place; `.` is the whole archive.
     pub rename: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl UnpackOptions {
+    fn owner_of(&self, entry: &Entry) -> (u32, u32) {
+        self.ids.outside(self.owner.unwrap_or((entry.uid, entry.gid)))
+    }
 }
 
 /// What was unpacked.
@@ -448,7 +456,7 @@ impl Unpacker<'_> {
     fn symlink(&mut self, place: &Place<'_>) -> Result<(), UnpackError> {
         let entry = place.entry;
         self.make(place, "make the link", || rustix::fs::symlinkat(&entry.link[..], place.parent, place.leaf))?;
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.options.owner_of(entry);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(place.parent, place.leaf, uid, gid, flags)
@@ -473,7 +481,7 @@ impl Unpacker<'_> {
         let mode = Mode::RUSR | Mode::WUSR;
         self.make(place, "make the node", || rustix::fs::mknodat(place.parent, place.leaf, kind, mode, device))?;
         let fd = walk::open_leaf(place.parent, place.leaf, OFlags::PATH).map_err(place.error("open"))?;
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.options.owner_of(entry);
         let path = walk::through_proc(fd.as_fd(), None);
         rustix::fs::chownat(&fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
             .map_err(|error| place.error("set the owner of")(error.into()))?;
@@ -490,7 +498,7 @@ impl Unpacker<'_> {
     // Owner, then mode (which `chown` would clear), then attributes (which it would clear as well).
     fn attributes(&self, fd: BorrowedFd<'_>, place: &Place<'_>) -> Result<(), UnpackError> {
         let entry = place.entry;
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.options.owner_of(entry);
         // A look is cheaper than a change, which goes through the file system's journal even where nothing changes.
         let stat = rustix::fs::fstat(fd).map_err(|error| place.error("look at")(error.into()))?;
         let is_owner = (stat.st_uid, stat.st_gid) == (uid, gid);

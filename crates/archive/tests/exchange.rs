@@ -11,7 +11,7 @@ use std::{
 };
 
 use hako_archive::{
-    UnpackOptions,
+    Ids, UnpackOptions,
     exchange::{CopyError, Extract, Source, extract, leads_to},
     tar::{Entry, Kind, Reader, Writer},
     unpack,
@@ -65,7 +65,7 @@ fn names(bytes: &[u8]) -> String {
 fn read(root: &Root, path: &str) -> String {
     let mut bytes = Vec::new();
     match Source::open(root.1.as_fd(), path.as_bytes()) {
-        Ok(source) => source.write(|_| false, &mut bytes).map(|()| names(&bytes)).unwrap(),
+        Ok(source) => source.write(|_| false, &Ids::default(), &mut bytes).map(|()| names(&bytes)).unwrap(),
         Err(error) => error.to_string(),
     }
 }
@@ -129,7 +129,7 @@ fn kinds_are_kept_when_asked() {
     fs::create_dir(root.path("dir")).unwrap();
     fs::write(root.path("file"), "").unwrap();
     let put = |entries: &[(&str, Kind, &[u8])], keep_kind| {
-        let how = Extract { keep_kind, owner: None };
+        let how = Extract { keep_kind, ..Extract::default() };
         extract(root.1.as_fd(), b"/", &archive(entries)[..], how).map_err(|error| error.to_string())
     };
     assert_eq!(
@@ -190,7 +190,7 @@ fn whoever_swaps_directories_for_links_leads_nobody_out() {
             let mut read = Vec::new();
             for path in [&b"/swap/"[..], b"/swap/file", b"/"] {
                 if let Ok(source) = Source::open(root.1.as_fd(), path) {
-                    let _ = source.write(|_| true, &mut read);
+                    let _ = source.write(|_| true, &Ids::default(), &mut read);
                 }
             }
             assert!(!String::from_utf8_lossy(&read).contains("of the host"));

@@ -39,6 +39,7 @@ static TABLE: &[Entry] = &[
     entry::<container::top::Top>(),
     entry::<container::update::Update>(),
     entry::<container::wait::Wait>(),
+    entry::<container::audit::AuditCommand>(),
     entry::<container::why::Why>(),
     entry::<contexts::create::Create>(),
     entry::<contexts::create::Update>(),

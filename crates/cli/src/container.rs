@@ -1,6 +1,7 @@
 //! Commands for containers, one file each; short ones that only name containers share a file.
 
 pub(crate) mod attach;
+pub(crate) mod audit;
 pub(crate) mod commit;
 pub(crate) mod cp;
 mod cp_local; // the trees of this machine that cp reads and writes

@@ -11,7 +11,7 @@ use hako_network::address::PoolRange;
 use hako_runtime::plan::Rlimit;
 use ipnet::IpNet;
 
-use crate::{EngineError, limits, log::LogPlan};
+use crate::{EngineError, IdMap, Runtimes, limits, log::LogPlan};
 
 /// The least that IPv4 links must carry (RFC 791), and the most that the kernel lets a bridge have.
 const MTU_MIN: u32 = 68;
@@ -78,6 +78,10 @@ pub struct EngineConfig {
     pub debug: bool,
     /// Network namespaces prepared ahead; 0: none.
     pub sandboxes: usize,
+    /// Which users of the host those of containers are, where a container does not say (`--userns-remap`).
+    pub userns_remap: Option<IdMap>,
+    /// Other runtimes that containers may be started with.
+    pub runtimes: Runtimes,
     /// How registries are spoken to.
     pub registry: hako_registry::client::Settings,
 }
@@ -87,12 +91,13 @@ pub struct EngineConfig {
 pub struct Reloadable {
     pub debug: bool,
     pub labels: Vec<String>,
+    pub runtimes: Runtimes,
 }
 
 impl EngineConfig {
     /// The part of it that can change while the daemon runs.
     pub fn reloadable(&self) -> Reloadable {
-        Reloadable { debug: self.debug, labels: self.labels.clone() }
+        Reloadable { debug: self.debug, labels: self.labels.clone(), runtimes: self.runtimes.clone() }
     }
 
     /// Docker's defaults with these two roots.
@@ -135,6 +140,8 @@ impl EngineConfig {
             labels: Vec::new(),
             debug: false,
             sandboxes: limits::SANDBOXES,
+            userns_remap: None,
+            runtimes: Runtimes::default(),
             registry: hako_registry::client::Settings::default(),
         }
     }
@@ -175,6 +182,9 @@ impl EngineConfig {
                     ),
                 );
             }
+        }
+        if let Err((flag, why)) = self.runtimes.check() {
+            return wrong(flag, &why);
         }
         if let Err(error) = self.registry.check() {
             return wrong(error.setting, &error.why);

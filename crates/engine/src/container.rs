@@ -5,6 +5,7 @@
 
 pub(crate) mod archive; // cp: its files as archives
 pub(crate) mod attach; // a client joins input and output
+mod bind_ids; // whose the files of a bind are
 pub(crate) mod cdi; // devices by what they are
 pub(crate) mod check; // whether a wish makes sense
 pub(crate) mod create;

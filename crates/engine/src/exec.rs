@@ -223,6 +223,7 @@ impl Engine {
             stdin: exec.spec.attach_stdin,
             stdin_once: true,
             discard_output: detach && tty.is_none(),
+            owner: container.record().ids.as_ref().map(crate::IdMap::root),
             ..StdioSpec::default()
         };
         let ask = || {
@@ -311,8 +312,9 @@ impl Engine {
                 seccomp,
                 rlimits: confinement.rlimits.clone(),
                 oom_score_adj: confinement.oom_score_adj,
-                special: Default::default(),
+                special: confinement.special(),
             },
+            external: record.state.external.clone(),
         };
         Ok((plan, descriptors))
     }

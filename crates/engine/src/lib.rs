@@ -26,12 +26,14 @@ mod prune; // which objects a prune is about
 mod record; // what is on disk, one document per container
 mod recover; // what the daemon does first
 mod registry; // images from and to registries
+mod runtime; // which code starts a container
 pub mod stdio; // a process's input and output as the daemon holds them
 pub mod step; // a process of a build: no container, a layer in the end
 mod succession; // what the daemon does when a keeper dies
 mod system; // info, events, disk usage
 mod table; // what is in memory: containers by name and id
 mod timer; // deadlines
+mod userns; // which users of the host a container's users are
 pub mod view; // what operations take and give
 mod view_anatomy; // of images looked at closely
 mod volume; // volumes and who uses them
@@ -44,6 +46,8 @@ use jiff::Timestamp;
 
 pub use config::{EngineConfig, Reloadable};
 pub use error::EngineError;
+pub use runtime::{RuntimeProgram, Runtimes};
+pub use userns::IdMap;
 
 /// The engine; cheap to clone.
 #[derive(Clone)]
@@ -71,6 +75,8 @@ pub struct Parts {
     pub(crate) name_service: name_service::NameService,
     pub(crate) visitor: hako_network::Visitor,
     pub(crate) keepers: keeper::Keepers,
+    /// Ids of containers that are being created.
+    pub(crate) id_claims: userns::Claims,
     /// Held for as long as the engine is there.
     _claim: claim::Claim,
 }

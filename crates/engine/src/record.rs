@@ -24,6 +24,7 @@ use hako_model::{
     PortKey, Propagation,
 };
 use hako_network::{Endpoint, PublishedPort};
+use hako_runtime::external::External;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use redb::{ReadableTable, TableDefinition};
@@ -60,6 +61,9 @@ pub(crate) struct Record {
     /// Variables that its links gave it at its last start.
     #[serde(default)]
     pub(crate) link_env: Vec<String>,
+    /// Its users outside; `None`: they are the host's.
+    #[serde(default)]
+    pub(crate) ids: Option<crate::IdMap>,
 }
 
 /// One mount, resolved: where its content is on the host.
@@ -104,6 +108,9 @@ pub(crate) struct StateRecord {
     /// How well it is, if that is checked.
     #[serde(default)]
     pub(crate) health: Option<HealthRecord>,
+    /// The other runtime that this life was begun by.
+    #[serde(default)]
+    pub(crate) external: Option<External>,
 }
 
 impl Default for StateRecord {
@@ -122,6 +129,7 @@ impl Default for StateRecord {
             stopped_by_hand: false,
             cgroup: None,
             health: None,
+            external: None,
         }
     }
 }

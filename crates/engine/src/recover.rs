@@ -256,6 +256,7 @@ impl Engine {
                     record.state.exit_code = UNKNOWN_EXIT;
                     record.state.finished_at = Some(clock::now());
                     record.state.cgroup = None;
+                    record.state.external = None;
                     record.published.clear();
                     record.endpoints.values_mut().for_each(|place| place.plugged = None);
                 });
@@ -288,7 +289,11 @@ impl Engine {
     /// holds the other ends of its output any more, nor its terminal. Answers whether anything did.
     async fn end_orphans(&self, record: &Record) -> bool {
         let Some((parent, name)) = record.state.cgroup.clone() else { return false };
+        let external = record.state.external.clone();
         crate::blocking(move || {
+            if let Some(external) = &external {
+                external.forget();
+            }
             let Ok(cgroup) = Cgroup::open(&parent, &name) else { return false };
             let orphaned = cgroup.pids().is_ok_and(|pids| !pids.is_empty());
             if let Err(error) = cgroup.remove() {
@@ -399,6 +404,7 @@ fn open_blocking(
         visitor: hako_network::Visitor::default(),
         reloadable: parking_lot::RwLock::new(config.reloadable()),
         keepers,
+        id_claims: crate::userns::Claims::default(),
         config,
         _claim: claim,
     }));

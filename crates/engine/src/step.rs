@@ -329,6 +329,7 @@ impl Engine {
             published: Vec::new(),
             published_on: None,
             link_env: Vec::new(),
+            ids: None,
         }
     }
 }

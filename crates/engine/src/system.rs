@@ -54,13 +54,13 @@ impl Engine {
             },
             ipv4_forwarding: host.ipv4_forwarding,
             labels: reloadable.labels,
-            security_options: security_options(),
+            security_options: self.security_options(),
             file_descriptors: host.own_descriptors,
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             event_listeners: self.events.listeners(),
             warnings,
-            default_runtime: "hako".to_owned(),
-            runtimes: vec!["hako".to_owned()],
+            default_runtime: reloadable.runtimes.default.clone(),
+            runtimes: reloadable.runtimes.named.into_iter().collect(),
             log_driver: self.config.log_driver.clone(),
         }
     }
@@ -96,9 +96,18 @@ impl Engine {
     pub fn reload(&self, settings: Reloadable) {
         let labels: Vec<String> = settings.labels.iter().map(|label| format!("{label:?}")).collect();
         let (debug, labels) = (settings.debug.to_string(), format!("[{}]", labels.join(",")));
+        let runtime = settings.runtimes.default.clone();
+        let names: Vec<String> = settings.runtimes.named.keys().cloned().collect();
+        let names = names.join(" ");
         *self.reloadable.write() = settings;
         let name = hako_runtime::observe::host().name;
-        let attributes = [("name", name.as_str()), ("debug", debug.as_str()), ("labels", labels.as_str())];
+        let attributes = [
+            ("name", name.as_str()),
+            ("debug", debug.as_str()),
+            ("labels", labels.as_str()),
+            ("default-runtime", runtime.as_str()),
+            ("runtimes", names.as_str()),
+        ];
         self.events.publish(EventKind::Daemon, "reload", &self.id, attributes);
     }
 
@@ -169,10 +178,15 @@ fn lacking(features: &hako_runtime::observe::CgroupFeatures) -> Vec<String> {
     missing.map(|(_, what, why)| format!("WARNING: No {what} support: {why}")).collect()
 }
 
-fn security_options() -> Vec<String> {
-    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
-    if hako_runtime::cgroup::Layout::of_host().version() == 2 {
-        options.push("name=cgroupns".to_owned());
+impl Engine {
+    fn security_options(&self) -> Vec<String> {
+        let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+        if self.config.userns_remap.is_some() {
+            options.push("name=userns".to_owned());
+        }
+        if hako_runtime::cgroup::Layout::of_host().version() == 2 {
+            options.push("name=cgroupns".to_owned());
+        }
+        options
     }
-    options
 }

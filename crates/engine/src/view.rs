@@ -562,7 +562,8 @@ pub struct InfoView {
     pub event_listeners: usize,
     pub warnings: Vec<String>,
     pub default_runtime: String,
-    pub runtimes: Vec<String>,
+    /// Beside our own, which has no program.
+    pub runtimes: Vec<(String, crate::RuntimeProgram)>,
     pub log_driver: String,
 }
 

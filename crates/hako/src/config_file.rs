@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
+use hako_engine::RuntimeProgram;
 use hako_network::address::PoolRange;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::flags::DaemonFlags;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of dockerd that do nothing here.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 16] = [
     "allow-nondistributable-artifacts",
     "builder",
     "containerd",
@@ -28,14 +29,13 @@ const IGNORED: [&str; 17] = [
     "ip6tables",
     "live-restore",
     "raw-logs",
-    "runtimes",
     "shutdown-timeout",
     "userland-proxy",
     "userland-proxy-path",
 ];
 
 /// Keys of dockerd that would change what a person relies on, and that are not built.
-const NOT_BUILT: [&str; 16] = [
+const NOT_BUILT: [&str; 15] = [
     "allow-direct-routing",
     "authorization-plugins",
     "bip6",
@@ -51,7 +51,6 @@ const NOT_BUILT: [&str; 16] = [
     "rootless",
     "selinux-enabled",
     "swarm-default-advertise-addr",
-    "userns-remap",
 ];
 
 /// Reads the file into the flags; answers with remarks for the log.
@@ -111,6 +110,7 @@ fn flag_of(key: &str) -> String {
         "default-ulimits" => "--default-ulimit".to_owned(),
         "default-network-opts" => "--default-network-opt".to_owned(),
         "default-address-pools" => "--default-address-pool".to_owned(),
+        "runtimes" => "--add-runtime".to_owned(),
         key => format!("--{key}"),
     }
 }
@@ -170,8 +170,10 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "max-concurrent-uploads" => flags.registry.max_concurrent_uploads = count(value)?,
         "max-download-attempts" => flags.registry.max_download_attempts = count(value)?,
         "proxies" => proxies(flags, value)?,
+        "runtimes" => flags.runtimes = runtimes(value)?,
+        "userns-remap" => flags.userns_remap = text(value)?,
+        "default-runtime" => flags.default_runtime = text(value)?,
         // What the flag of this name says about it is said of the file, too.
-        "default-runtime" => flags.ignored.default_runtime = Some(text(value)?),
         "storage-driver" => flags.ignored.storage_driver = Some(text(value)?),
         key if NOT_BUILT.contains(&key) => return Err("is not built yet".to_owned()),
         _ => return Err("is not known".to_owned()),
@@ -203,6 +205,27 @@ fn proxies(flags: &mut DaemonFlags, value: &Value) -> Result<(), String> {
         *place = Some(text(value)?);
     }
     Ok(())
+}
+
+/// `{"crun": {"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}}`
+fn runtimes(value: &Value) -> Result<BTreeMap<String, RuntimeProgram>, String> {
+    let mut all = BTreeMap::new();
+    for (name, about) in value.as_object().ok_or("expected an object of runtimes")? {
+        let mut program = RuntimeProgram { path: Default::default(), arguments: Vec::new() };
+        for (key, value) in about.as_object().ok_or_else(|| format!("{name}: expected an object"))? {
+            let within = |why: String| format!("{name}: {key}: {why}");
+            match key.as_str() {
+                "path" => program.path = text(value).map_err(within)?.into(),
+                "runtimeArgs" => program.arguments = texts(value).map_err(within)?,
+                "runtimeType" | "options" => {
+                    return Err(within("containerd's shims are not used: name a program as \"path\"".to_owned()));
+                }
+                _ => return Err(within("is not known".to_owned())),
+            }
+        }
+        all.insert(name.clone(), program);
+    }
+    Ok(all)
 }
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {
@@ -285,6 +308,16 @@ mod tests {
             r#"{"default-network-opts": {"bridge": {"a": "b"}}, "default-ipc-mode": "shareable"}"#,
             &[],
             "debug=false icc=true []",
+        );
+        check(
+            r#"{"runtimes": {"crun": {"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}}, "default-runtime": "crun"}"#,
+            &[],
+            "debug=false icc=true []",
+        );
+        check(
+            r#"{"runtimes": {"kata": {"runtimeType": "io.containerd.kata.v2"}}}"#,
+            &[],
+            "FILE: runtimes: kata: runtimeType: containerd's shims are not used: name a program as \"path\"",
         );
         check(r#"{"debug": "yes"}"#, &[], "FILE: debug: expected true or false");
         check(

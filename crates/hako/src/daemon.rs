@@ -176,7 +176,7 @@ fn reload(source: &Source, engine: &Engine) {
         Ok(Settings { flags, config, .. }) => {
             hako_base::telemetry::set_level(flags.level());
             engine.reload(config.reloadable());
-            tracing::info!("debug, log-level and labels were taken anew; everything else needs a new daemon");
+            tracing::info!("debug, log-level, labels and runtimes were taken anew; everything else needs a new daemon");
         }
         Err(why) => tracing::error!("the settings were not taken anew: {why}"),
     }
@@ -251,6 +251,8 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.no_new_privileges = flags.no_new_privileges;
     config.labels.clone_from(&flags.labels);
     config.debug = flags.debug;
+    config.userns_remap = remap(&flags.userns_remap)?;
+    config.runtimes = flags.other_runtimes()?;
     config.sandboxes = flags.sandboxes.unwrap_or(config.sandboxes);
     config.registry = flags.registry.settings(|name| std::env::var(name).ok());
     Ok(config)
@@ -285,6 +287,17 @@ fn seccomp(text: &str) -> Result<Option<String>, String> {
                 Err(error) => Err(error.to_string()),
             });
             text.map(Some).map_err(|why| format!("--seccomp-profile {path}: {why}"))
+        }
+    }
+}
+
+/// Whose ids containers have; `None`: the host's own.
+fn remap(text: &str) -> Result<Option<hako_engine::IdMap>, String> {
+    match text {
+        "" => Ok(None),
+        text => {
+            let map = hako_engine::IdMap::of_remap(text);
+            map.map(Some).map_err(|why| format!("--userns-remap {text}: {why}"))
         }
     }
 }

@@ -4,11 +4,13 @@
 //! dockerd go on working; those whose absence would change what a person relies on are refused.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use hako_base::telemetry::LogFormat;
+use hako_engine::{RuntimeProgram, Runtimes};
 use hako_network::address::PoolRange;
 use hako_registry::client::{Proxies, Settings};
 use ipnet::IpNet;
@@ -170,6 +172,18 @@ pub(crate) struct DaemonFlags {
     /// Network namespaces prepared ahead: as many starts at once do not wait for one [default: 56]
     #[arg(long, value_name = "COUNT")]
     pub(crate) sandboxes: Option<usize>,
+    /// Users of the host that those of containers are: default, USER[:GROUP] or UID[:GID]
+    #[arg(long, default_value = "", value_name = "default|USER[:GROUP]")]
+    pub(crate) userns_remap: String,
+    /// Another runtime that containers may be started with: NAME=PROGRAM (repeatable)
+    #[arg(long = "add-runtime", value_name = "NAME=PROGRAM")]
+    pub(crate) add_runtimes: Vec<String>,
+    /// The same from the file, with arguments.
+    #[arg(skip)]
+    pub(crate) runtimes: BTreeMap<String, RuntimeProgram>,
+    /// Runtime of containers that do not say
+    #[arg(long, default_value = "hako", value_name = "NAME")]
+    pub(crate) default_runtime: String,
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
     #[command(flatten)]
@@ -257,10 +271,6 @@ pub(crate) struct IgnoredFlags {
     #[arg(long = "storage-opt", hide = true)]
     pub(crate) storage_options: Vec<String>,
     #[arg(long, hide = true)]
-    add_runtime: Vec<String>,
-    #[arg(long, hide = true)]
-    pub(crate) default_runtime: Option<String>,
-    #[arg(long, hide = true)]
     exec_opt: Vec<String>,
     #[arg(long, hide = true)]
     oom_score_adjust: Option<i32>,
@@ -269,6 +279,23 @@ pub(crate) struct IgnoredFlags {
 }
 
 impl DaemonFlags {
+    /// The runtimes beside our own, however they were named.
+    ///
+    /// # Errors
+    /// One without a name or a program.
+    pub(crate) fn other_runtimes(&self) -> Result<Runtimes, String> {
+        let mut named = self.runtimes.clone();
+        for text in &self.add_runtimes {
+            let bad = || format!("--add-runtime {text}: expected NAME=PROGRAM");
+            let (name, path) = text.split_once('=').ok_or_else(bad)?;
+            let program = RuntimeProgram { path: path.into(), arguments: Vec::new() };
+            if named.insert(name.to_owned(), program).is_some() {
+                return Err(format!("--add-runtime {text}: runtime {name} is there already"));
+            }
+        }
+        Ok(Runtimes { named, default: self.default_runtime.clone() })
+    }
+
     /// How much is logged, in `tracing`'s words.
     pub(crate) fn level(&self) -> &str {
         match self.log_level.as_str() {
@@ -289,9 +316,6 @@ impl IgnoredFlags {
         {
             return Err(format!("storage driver {driver:?} is not built; overlay2 is"));
         }
-        if let Some(runtime) = self.default_runtime.as_deref().filter(|runtime| !matches!(*runtime, "hako" | "runc")) {
-            return Err(format!("--default-runtime {runtime}: other runtimes are not built yet"));
-        }
         if let Some(option) = self.storage_options.iter().find(|option| {
             !matches!(option.split_once('='), Some(("overlay2.override_kernel_check", "true" | "false" | "1" | "0")))
         }) {
@@ -311,8 +335,6 @@ impl IgnoredFlags {
             (self.shutdown_timeout.is_some(), "--shutdown-timeout", "containers outlive the daemon"),
             (self.ip6tables.is_some(), "--ip6tables", "both families share one table: see --iptables"),
             (self.init_path.is_some(), "--init-path", "hako is its own init"),
-            (!self.add_runtime.is_empty(), "--add-runtime", "other runtimes are not built yet"),
-            (self.default_runtime.is_some(), "--default-runtime", "hako has its own"),
             (!self.exec_opt.is_empty(), "--exec-opt", "cgroups are used directly"),
             (self.oom_score_adjust.is_some(), "--oom-score-adjust", "the service manager sets it"),
             (self.raw_logs, "--raw-logs", "the log is coloured on terminals only"),

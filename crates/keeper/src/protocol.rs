@@ -62,6 +62,8 @@ pub struct StdioSpec {
     /// How long the log is that the output goes on in: what [`crate::Ring::log_length`] says until the first
     /// commit. A daemon that dies before that would have the next one cut off the log of earlier lives.
     pub log_length: u64,
+    /// Whose the pipes are: root of a user namespace cannot open those of the host's again.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// A message with what every message has.

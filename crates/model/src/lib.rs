@@ -23,7 +23,7 @@ pub use filter::Filters;
 pub use id::{ContainerId, Digest, ExecId, IdError, NetworkId};
 pub use image::{ImageConfig, ImageHistory, Platform};
 pub use limits::{DeviceRate, DeviceWeight, Limits, Ulimit};
-pub use mount::{BindOptions, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
+pub use mount::{BindOptions, IdMapping, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
 pub use network::{AddressPool, EndpointSpec, NetworkDriver, NetworkSpec};
 pub use port::{PortBinding, PortKey, PortProtocol};
 pub use reference::{Reference, ReferenceError};

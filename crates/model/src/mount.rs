@@ -56,6 +56,17 @@ pub struct BindOptions {
     pub create_source: bool,
     pub read_only_non_recursive: bool,
     pub read_only_force_recursive: bool,
+    pub id_mapping: Option<IdMapping>,
+}
+
+/// Whose the files of a bind are in the container; on the host nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdMapping {
+    /// The owner of the source is this user of the container; empty: the one that it runs as.
+    MatchUser { user: String },
+    /// As the container's own user namespace has it.
+    Userns,
 }
 
 /// Options of a volume mount.

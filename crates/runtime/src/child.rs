@@ -17,6 +17,7 @@ use hako_sys::{
 
 use crate::{
     error::{At, LaunchError, Step},
+    external::drive,
     extra,
     launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
@@ -49,6 +50,9 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
+    if let Some(external) = &plan.external {
+        return drive::create(job, external);
+    }
     job.cgroups.join()?;
     extra::set_labels(&plan.process.special)?;
     if enters_first(plan) {
@@ -112,7 +116,8 @@ pub(crate) fn new_namespaces(asked: &Namespaces) -> process::Namespaces {
 /// Whether a first process moves and the real one is born where it went: a pid namespace is joined by one's children
 /// only, clocks are set before anybody is in their namespace, and what a user namespace shall own is made inside it.
 pub(crate) fn enters_first(plan: &LaunchPlan) -> bool {
-    matches!(plan.namespaces.pid, Namespace::Join(_))
+    plan.external.is_some()
+        || matches!(plan.namespaces.pid, Namespace::Join(_))
         || matches!(plan.namespaces.user, UserNamespace::Join(_))
         || !plan.extra.clocks.is_empty()
 }
@@ -134,6 +139,8 @@ fn enter_first(job: &Job<'_>) -> Result<(), LaunchError> {
         if let Some(score) = job.plan.process.oom_score_adj {
             write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
         }
+        // Root in there may raise none.
+        program::allow_limits(&job.plan.process.rlimits)?;
         let target = descriptor(job.descriptors, index)?;
         process::join(target, process::Namespaces::USER).at(Step::JoinNamespace, || "user".to_owned())?;
     }

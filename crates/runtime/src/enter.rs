@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use crate::{
     child::{clone_sibling, descriptor},
     error::{At, LaunchError, Step},
+    external::drive,
     extra,
     launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
@@ -49,6 +50,9 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
+    if let Some(external) = &job.plan.external {
+        return drive::exec(job, external);
+    }
     job.cgroups.join()?;
     extra::set_labels(&job.plan.process.special)?;
     if let Some(score) = job.plan.process.oom_score_adj {

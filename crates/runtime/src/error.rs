@@ -57,6 +57,8 @@ pub enum Step {
     /// Looking the command up in `PATH`.
     Lookup,
     Exec,
+    /// Another runtime was told to do it; its own words are the detail.
+    External,
     /// The child ended without a word (killed, out of memory).
     Died,
 }
@@ -97,6 +99,7 @@ impl Step {
             Self::NoNewPrivileges => "set no_new_privs",
             Self::Seccomp => "load the seccomp filter",
             Self::CloseDescriptors => "close descriptors",
+            Self::External => "run the runtime",
             Self::Lookup | Self::Exec => "exec",
             Self::Died => "the container's process ended before its command could run",
         }
@@ -144,11 +147,19 @@ impl LaunchError {
     /// What it means for the exit code. Docker looks at the words of the reason, whatever the step, and so does its
     /// command line: no such file is 127, permission denied is 126.
     pub fn outcome(&self) -> Outcome {
+        if self.step == Step::External {
+            return outcome_of(&self.detail);
+        }
         match self.errno {
             libc::ENOENT | libc::ENOTDIR => Outcome::NotFound,
             libc::EACCES | libc::EISDIR => Outcome::NotExecutable,
             _ => Outcome::Other,
         }
+    }
+
+    /// Whether the words are another runtime's.
+    pub fn is_foreign(&self) -> bool {
+        self.step == Step::External && self.errno == 0
     }
 
     /// The exit code that Docker gives a container that did not start for this reason.
@@ -185,6 +196,19 @@ impl LaunchError {
     }
 }
 
+// By the words, as Docker's own daemon does: other runtimes tell nothing else.
+fn outcome_of(words: &str) -> Outcome {
+    let words = words.to_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if says(&["executable file not found", "no such file or directory", "not a directory"]) {
+        Outcome::NotFound
+    } else if says(&["permission denied", "is a directory"]) {
+        Outcome::NotExecutable
+    } else {
+        Outcome::Other
+    }
+}
+
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (subject, why) = (&self.subject, self.why());
@@ -196,6 +220,7 @@ impl fmt::Display for LaunchError {
             Step::Lookup => write!(f, "exec: {subject:?}: {why}"),
             Step::Exec => return write!(f, "exec {subject}: {why}"),
             Step::WorkingDirectory => write!(f, "chdir to cwd ({subject:?}) set in config.json failed: {why}"),
+            Step::External if self.errno == 0 => return f.write_str(&self.detail),
             Step::Died => write!(f, "{}: {}", self.step.verb(), self.detail),
             Step::Mount => write!(f, "cannot mount to {subject:?}: {why}"),
             step if subject.is_empty() => write!(f, "cannot {}: {why}", step.verb()),

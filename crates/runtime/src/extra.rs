@@ -42,7 +42,7 @@ pub struct Extra {
 pub struct Special {
     /// `None`: bounding, effective and permitted are one, and the others empty.
     pub capabilities: Option<CapabilitySets>,
-    pub scheduling: Option<Scheduling>,
+    pub scheduling: Option<Policy>,
     /// Class and level.
     pub io_priority: Option<(u16, u16)>,
     /// `PER_LINUX32` and its like.
@@ -73,18 +73,6 @@ pub struct ClockOffset {
     pub clock: String,
     pub seconds: i64,
     pub nanoseconds: u32,
-}
-
-/// `sched_setattr(2)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Scheduling {
-    pub policy: u32,
-    pub flags: u64,
-    pub nice: i32,
-    pub priority: u32,
-    pub runtime_ns: u64,
-    pub deadline_ns: u64,
-    pub period_ns: u64,
 }
 
 /// Programs that are run while a container comes to be.
@@ -177,16 +165,7 @@ pub(crate) fn set_schedule(special: &Special) -> Result<(), LaunchError> {
         at(schedule::set_io_priority(class, level), "io priority")?;
     }
     if let Some(asked) = special.scheduling {
-        let policy = Policy {
-            policy: asked.policy,
-            flags: asked.flags,
-            nice: asked.nice,
-            priority: asked.priority,
-            runtime_ns: asked.runtime_ns,
-            deadline_ns: asked.deadline_ns,
-            period_ns: asked.period_ns,
-        };
-        at(schedule::set_policy(policy), "scheduler")?;
+        at(schedule::set_policy(asked), "scheduler")?;
     }
     if !special.processors.is_empty() {
         let mut set = rustix::thread::CpuSet::new();

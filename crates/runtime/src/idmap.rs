@@ -12,6 +12,11 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::plan::IdRange;
 
+pub use hako_sys::{
+    credentials::with_file_owner as as_file_owner,
+    userns::{Made, make},
+};
+
 /// Makes one. The caller must have one thread, as for `launch::begin`.
 ///
 /// # Errors
@@ -42,6 +47,6 @@ fn map(pid: u32, uids: &[IdRange], gids: &[IdRange]) -> io::Result<OwnedFd> {
 }
 
 /// Ranges as `uid_map` and `gid_map` take them.
-pub(crate) fn text(ranges: &[IdRange]) -> String {
+pub fn text(ranges: &[IdRange]) -> String {
     ranges.iter().map(|range| format!("{} {} {}\n", range.container, range.host, range.count)).collect()
 }

@@ -97,7 +97,9 @@ pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result
     let (channel, childs_end) = channel_pair()?;
     let enters_first = child::enters_first(plan);
     let namespaces = if enters_first { Namespaces::NONE } else { child::new_namespaces(&plan.namespaces) };
-    let how = Clone { namespaces, ..cgroups.clone_into() };
+    // Another runtime moves what it makes into the group itself, and wants to find it empty.
+    let group = if plan.external.is_some() { Clone::default() } else { cgroups.clone_into() };
+    let how = Clone { namespaces, ..group };
     match process::clone(&how).at(Step::Clone, String::new)? {
         Cloned::Child => {
             drop(channel);
@@ -124,6 +126,9 @@ pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result
 pub fn begin_exec(plan: &ExecPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
     let mut cgroups = Cgroups::open(&plan.cgroup)?;
     let (channel, childs_end) = channel_pair()?;
+    if plan.external.is_some() {
+        cgroups.unified = None;
+    }
     let mut cloned = process::clone(&cgroups.clone_into());
     if cloned.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
         // Something in the container (systemd, say) hands controllers down to groups of its own, after which the

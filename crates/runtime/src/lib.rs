@@ -25,12 +25,17 @@ pub mod seccomp; // which system calls it may make
 pub mod sysctl; // which parameters of the kernel are its own
 pub mod user; // who it runs as, from the image's own files
 
+pub mod external; // other runtimes behind runc's command line
+
 pub mod command; // runc's command line
 pub mod oci; // bundles, and runc's operations on them
 
 pub mod error; // which step failed, on what, why
 pub mod init; // pid 1 of a container that asked for one
 pub mod observe; // what the host and its processes are doing
+
+#[cfg(test)]
+mod hunt; // what reads foreign bytes, against a corpus
 
 pub use error::{LaunchError, Outcome, Step};
 pub use launch::{Pending, Progress, Stdio};

@@ -35,6 +35,20 @@ pub fn resize(terminal: &OwnedFd, rows: u16, columns: u16) -> io::Result<()> {
     hako_sys::pty::resize(terminal, rows, columns)
 }
 
+/// Whether a file of the host may be executed by us.
+pub fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Whether the kernel confines by AppArmor profiles.
+pub fn has_apparmor() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.trim_start().starts_with('Y'))
+    })
+}
+
 /// The host's name.
 pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -48,6 +62,15 @@ pub fn root_of(pid: u32) -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     let path = format!("/proc/{pid}/root");
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The user namespace of a running process.
+///
+/// # Errors
+/// As [`root_of`].
+pub fn user_namespace_of(pid: u32) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    Ok(rustix::fs::open(format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The same as a mount that can be copied.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capability::CapSet,
+    external::External,
     extra::{Extra, Special},
     user::User,
 };
@@ -42,6 +43,9 @@ pub struct LaunchPlan {
     pub process: Process,
     #[serde(default)]
     pub extra: Extra,
+    /// The runtime that is to do it in our place.
+    #[serde(default)]
+    pub external: Option<External>,
 }
 
 /// A process to be started in a running container.
@@ -51,6 +55,9 @@ pub struct ExecPlan {
     pub target: Index,
     pub cgroup: CgroupJoin,
     pub process: Process,
+    /// The runtime whose container it is, if that is not ours.
+    #[serde(default)]
+    pub external: Option<External>,
 }
 
 /// The program, who runs it and what it may do.

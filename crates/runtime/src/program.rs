@@ -43,7 +43,7 @@ use crate::{
 /// What Docker gives a process whose environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What `ps` shows of `hako init` in a container, as with Docker.
-const INIT_NAME: &str = "/sbin/docker-init";
+pub(crate) const INIT_NAME: &str = "/sbin/docker-init";
 
 /// What the last steps work on.
 pub(crate) struct Start<'a> {
@@ -137,11 +137,25 @@ fn environment(process: &Process) -> Vec<String> {
     lines
 }
 
-fn set_limits(limits: &[crate::plan::Rlimit]) -> Result<(), LaunchError> {
+pub(crate) fn set_limits(limits: &[crate::plan::Rlimit]) -> Result<(), LaunchError> {
     for limit in limits {
         let values = Rlimit { current: limit.soft, maximum: limit.hard };
         rustix::process::setrlimit(resource(limit.resource), values)
             .at(Step::Rlimit, || format!("{:?}", limit.resource).to_lowercase())?;
+    }
+    Ok(())
+}
+
+/// Raises the hard limits that [`set_limits`] will want, as far as they are too low.
+pub(crate) fn allow_limits(limits: &[crate::plan::Rlimit]) -> Result<(), LaunchError> {
+    for limit in limits {
+        let now = rustix::process::getrlimit(resource(limit.resource));
+        let too_low = now.maximum.is_some_and(|most| limit.hard.is_none_or(|wanted| wanted > most));
+        if too_low {
+            let values = Rlimit { current: now.current, maximum: limit.hard };
+            rustix::process::setrlimit(resource(limit.resource), values)
+                .at(Step::Rlimit, || format!("{:?}", limit.resource).to_lowercase())?;
+        }
     }
     Ok(())
 }

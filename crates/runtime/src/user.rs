@@ -138,7 +138,7 @@ fn asked_id(text: &str) -> Result<Option<u32>, UserError> {
     id(text).map(Some).ok_or(UserError::Range)
 }
 
-fn resolve_in(passwd: &str, group: &str, user: &str, group_add: &[String]) -> Result<User, UserError> {
+pub(crate) fn resolve_in(passwd: &str, group: &str, user: &str, group_add: &[String]) -> Result<User, UserError> {
     let (name, group_name) = user.split_once(':').unwrap_or((user, ""));
     let number = asked_id(name)?;
     let mut found = User { groups: Vec::new(), ..User::default() };

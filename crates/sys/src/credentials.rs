@@ -102,6 +102,24 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
+/// Does some work with files as this user and group, keeping what root may: what is made belongs to them, which on a mount
+/// with mapped ids the caller's own need not be able to own. Of the calling thread alone.
+///
+/// # Errors
+/// When the thread cannot be itself again, after which it must not go on: those of `capset(2)`.
+pub fn with_file_owner<T>((uid, gid): (u32, u32), work: impl FnOnce() -> T) -> io::Result<T> {
+    let capabilities = rustix::thread::capabilities(None)?;
+    // SAFETY: both calls take numbers and change the calling thread only; they answer with what was before.
+    let before = unsafe { (libc::syscall(libc::SYS_setfsgid, gid), libc::syscall(libc::SYS_setfsuid, uid)) };
+    // Leaving user 0 takes the rights over files from the effective set.
+    rustix::thread::set_capabilities(None, capabilities)?;
+    let done = work();
+    // SAFETY: as above.
+    unsafe { (libc::syscall(libc::SYS_setfsuid, before.1), libc::syscall(libc::SYS_setfsgid, before.0)) };
+    rustix::thread::set_capabilities(None, capabilities)?;
+    Ok(done)
+}
+
 /// Whether exec may no longer grant anything (set-user-id bits, file capabilities). Cannot be undone.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use crate::{features, workshop};
+use crate::{credentials, features, workshop};
 
 /// How mounts made below travel between copies of a mount (`mount_namespaces(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -382,16 +382,36 @@ pub fn tmpfs(options: &[(&str, &str)], attributes: MountAttributes) -> io::Resul
 /// Those of overlayfs; `EROFS` when the kernel fell back to a read-only mount although a writable one was asked for
 /// (it does so without a word when it cannot make the work directory).
 pub fn overlay(lowers: &[PathBuf], upper_work: Option<(&Path, &Path)>, volatile: bool) -> io::Result<OwnedFd> {
+    overlay_mapped(lowers, upper_work, volatile, None)
+}
+
+/// The same with the ids of a user namespace: who is 0 on the disk is whoever the namespace's 0 is outside, and the other
+/// way round. Nothing is changed on the disk.
+///
+/// # Errors
+/// As [`overlay`]; `EINVAL` where the layers' file system or the kernel (before 5.19) maps no ids.
+pub fn overlay_mapped(
+    lowers: &[PathBuf],
+    upper_work: Option<(&Path, &Path)>,
+    volatile: bool,
+    map: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
     if let ([only], None) = (lowers, upper_work) {
         // The kernel wants two layers; one without a writable one is a read-only view of itself.
         let tree = clone_tree(only, false)?;
+        if let Some(map) = map {
+            map_ids(tree.as_fd(), map, false)?;
+        }
         set_attributes(tree.as_fd(), MountAttributes { read_only: true, ..MountAttributes::default() })?;
         return Ok(tree);
     }
-    let mount = if features::overlay_layer_descriptors() {
-        overlay_by_descriptors(lowers, upper_work, volatile)?
-    } else {
-        workshop::overlay(lowers, upper_work, volatile)?
+    let by_descriptors = || overlay_by_descriptors(lowers, upper_work, volatile, map);
+    let mount = match (features::overlay_layer_descriptors(), map, upper_work) {
+        // What overlayfs does by itself it does as whoever mounts it: that has to be somebody who has an id on the disk.
+        (true, Some(map), Some((upper, _))) => credentials::with_file_owner(root_in(map, upper)?, by_descriptors)??,
+        (true, ..) => by_descriptors()?,
+        (false, None, _) => workshop::overlay(lowers, upper_work, volatile)?,
+        (false, Some(map), _) => workshop::overlay_mapped(lowers, upper_work, volatile, map)?,
     };
     if upper_work.is_some() && is_read_only(mount.as_fd())? {
         return Err(io::Error::from_raw_os_error(libc::EROFS));
@@ -403,8 +423,21 @@ fn overlay_by_descriptors(
     lowers: &[PathBuf],
     upper_work: Option<(&Path, &Path)>,
     volatile: bool,
+    map: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
     let filesystem = Filesystem::new("overlay")?;
+    if let Some(map) = map {
+        let layers = Layers::mapped(lowers, upper_work, map)?;
+        for lower in &layers.lowers {
+            filesystem.option_descriptor("lowerdir+", lower.as_fd())?;
+        }
+        if let Some((upper, work, _)) = &layers.upper_work {
+            filesystem.option_descriptor("upperdir", upper.as_fd())?;
+            filesystem.option_descriptor("workdir", work.as_fd())?;
+        }
+        overlay_options(&filesystem, upper_work.is_some(), volatile)?;
+        return filesystem.mount(MountAttributes::default());
+    }
     for lower in lowers {
         filesystem.option_descriptor("lowerdir+", open_directory(lower)?.as_fd())?;
     }
@@ -414,6 +447,51 @@ fn overlay_by_descriptors(
     }
     overlay_options(&filesystem, upper_work.is_some(), volatile)?;
     filesystem.mount(MountAttributes::default())
+}
+
+// Who root of a user namespace is outside: whoever owns, on a mount with its ids, the directory that `upper` is in, which
+// is root's on the disk.
+pub(crate) fn root_in(map: BorrowedFd<'_>, upper: &Path) -> io::Result<(u32, u32)> {
+    let tree = clone_tree(upper.parent().ok_or(io::ErrorKind::InvalidInput)?, false)?;
+    map_ids(tree.as_fd(), map, false)?;
+    let stat = rustix::fs::fstat(&tree)?;
+    Ok((stat.st_uid, stat.st_gid))
+}
+
+/// Layers as detached mounts with the ids of a user namespace.
+pub(crate) struct Layers {
+    pub(crate) lowers: Vec<OwnedFd>,
+    /// Both directories and the one mount that they are in, since overlayfs wants them in the same.
+    pub(crate) upper_work: Option<(OwnedFd, OwnedFd, OwnedFd)>,
+}
+
+impl Layers {
+    pub(crate) fn mapped(
+        lowers: &[PathBuf],
+        upper_work: Option<(&Path, &Path)>,
+        map: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
+        let mapped = |path: &Path| -> io::Result<OwnedFd> {
+            let tree = clone_tree(path, false)?;
+            map_ids(tree.as_fd(), map, false)?;
+            Ok(tree)
+        };
+        let lowers = lowers.iter().map(|lower| mapped(lower)).collect::<io::Result<_>>()?;
+        let upper_work = match upper_work {
+            None => None,
+            Some((upper, work)) => {
+                let both = upper.parent().filter(|parent| work.parent() == Some(*parent));
+                let tree = mapped(both.ok_or(io::ErrorKind::InvalidInput)?)?;
+                let open = |path: &Path| -> io::Result<OwnedFd> {
+                    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    Ok(rustix::fs::openat(&tree, name, flags, Mode::empty())?)
+                };
+                Some((open(upper)?, open(work)?, tree))
+            }
+        };
+        Ok(Self { lowers, upper_work })
+    }
 }
 
 /// What every overlay of hako has, whatever the kernel's build-time defaults are: plain layers that `diff` can read.

@@ -4,8 +4,10 @@
 
 use std::io;
 
-/// What `sched_setattr(2)` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use serde::{Deserialize, Serialize};
+
+/// What `sched_setattr(2)` takes; part of plans, and so plain data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// `SCHED_…`
     pub policy: u32,

@@ -9,7 +9,7 @@ use std::{
     ffi::OsStr,
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
+    credentials,
     mount::{self, Filesystem, MountAttributes, Spread},
     process::{self, Namespaces},
     walk,
@@ -81,19 +82,35 @@ fn layer_names() -> impl Iterator<Item = u8> {
     (1..=u8::MAX).filter(|byte| !matches!(byte, b'/' | b':' | b',' | b'\\' | b'.' | b'=' | b' ' | b'\n' | b'\t'))
 }
 
-/// An overlay whose layers are detached mounts (id-mapped ones, for user namespaces), on kernels that cannot take them
-/// as descriptors: they are attached in the workshop first.
+/// An overlay with the ids of a user namespace: its layers are detached mounts, which these kernels cannot take as
+/// descriptors and which are therefore attached in the workshop first.
 ///
 /// # Errors
-/// Those of overlayfs.
-pub fn overlay_of_mounts(
-    lowers: &[OwnedFd],
+/// Those of overlayfs and of `mount_setattr(2)`; `InvalidInput` for more than 127 layers.
+pub fn overlay_mapped(
+    lowers: &[PathBuf],
     upper_work: Option<(&Path, &Path)>,
     volatile: bool,
+    map: std::os::fd::BorrowedFd<'_>,
 ) -> io::Result<OwnedFd> {
     if lowers.len() > LAYERS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    if let Some((upper, _)) = upper_work {
+        let owner = mount::root_in(map, upper)?;
+        return credentials::with_file_owner(owner, || overlay_of_layers(lowers, upper_work, volatile, map))?;
+    }
+    overlay_of_layers(lowers, upper_work, volatile, map)
+}
+
+fn overlay_of_layers(
+    lowers: &[PathBuf],
+    upper_work: Option<(&Path, &Path)>,
+    volatile: bool,
+    map: std::os::fd::BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let layers = mount::Layers::mapped(lowers, upper_work, map)?;
+    let lowers = &layers.lowers;
     run(|| {
         // Any directory does as a place: only this thread sees what is put there.
         let place = mount::open_directory(Path::new("/"))?;
@@ -106,7 +123,15 @@ pub fn overlay_of_mounts(
             let target = rustix::fs::openat(&stage, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             mount::attach(lower.as_fd(), target.as_fd())?;
         }
-        overlay_of_names(&stage, lowers.len(), upper_work, volatile)
+        let Some((upper, work, tree)) = &layers.upper_work else {
+            return overlay_of_names(&stage, lowers.len(), None, volatile);
+        };
+        rustix::fs::mkdirat(&stage, "both", Mode::RWXU)?;
+        let target = rustix::fs::openat(&stage, "both", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        mount::attach(tree.as_fd(), target.as_fd())?;
+        // Descriptors of what is attached now: their paths lead there.
+        let path = |descriptor: &OwnedFd| PathBuf::from(format!("/proc/thread-self/fd/{}", descriptor.as_raw_fd()));
+        overlay_of_names(&stage, lowers.len(), Some((&path(upper), &path(work))), volatile)
     })
 }
 

@@ -97,12 +97,25 @@ fn the_workshop_makes_the_same_overlay_with_short_names() {
 }
 
 #[test]
-fn the_workshop_makes_an_overlay_of_detached_mounts() {
+fn an_overlay_of_mapped_layers_shows_other_owners_and_changes_none() {
+    use std::os::unix::fs::MetadataExt;
     let Some(layers) = Layers::new() else { return };
-    let lowers: Vec<OwnedFd> = layers.lowers(127).iter().map(|path| mount::clone_tree(path, false).unwrap()).collect();
-    let (upper, work) = layers.upper_work();
-    let mount = workshop::overlay_of_mounts(&lowers, Some((&upper, &work)), false).unwrap();
-    check_overlay(&mount, &layers, 127);
+    let made = hako_sys::userns::make("0 100000 65536\n", "0 200000 65536\n", false).unwrap();
+    let (map, lowers, (upper, work)) = (made.user.as_fd(), layers.lowers(127), layers.upper_work());
+    let by_descriptors = mount::overlay_mapped(&lowers, Some((&upper, &work)), false, Some(map)).unwrap();
+    let look = |mount: &OwnedFd| {
+        let stat = rustix::fs::statat(mount, "who", rustix::fs::AtFlags::empty()).unwrap();
+        assert_eq!((stat.st_uid, stat.st_gid), (100_000, 200_000));
+    };
+    look(&by_descriptors);
+    drop(by_descriptors);
+    std::fs::remove_dir_all(&work).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    let by_names = workshop::overlay_mapped(&lowers, Some((&upper, &work)), false, map).unwrap();
+    look(&by_names);
+    // What root of the container makes is root's on the disk.
+    hako_sys::credentials::with_file_owner((100_000, 200_000), || write(by_names.as_fd(), "new").unwrap()).unwrap();
+    assert_eq!(layers.0.join("upper/new").metadata().unwrap().uid(), 0);
 }
 
 #[test]

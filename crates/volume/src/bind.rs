@@ -80,6 +80,14 @@ pub fn of(place: BorrowedFd<'_>, options: &Options) -> io::Result<OwnedFd> {
     restrict(mount::clone_tree_with(place, options.recursive, spread)?, options)
 }
 
+/// Gives a detached mount the ids of a user namespace.
+///
+/// # Errors
+/// `EINVAL` where the file system or the kernel maps none.
+pub fn map(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    mount::map_ids(mount, user_namespace, false)
+}
+
 /// Makes a detached mount read-only, if that is asked for.
 pub(crate) fn restrict(clone: OwnedFd, options: &Options) -> io::Result<OwnedFd> {
     if options.read_only {

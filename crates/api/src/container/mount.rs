@@ -38,6 +38,15 @@ wire! {
         pub read_only_non_recursive: bool,
         #[serde(skip_serializing_if = "is_default")]
         pub read_only_force_recursive: bool,
+        #[serde(rename = "IDMapping", skip_serializing_if = "Option::is_none")]
+        pub id_mapping: Option<MountIdMapping>,
+    }
+
+    /// Whose the files of a bind mount are: `match-user` or `userns`.
+    pub struct MountIdMapping {
+        pub source: String,
+        #[serde(skip_serializing_if = "is_default")]
+        pub user: String,
     }
 
     /// Of a volume.

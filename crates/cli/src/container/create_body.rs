@@ -215,7 +215,8 @@ fn check_namespaces(rights: &Security) -> Result<(), String> {
     if !matches!(rights.uts.as_str(), "" | "host") {
         return Err("--uts: invalid UTS mode".to_owned());
     }
-    if !matches!(rights.userns.as_str(), "" | "host") {
+    let userns = rights.userns.split(':').next().unwrap_or_default();
+    if !matches!(userns, "" | "host" | "private" | "auto") {
         return Err("--userns: invalid USER mode".to_owned());
     }
     if !matches!(rights.cgroupns.as_str(), "" | "host" | "private") {

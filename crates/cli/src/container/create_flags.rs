@@ -386,7 +386,7 @@ impl Security {
         set.add(&mut self.ipc, "--ipc", "IPC namespace: private, shareable, host or container:NAME");
         set.add(&mut self.pid, "--pid", "PID namespace: host or container:NAME");
         set.add(&mut self.uts, "--uts", "UTS namespace: host");
-        set.add(&mut self.userns, "--userns", "User namespace: host");
+        set.add(&mut self.userns, "--userns", "User namespace: host, private or auto[:size=COUNT]");
         set.add(&mut self.cgroupns, "--cgroupns", "Control group namespace: host or private");
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use hako_api::{
     Empty, Map,
     container::{
-        Mount, MountBindOptions, MountDriverConfig, MountImageOptions, MountTmpfsOptions, MountVolumeOptions,
-        PortBinding, PortMap,
+        Mount, MountBindOptions, MountDriverConfig, MountIdMapping, MountImageOptions, MountTmpfsOptions,
+        MountVolumeOptions, PortBinding, PortMap,
     },
     network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
 };
@@ -92,6 +92,7 @@ fn mount_request(mount: &mount::Mount) -> Mount {
             create_mountpoint: bind.create_source,
             read_only_non_recursive: bind.read_only_non_recursive,
             read_only_force_recursive: bind.read_only_force_recursive,
+            id_mapping: bind.id_mapping.clone().map(|(source, user)| MountIdMapping { source, user }),
         }),
         volume_options: mount.volume.as_ref().map(|volume| MountVolumeOptions {
             no_copy: volume.no_copy,

@@ -25,6 +25,8 @@ pub(crate) struct Bind {
     pub propagation: String,
     pub non_recursive: bool,
     pub create_source: bool,
+    /// Source and user.
+    pub id_mapping: Option<(String, String)>,
     pub read_only_non_recursive: bool,
     pub read_only_force_recursive: bool,
 }
@@ -75,8 +77,10 @@ impl Mount {
             Some((key, value)) => (key.to_ascii_lowercase(), value),
             None => (field.to_ascii_lowercase(), "true"),
         };
-        let may_stand_alone =
-            matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src");
+        let may_stand_alone = matches!(
+            key.as_str(),
+            "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src" | "bind-idmap"
+        );
         if !field.contains('=') && !may_stand_alone {
             return Err(format!("invalid field '{field}' must be a key=value pair"));
         }
@@ -91,6 +95,7 @@ impl Mount {
             "bind-propagation" => self.bind().propagation = value.to_ascii_lowercase(),
             "bind-nonrecursive" => self.bind().non_recursive = switch()?,
             "bind-create-src" => self.bind().create_source = switch()?,
+            "bind-idmap" => self.set_id_mapping(if field.contains('=') { value } else { "match-user" })?,
             "bind-recursive" => self.set_recursive(value)?,
             "volume-subpath" => self.volume().subpath = value.to_owned(),
             "volume-nocopy" => self.volume().no_copy = switch()?,
@@ -111,6 +116,21 @@ impl Mount {
             }
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
+        Ok(())
+    }
+
+    fn set_id_mapping(&mut self, value: &str) -> Result<(), String> {
+        let (source, user) = value.split_once(':').unwrap_or((value, ""));
+        let named = value.contains(':');
+        if !matches!(
+            (source, named, user.is_empty()),
+            ("match-user", false, _) | ("match-user", true, false) | ("userns", false, _)
+        ) {
+            return Err(format!(
+                "invalid value for bind-idmap: {value} (must be \"match-user\", \"match-user:USER\" or \"userns\")"
+            ));
+        }
+        self.bind().id_mapping = Some((source.to_owned(), user.to_owned()));
         Ok(())
     }
 

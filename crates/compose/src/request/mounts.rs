@@ -91,6 +91,7 @@ fn plain(project: &Project, mount: &service::Mount) -> Result<Mount, String> {
             non_recursive: bind.recursive == "disabled",
             read_only_non_recursive: bind.recursive == "writable",
             read_only_force_recursive: bind.recursive == "readonly",
+            id_mapping: None,
         }),
         volume_options: mount.volume.as_ref().map(|volume| MountVolumeOptions {
             no_copy: volume.nocopy,

@@ -18,7 +18,7 @@ use hako_model::MountKind;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::{files::TARGETS, filesystem::stream};
+use super::{bind_ids::Users, files::TARGETS, filesystem::stream};
 use crate::{
     Engine, EngineError,
     record::Record,
@@ -40,6 +40,7 @@ struct Files {
 
 impl Files {
     fn open(engine: &Engine, record: &Arc<Record>) -> Result<Self, EngineError> {
+        let map = engine.map_snapshot(record)?;
         let view = engine.images.snapshot_view(record.id).map_err(crate::image::error)?;
         let mut files = Self {
             engine: engine.clone(),
@@ -50,11 +51,19 @@ impl Files {
             missing: Vec::new(),
         };
         let running = files.view.process_root().is_some();
+        let whom = |name: &str| {
+            let name = if name.is_empty() { record.config.user.as_str() } else { name };
+            let user = hako_runtime::user::resolve(files.view.as_fd(), name, &[]);
+            let user = user.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+            Ok((user.uid, user.gid))
+        };
         let mut mounts = Vec::new();
         for mount in record.mounts.iter().filter(|mount| running || mount.kind != MountKind::Tmpfs) {
             let target = files.place(&mount.target)?;
             if !running {
-                match engine.open_mount(mount) {
+                let users =
+                    Users { ids: record.ids.as_ref(), namespace: map.as_ref().map(|map| map.as_fd()), find: &whom };
+                match engine.open_mount(mount, &users) {
                     Ok(Some(opened)) => mounts.push((PathBuf::from(&mount.target), opened)),
                     Ok(None) => {}
                     Err(error) => files.missing.push((target.clone(), error)),
@@ -133,8 +142,9 @@ impl Engine {
             engine.publish_container("archive-path", &record, []);
             let view = path_view(source.stat());
             let write = move |output: &mut dyn io::Write| {
+                let ids = crate::userns::of_archives(&files.record);
                 source
-                    .write(|path| files.crosses(path), output)
+                    .write(|path| files.crosses(path), &ids, output)
                     .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
             };
             (view, stream(write))
@@ -166,9 +176,13 @@ impl Engine {
                 ),
                 false => None,
             };
-            let how = Extract { keep_kind: options.keep_kind, owner: owner.map(|user| (user.uid, user.gid)) };
-            exchange::extract(files.root(), path.as_bytes(), archive, how)
-                .map_err(|error| copy_error(&error, &name, &path))?;
+            let how = Extract {
+                keep_kind: options.keep_kind,
+                owner: owner.map(|user| (user.uid, user.gid)),
+                ids: crate::userns::of_archives(&record),
+            };
+            let extract = || exchange::extract(files.root(), path.as_bytes(), archive, how);
+            crate::userns::as_root_of(&record, extract)?.map_err(|error| copy_error(&error, &name, &path))?;
             engine.publish_container("extract-to-dir", &record, []);
             Ok(())
         })

@@ -8,6 +8,7 @@ use hako_runtime::{
     sysctl::{self, Owner},
 };
 
+use super::plan::Security;
 use crate::{Engine, EngineError};
 
 /// The least memory a container can be given (Docker's).
@@ -24,6 +25,7 @@ pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>,
     cpus(spec)?;
     modes(spec)?;
     sysctls(spec)?;
+    engine.check_runtime(&spec.host)?;
     networks(spec, engine)?;
     names(spec)?;
     security(spec)?;
@@ -100,6 +102,10 @@ fn discarded(spec: &ContainerSpec) -> Vec<String> {
         limits.memory_bytes > 0 && !features.swap,
         "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
     );
+    let profile = Security::parse(&spec.host).map(|security| security.apparmor).unwrap_or_default();
+    if !matches!(profile.as_str(), "" | "docker-default") && !hako_runtime::observe::has_apparmor() {
+        warnings.push(format!("Your kernel does not have AppArmor. Profile {profile} discarded."));
+    }
     warnings
 }
 
@@ -195,11 +201,7 @@ fn modes(spec: &ContainerSpec) -> Result<(), EngineError> {
     known("PID", &host.pid_mode, &["host", "private"], true)?;
     known("IPC", &host.ipc_mode, &["host", "private", "none", "shareable"], true)?;
     known("UTS", &host.uts_mode, &["host"], false)?;
-    known("userns", &host.userns_mode, &["host"], false)?;
     known("cgroup namespace", &host.cgroupns_mode, &["host", "private"], false)?;
-    if !matches!(host.runtime.as_str(), "hako" | "runc" | "io.containerd.runc.v2") {
-        return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
     if !host.storage_options.is_empty() {
         return Err(EngineError::invalid(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",

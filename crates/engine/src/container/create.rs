@@ -57,6 +57,7 @@ impl Engine {
         // Declared before the operation, which may have to take them back.
         let (mounts, record);
         let mut operation = Operation::begin("container.create", &self.config.exec_root);
+        let ids = operation.step("ids", || self.claim_ids(id, &spec.host), || self.release_ids(id))?;
         let name = operation.step("name", || self.claim_name(name, id), || self.release_names(id))?;
         operation.step("files", || self.make_files(id), || self.remove_container_files(id))?;
         operation.step("snapshot", || self.prepare_snapshot(id, &image), || self.forget_snapshot(id))?;
@@ -68,11 +69,12 @@ impl Engine {
             || mounts::make_volumes(self, id, &mounts),
             || mounts::unmake_volumes(self, &mounts.fresh),
         )?;
-        record = self.record_of(id, &name, spec, merged, &image, mounts.list.clone())?;
+        record = Record { ids, ..self.record_of(id, &name, spec, merged, &image, mounts.list.clone())? };
         operation.step("record", || self.records.create(&record), || drop(self.records.remove(&record)))?;
         operation.finish();
 
         self.containers.insert(Container::new(record.clone(), log));
+        self.release_ids(id);
         self.publish_container("create", &record, []);
         Ok(Created { id, warnings })
     }
@@ -89,7 +91,7 @@ impl Engine {
             spec.host.shm_size_bytes = self.config.shm_bytes;
         }
         if spec.host.runtime.is_empty() {
-            "hako".clone_into(&mut spec.host.runtime);
+            spec.host.runtime.clone_from(&self.reloadable.read().runtimes.default);
         }
         if spec.host.ipc_mode.is_empty() {
             self.config.ipc_mode.clone_into(&mut spec.host.ipc_mode);
@@ -201,6 +203,7 @@ impl Engine {
             published: Vec::new(),
             published_on: None,
             link_env: Vec::new(),
+            ids: None,
         })
     }
 

@@ -88,6 +88,7 @@ impl Engine {
             }
             record.state.finished_at = Some(status.at);
             record.state.cgroup = None;
+            record.state.external = None;
             if ran >= restart::LASTING {
                 record.state.doublings = 0;
             }
@@ -114,6 +115,7 @@ impl Engine {
     /// What is left of a life, off everybody's path.
     fn take_down(&self, plugged: &Record, container: &Container, live: Live, keep_record: bool) {
         let id = container.id;
+        crate::runtime::forget(plugged);
         self.leave_after_exit(plugged, live.sandbox);
         if let Err(error) = live.cgroup.remove() {
             tracing::warn!(container = %id.short(), %error, "cannot remove its cgroup; the next start will");

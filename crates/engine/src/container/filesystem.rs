@@ -31,9 +31,11 @@ impl Engine {
         let engine = self.clone();
         self.publish_container("export", &container.record(), []);
         Ok(stream(move |writer| {
+            let record = container.record();
+            engine.map_snapshot(&record).map_err(io::Error::other)?;
             engine
                 .images
-                .snapshot_export(container.id, writer)
+                .snapshot_export(container.id, &crate::userns::of_archives(&record), writer)
                 .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
         }))
     }

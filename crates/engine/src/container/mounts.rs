@@ -11,6 +11,7 @@ use std::{
 use hako_base::ErrorKind;
 use hako_model::{ContainerId, ContainerSpec, ImageConfig, MountKind, MountSpec, Propagation};
 
+use super::bind_ids::Users;
 use super::start::start_error;
 use crate::{Engine, EngineError, record::MountRecord};
 
@@ -284,7 +285,8 @@ impl Engine {
     ///
     /// # Errors
     /// Its source is not there any more, or cannot be mounted.
-    pub(crate) fn open_mount(&self, mount: &MountRecord) -> Result<Option<OwnedFd>, EngineError> {
+    pub(crate) fn open_mount(&self, mount: &MountRecord, users: &Users<'_>) -> Result<Option<OwnedFd>, EngineError> {
+        let map = users.namespace;
         let bind = mount.spec.bind.clone().unwrap_or_default();
         let options = hako_volume::bind::Options {
             read_only: !mount.writable,
@@ -296,7 +298,7 @@ impl Engine {
             MountKind::Tmpfs => return Ok(None),
             MountKind::Image => {
                 let subpath = mount.spec.image.as_ref().map_or("", |image| image.subpath.as_str());
-                let mounted = self.images.stack_mount(mount.stack, Path::new(subpath));
+                let mounted = self.images.stack_mount(mount.stack, Path::new(subpath), map);
                 return mounted
                     .map(Some)
                     .map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput));
@@ -306,16 +308,35 @@ impl Engine {
                 if let Ok(Some(why)) = hako_volume::bind::lacks_peers(source, options.propagation) {
                     return Err(EngineError::invalid(why));
                 }
-                hako_volume::bind::open(source, &options)
+                let opened = hako_volume::bind::open(source, &options);
+                if let (Ok(opened), Some(how)) = (&opened, &bind.id_mapping) {
+                    users.map(opened, how)?.map_err(|error| unmapped(mount, &error))?;
+                }
+                opened
             }
             MountKind::Volume => {
                 let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
                 let mounted = self.volumes.mount(&mount.name, subpath, &options);
-                return mounted.map(Some).map_err(|error| EngineError::mechanism(error.kind(), &error));
+                let mounted = mounted.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
+                if let Some(map) = map {
+                    hako_volume::bind::map(mounted.as_fd(), map).map_err(|error| unmapped(mount, &error))?;
+                }
+                return Ok(Some(mounted));
             }
         };
         opened.map(Some).map_err(|error| start_error(mount_text(mount, &error), 128, ErrorKind::InvalidInput))
     }
+}
+
+/// Not every file system can show other ids than it has (overlayfs and some of the network cannot).
+fn unmapped(mount: &MountRecord, error: &std::io::Error) -> EngineError {
+    let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+    let text = format!(
+        "cannot mount {} {} with other ids: its file system maps none: {why}",
+        if mount.kind == MountKind::Volume { "volume" } else { "bind" },
+        if mount.kind == MountKind::Volume { &mount.name } else { &mount.source },
+    );
+    start_error(text, 128, ErrorKind::InvalidInput)
 }
 
 fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {

@@ -9,6 +9,7 @@ use hako_model::{HostSpec, MountKind};
 use hako_runtime::{
     LaunchPlan,
     capability::CapSet,
+    extra::Special,
     plan::{
         self, CgroupJoin, Device, Index, Mount, MountFlags, MountSource, Namespace, Namespaces, Process, Rlimit, Root,
     },
@@ -26,6 +27,15 @@ pub(crate) struct Confinement {
     pub(crate) seccomp: Option<Arc<seccomp::Program>>,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) oom_score_adj: Option<i32>,
+    /// Its AppArmor profile, where the kernel has such; empty: none.
+    pub(crate) apparmor: String,
+}
+
+impl Confinement {
+    /// What of it is beside the usual steps.
+    pub(crate) fn special(&self) -> Special {
+        Special { apparmor: self.apparmor.clone(), ..Special::default() }
+    }
 }
 
 /// The settings of `--security-opt`.
@@ -35,6 +45,10 @@ pub(crate) struct Security {
     pub(crate) no_new_privileges: bool,
     pub(crate) paths_unconfined: bool,
     pub(crate) writable_cgroups: bool,
+    /// The AppArmor profile that was named, which somebody else has loaded.
+    pub(crate) apparmor: String,
+    /// The calls of io_uring are allowed beside the profile's.
+    pub(crate) io_uring: bool,
 }
 
 /// Which system calls may be made.
@@ -73,16 +87,13 @@ impl Security {
                 ("no-new-privileges", "true") => security.no_new_privileges = true,
                 ("no-new-privileges", "false") => security.no_new_privileges = false,
                 ("systempaths", "unconfined") => security.paths_unconfined = true,
+                ("allow", "io_uring") => security.io_uring = true,
                 ("writable-cgroups", "true") => security.writable_cgroups = true,
                 ("writable-cgroups", "false") => security.writable_cgroups = false,
                 // As with Docker on a host without SELinux: labels are taken and mean nothing.
                 ("label", _) => {}
-                ("apparmor", "unconfined" | "") => {}
-                ("apparmor", profile) => {
-                    return Err(EngineError::invalid(format!(
-                        "AppArmor is not built: profile {profile:?} would not be kept"
-                    )));
-                }
+                ("apparmor", "unconfined") => security.apparmor.clear(),
+                ("apparmor", profile) => profile.clone_into(&mut security.apparmor),
                 _ => return Err(invalid()),
             }
         }
@@ -151,6 +162,7 @@ pub(crate) fn launch(
         init: prepared.init,
         process,
         extra: Default::default(),
+        external: None,
     }
 }
 
@@ -186,7 +198,7 @@ fn process(record: &Record, confinement: &Confinement, prepared: &Prepared) -> P
         seccomp: prepared.seccomp,
         rlimits: confinement.rlimits.clone(),
         oom_score_adj: confinement.oom_score_adj,
-        special: Default::default(),
+        special: confinement.special(),
     }
 }
 
@@ -315,8 +327,8 @@ pub(crate) fn confinement(
     let capabilities = capabilities(host)?;
     let seccomp = match &security.seccomp {
         Seccomp::Unconfined => None,
-        Seccomp::Default => Some(seccomp::default_profile(capabilities)),
-        Seccomp::Profile(text) => Some(seccomp::from_json(text, capabilities)),
+        Seccomp::Default => Some(seccomp::program(None, capabilities, security.io_uring)),
+        Seccomp::Profile(text) => Some(seccomp::program(Some(text), capabilities, security.io_uring)),
     };
     let seccomp = seccomp.transpose().map_err(|error| EngineError::invalid(hako_base::error::chain(&error)))?;
     let rlimits: Result<Vec<Rlimit>, _> = host.limits.ulimits.iter().map(Rlimit::try_from).collect();
@@ -326,6 +338,8 @@ pub(crate) fn confinement(
         seccomp,
         rlimits: rlimits.map_err(|error| EngineError::invalid(error.to_string()))?,
         oom_score_adj: Some(host.limits.oom_score_adj),
+        // Elsewhere the name means nothing, as with Docker; the creation has said so.
+        apparmor: if hako_runtime::observe::has_apparmor() { security.apparmor.clone() } else { String::new() },
     })
 }
 
@@ -351,7 +365,8 @@ mod tests {
         check(&["seccomp=unconfined", "no-new-privileges"], "Unconfined nnp=true");
         check(&["seccomp:unconfined", "no-new-privileges:true"], "Unconfined nnp=true");
         check(&["seccomp={}"], "Profile(\"{}\") nnp=false");
-        check(&["label=disable"], "Default nnp=false");
+        check(&["label=disable", "apparmor=docker-default", "allow=io_uring"], "Default nnp=false");
+        check(&["allow=everything"], "invalid --security-opt 1: \"allow=everything\"");
         check(&["nonsense"], "invalid --security-opt 1: \"nonsense\"");
         check(&["colour=red"], "invalid --security-opt 1: \"colour=red\"");
     }

@@ -7,7 +7,7 @@
 //! made by the keeper. Every step takes itself back when a later one fails.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -17,12 +17,13 @@ use hako_model::{ContainerState, NetworkMode};
 use hako_runtime::{
     LaunchPlan,
     cgroup::Cgroup,
-    plan::{Namespace, Namespaces},
+    plan::{Namespace, Namespaces, UserNamespace},
     user::UserError,
 };
 use tokio::sync::watch;
 
 use super::{
+    bind_ids::Users,
     files::TARGETS,
     output::{OpenLog, pump_container},
     plan::{self, Confinement, Prepared, Security},
@@ -128,6 +129,7 @@ impl Engine {
     fn start(&self, container: &Arc<Container>) -> Result<Begun, EngineError> {
         let record = container.record();
         let id = record.id;
+        let external = self.external(&record)?;
         let security = self.security(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let generation = record.state.generation + 1;
@@ -154,13 +156,31 @@ impl Engine {
             || {},
         )?;
         let mut descriptors = Descriptors::default();
+        if let Some(user) = joined.user() {
+            self.images.snapshot_map(id, user);
+        }
         let root = operation.step(
             "root",
             || self.images.snapshot_mount(id, record.auto_remove()).map_err(crate::image::error),
             || self.images.snapshot_release(id),
         )?;
+        if let Some(external) = &external {
+            // What a life that nobody saw end has left would be in the way, and its group with it.
+            external.forget();
+        }
         let cgroup = operation.step("cgroup", || self.make_cgroup(&record), || self.unmake_cgroup(id))?;
-        let launch = self.prepare(&record, &security, &confinement, &joined, root, &cgroup, &mut descriptors)?;
+        let mut launch = self.prepare(&record, &security, &confinement, &joined, root, &cgroup, &mut descriptors)?;
+        if let Some(external) = &external {
+            operation.step(
+                "bundle",
+                || self.write_bundle(external, &record, &launch, &security, &confinement),
+                || {
+                    external.forget();
+                    external.remove_bundle();
+                },
+            )?;
+            launch.external = Some(external.clone());
+        }
         let log = operation.step("log", || open_log(container, None), || {})?;
         let (reign, launched) = operation.step(
             "process",
@@ -179,6 +199,7 @@ impl Engine {
             record.state.stopped_by_hand = false;
             record.state.started_at = Some(started);
             record.state.cgroup = Some((self.cgroup_parent_of(record), id.to_string()));
+            record.state.external = external.clone();
             joined.note(record);
         });
         operation.step(
@@ -207,12 +228,26 @@ impl Engine {
             .map_err(|error| user_error(&error, 128))?;
         let root = descriptors.add(root);
         let namespaces = self.namespaces(record, joined, descriptors)?;
-        let mounts = self.open_mounts(record, descriptors)?;
+        let user_namespace = joined.user();
+        let map = user_namespace.as_ref().map(|user| user.as_fd());
+        let whom = |name: &str| match name {
+            "" => Ok((user.uid, user.gid)),
+            name => hako_runtime::user::resolve(descriptors.get(root), name, &[])
+                .map(|user| (user.uid, user.gid))
+                .map_err(|error| user_error(&error, 128)),
+        };
+        let mounts = self.open_mounts(record, &Users { ids: record.ids.as_ref(), namespace: map, find: &whom })?;
+        let mounts = mounts.into_iter().map(|mount| mount.map(|mount| descriptors.add(mount))).collect();
         let mut files = Vec::new();
         for (name, target) in TARGETS {
             let source = self.network_files(record).join(name);
             let bound = hako_volume::bind::open(&source, &hako_volume::bind::Options::default())
                 .map_err(|error| EngineError::io(format_args!("cannot bind {}", source.display()), &error))?;
+            if let Some(map) = map {
+                hako_volume::bind::map(bound.as_fd(), map).map_err(|error| {
+                    EngineError::io(format_args!("cannot map the ids of {}", source.display()), &error)
+                })?;
+            }
             files.push((target, descriptors.add(bound)));
         }
         let shm = if host.ipc_mode == "host" {
@@ -288,7 +323,14 @@ impl Engine {
             network,
             cgroup: if host.cgroupns_mode == "private" { Namespace::New } else { Namespace::Host },
             time: Namespace::Host,
-            user: hako_runtime::plan::UserNamespace::Host,
+            user: match joined.user() {
+                None => UserNamespace::Host,
+                Some(user) => {
+                    let copy = user.try_clone();
+                    let copy = copy.map_err(|error| EngineError::io("cannot duplicate a descriptor", &error))?;
+                    UserNamespace::Join(descriptors.add(copy))
+                }
+            },
         })
     }
 
@@ -319,12 +361,11 @@ impl Engine {
     }
 
     /// Binds and volumes as detached mounts; `None` for what the runtime makes in place.
-    fn open_mounts(&self, record: &Record, descriptors: &mut Descriptors) -> Result<Vec<Option<usize>>, EngineError> {
-        let open = |mount| Ok(self.open_mount(mount)?.map(|opened| descriptors.add(opened)));
-        record.mounts.iter().map(open).collect()
+    fn open_mounts(&self, record: &Record, users: &Users<'_>) -> Result<Vec<Option<OwnedFd>>, EngineError> {
+        record.mounts.iter().map(|mount| self.open_mount(mount, users)).collect()
     }
 
-    fn cgroup_parent_of(&self, record: &Record) -> String {
+    pub(crate) fn cgroup_parent_of(&self, record: &Record) -> String {
         if record.spec.host.cgroup_parent.is_empty() {
             self.cgroup_parent()
         } else {
@@ -371,6 +412,7 @@ impl Engine {
             stdin_once: spec.stdin_once,
             non_blocking_output: spec.host.output_is_non_blocking(),
             log_length,
+            owner: record.ids.as_ref().map(crate::IdMap::root),
             ..StdioSpec::default()
         };
         let kept = joined.kept()?;
@@ -442,6 +484,10 @@ struct Begun {
 pub(crate) struct Descriptors(Vec<OwnedFd>);
 
 impl Descriptors {
+    fn get(&self, index: usize) -> BorrowedFd<'_> {
+        self.0[index].as_fd()
+    }
+
     pub(crate) fn add(&mut self, descriptor: OwnedFd) -> usize {
         self.0.push(descriptor);
         self.0.len() - 1
@@ -499,6 +545,11 @@ pub(crate) fn user_error(error: &UserError, exit_code: i32) -> EngineError {
 /// A launch that failed, in Docker's words: the command line derives 126 and 127 from them.
 pub(crate) fn launch_error(error: &KeeperError, prefix: &str) -> EngineError {
     match error {
+        // The other runtime's own words, which Docker passes on as they are.
+        KeeperError::Launch(error) if error.is_foreign() => {
+            let (before, _) = prefix.split_once(": runc create failed").unwrap_or((prefix, ""));
+            start_error(format!("{before}: {error}: unknown"), error.exit_code(), error.kind())
+        }
         KeeperError::Launch(error) => {
             let text = format!("{prefix}: unable to start container process: {error}: unknown");
             start_error(text, error.exit_code(), error.kind())

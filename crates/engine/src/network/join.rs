@@ -35,6 +35,8 @@ pub(crate) struct Joined {
     places: Vec<Place>,
     published: Vec<PublishedPort>,
     published_on: Option<String>,
+    /// The namespace of its users, if they are not the host's.
+    user: Option<Arc<OwnedFd>>,
 }
 
 impl Joined {
@@ -68,6 +70,11 @@ impl Joined {
         record.published_on.clone_from(&self.published_on);
     }
 
+    /// The namespace of its users, if they are not the host's.
+    pub(crate) fn user(&self) -> Option<Arc<OwnedFd>> {
+        self.user.clone()
+    }
+
     pub(crate) fn sandbox(&self) -> Option<Arc<Sandbox>> {
         self.sandbox.clone()
     }
@@ -93,12 +100,13 @@ impl Engine {
 
     /// A namespace for the container, plugged into its networks, its ports published. All or nothing.
     pub(crate) fn join_networks(&self, record: &Record) -> Result<Joined, EngineError> {
-        let mut joined = Joined::default();
+        let (user, network) = self.user_space(record)?.unzip();
+        let mut joined = Joined { user: user.map(Arc::new), ..Joined::default() };
         let mode = &record.spec.host.network_mode;
         if matches!(mode, NetworkMode::Container(_)) {
             return Ok(joined);
         }
-        let result = self.join(record, &mut joined);
+        let result = self.join(record, network.flatten(), &mut joined);
         if let Err(error) = result {
             self.leave_networks(record.id, &joined);
             return Err(error);
@@ -106,7 +114,7 @@ impl Engine {
         Ok(joined)
     }
 
-    fn join(&self, record: &Record, joined: &mut Joined) -> Result<(), EngineError> {
+    fn join(&self, record: &Record, own: Option<OwnedFd>, joined: &mut Joined) -> Result<(), EngineError> {
         let mode = &record.spec.host.network_mode;
         let wanted = wanted_places(record);
         for name in order(&wanted, mode.network_name()) {
@@ -120,7 +128,12 @@ impl Engine {
         // A namespace that is ready has one end of a pair of links that waits for a bridge.
         let plan = joined.places.first().and_then(|place| place.network.plan.as_ref());
         let plugs = plan.is_some_and(|plan| plan.more.stacked.is_none());
-        let sandbox = if plugs { self.network.sandbox_take() } else { self.network.sandbox_take_isolated() };
+        let sandbox = match own {
+            // Owned by the namespace of its users, who may then do there what root may.
+            Some(namespace) => self.network.sandbox_adopt(namespace, true),
+            None if plugs => self.network.sandbox_take(),
+            None => self.network.sandbox_take_isolated(),
+        };
         let sandbox = Arc::new(sandbox.map_err(error)?);
         joined.sandbox = Some(sandbox.clone());
         let gateways = gateways(joined.places.iter().map(|place| {

@@ -74,6 +74,8 @@ struct Inner {
     held: Mutex<Held>,
     /// Mounted root filesystems.
     live: Mutex<HashMap<ContainerId, Live>>,
+    /// With whose ids the next mount is made.
+    maps: Mutex<HashMap<ContainerId, Arc<std::os::fd::OwnedFd>>>,
     /// Stacks that have their skeleton.
     skeletons: Mutex<HashSet<Option<Digest>>>,
 }
@@ -114,6 +116,7 @@ impl Store {
             gzipped: Mutex::default(),
             held: Mutex::default(),
             live: Mutex::default(),
+            maps: Mutex::default(),
             skeletons: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

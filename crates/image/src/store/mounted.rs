@@ -3,7 +3,12 @@
 //! A kept stack is a link `mount-<stack>` beside the container's `base`: it goes with the snapshot, and a sweep of layers
 //! counts it, whether or not the image still has a name or a record. All containers share the files' pages.
 
-use std::{collections::HashSet, fs, io, os::fd::OwnedFd, path::Path};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use hako_model::{ContainerId, Digest};
 use hako_sys::copies::Original;
@@ -32,12 +37,18 @@ impl Store {
         if self.has_stack(Some(stack)) { Ok(()) } else { Err(ImageError::NoSuchImage { reference: stack.to_string() }) }
     }
 
-    /// The files of a stack, or a directory or file in it, as a detached read-only mount.
+    /// The files of a stack, or a directory or file in it, as a detached read-only mount; with the ids
+    /// of a user namespace, if one is given.
     ///
     /// # Errors
     /// When it cannot be mounted, or has no such path.
-    pub fn stack_mount(&self, stack: Option<Digest>, subpath: &Path) -> io::Result<OwnedFd> {
-        let overlay = hako_sys::mount::overlay(&self.inner.lowers(stack), None, false)?;
+    pub fn stack_mount(
+        &self,
+        stack: Option<Digest>,
+        subpath: &Path,
+        map: Option<BorrowedFd<'_>>,
+    ) -> io::Result<OwnedFd> {
+        let overlay = hako_sys::mount::overlay_mapped(&self.inner.lowers(stack), None, false, map)?;
         Original::new(overlay)?.copy_below(&Path::new("/").join(subpath))
     }
 }

@@ -157,8 +157,15 @@ impl Store {
         Ok(copy)
     }
 
+    /// The root filesystem is mounted with the ids of this user namespace from now on, until it is released; on the disk
+    /// nothing changes.
+    pub fn snapshot_map(&self, container: ContainerId, user_namespace: Arc<OwnedFd>) {
+        self.inner.maps.lock().insert(container, user_namespace);
+    }
+
     /// The process whose root it was has ended (or never began).
     pub fn snapshot_release(&self, container: ContainerId) {
+        self.inner.maps.lock().remove(&container);
         let mut live = self.inner.live.lock();
         if let Some(entry) = live.get_mut(&container) {
             entry.given = None;
@@ -264,13 +271,18 @@ impl Store {
         diff::changes(&inner.upper(container)?, &lowers).map_err(failed())
     }
 
-    /// Writes the whole root filesystem as a tar; nothing that is mounted in it.
+    /// Writes the whole root filesystem as a tar; nothing that is mounted in it. `ids`: how it is mapped.
     ///
     /// # Errors
     /// When it cannot be mounted or read, or the receiver has gone.
-    pub fn snapshot_export(&self, container: ContainerId, output: impl Write) -> Result<(), ImageError> {
+    pub fn snapshot_export(
+        &self,
+        container: ContainerId,
+        ids: &hako_archive::Ids,
+        output: impl Write,
+    ) -> Result<(), ImageError> {
         let view = self.snapshot_view(container)?;
-        let mut packer = Packer::new(output);
+        let mut packer = Packer::new(output).with_ids(ids.clone());
         let written = packer.tree(view.as_fd(), b"").and_then(|()| packer.finish().map(drop));
         written.map_err(|error| match error {
             PackError::Write { source } => ImageError::Stream { what: "write", source },
@@ -412,7 +424,9 @@ impl Inner {
         lowers.extend(self.lowers(base));
         let directory = self.container(container);
         let work = fresh_work(&directory).map_err(failed())?;
-        let overlay = hako_sys::mount::overlay(&lowers, Some((&upper, &work)), volatile);
+        let map = self.maps.lock().get(&container).cloned();
+        let map = map.as_ref().map(|map| map.as_fd());
+        let overlay = hako_sys::mount::overlay_mapped(&lowers, Some((&upper, &work)), volatile, map);
         overlay.and_then(Original::new).map_err(failed())
     }
 }

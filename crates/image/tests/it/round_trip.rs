@@ -163,7 +163,7 @@ fn attributes_survive_the_whole_way() {
     let id = ContainerId::random();
     fixture.store.snapshot_prepare(id, &base).unwrap();
     let mut bytes = Vec::new();
-    fixture.store.snapshot_export(id, &mut bytes).unwrap();
+    fixture.store.snapshot_export(id, &hako_archive::Ids::default(), &mut bytes).unwrap();
     let mut reader = Reader::new(&bytes[..]);
     let mut found = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
@@ -235,7 +235,7 @@ fn an_export_is_the_whole_tree() {
     let id = ContainerId::random();
     fixture.store.snapshot_prepare(id, &base).unwrap();
     let mut bytes = Vec::new();
-    fixture.store.snapshot_export(id, &mut bytes).unwrap();
+    fixture.store.snapshot_export(id, &hako_archive::Ids::default(), &mut bytes).unwrap();
     let mut archive = tar::Archive::new(&bytes[..]);
     let mut names: Vec<_> =
         archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();

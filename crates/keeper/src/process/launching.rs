@@ -292,6 +292,13 @@ fn streams(stdio: &StdioSpec) -> io::Result<(Streams, Stdio)> {
         Some(Source::Pipe { reader: stdout_reader, stream: Stream::Stdout }),
         Some(Source::Pipe { reader: stderr_reader, stream: Stream::Stderr }),
     ];
+    if let Some((uid, gid)) = stdio.owner {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        let input = stdio.stdin.then_some(&stdin_reader);
+        for pipe in [&stdout, &stderr].into_iter().chain(input) {
+            rustix::fs::fchown(pipe, Some(uid), Some(gid))?;
+        }
+    }
     Ok((Streams { stdin, sources, ring }, Stdio::Streams { stdin: stdin_reader, stdout, stderr }))
 }
 

@@ -68,7 +68,7 @@ const KNOWN: [&str; 14] = [
 ];
 
 // Lines of mountinfo: `36 31 0:33 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory`.
-fn parse(mountinfo: &str) -> Layout {
+pub(crate) fn parse(mountinfo: &str) -> Layout {
     let mut layout = Layout::default();
     for line in mountinfo.lines() {
         let Some((mount, filesystem)) = line.split_once(" - ") else { continue };

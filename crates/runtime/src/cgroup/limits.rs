@@ -33,7 +33,7 @@ fn optional(file: &str, value: impl ToString) -> Setting {
 const CPU_PERIOD_US: u64 = 100_000;
 
 // Quota and period, however they were asked for.
-fn cpu_quota(limits: &Limits) -> (Option<i64>, Option<u64>) {
+pub(crate) fn cpu_quota(limits: &Limits) -> (Option<i64>, Option<u64>) {
     if limits.nano_cpus > 0 {
         let quota = limits.nano_cpus.saturating_mul(CPU_PERIOD_US) / 1_000_000_000;
         return (Some(quota as i64), Some(CPU_PERIOD_US));

@@ -23,6 +23,10 @@ mod layout; // which hierarchies the host has
 mod limits; // which file a limit goes to
 mod stats; // what was used
 
+pub(crate) use limits::cpu_quota;
+#[cfg(test)]
+pub(crate) use {layout::parse as parse_layout, stats::parse_counters};
+
 pub use devices::{DeviceRule, DeviceRules, InvalidDeviceRule};
 pub use layout::{Hierarchy, Layout};
 pub(crate) use limits::Setting;

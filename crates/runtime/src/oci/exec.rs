@@ -76,7 +76,7 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         descriptors.push(filter);
     }
     let cgroup = crate::cgroup::Cgroup::at(&format!("{}/{}", container.record.cgroup, asked.below))?;
-    let plan = ExecPlan { target: 0, cgroup: cgroup.join_plan(), process };
+    let plan = ExecPlan { target: 0, cgroup: cgroup.join_plan(), process, external: None };
     let stdio = match asked.process.terminal {
         true => {
             let size = asked.process.console_size;

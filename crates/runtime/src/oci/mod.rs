@@ -24,5 +24,12 @@ pub mod start; // the gate opens
 
 mod error;
 
+/// What our own runtime makes of a configuration.
+#[cfg(test)]
+pub(crate) fn plan_of(text: &str, bundle: &std::path::Path) -> Result<crate::LaunchPlan, OciError> {
+    let config = serde_json::from_str(text).map_err(|error| OciError::invalid("config.json", error.to_string()))?;
+    translate::translate(&config, bundle).map(|done| done.plan)
+}
+
 pub use error::OciError;
 pub use record::{Container, Containers, Status};

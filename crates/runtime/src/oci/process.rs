@@ -3,13 +3,15 @@
 //! Capabilities that there are none of, or that the runtime has not itself, are warnings, as the specification says;
 //! everything else that cannot be is an error.
 
+use hako_sys::schedule::Policy;
+
 use super::{
     config::{Capabilities, Personality, Process as Asked, Scheduler},
     error::OciError,
 };
 use crate::{
     capability::CapSet,
-    extra::{CapabilitySets, Scheduling, Special},
+    extra::{CapabilitySets, Special},
     plan::{Process, Rlimit, RlimitResource},
     user::User,
 };
@@ -107,7 +109,7 @@ fn rlimits(asked: &Asked) -> Result<Vec<Rlimit>, OciError> {
     Ok(limits)
 }
 
-fn scheduling(asked: &Scheduler) -> Result<Scheduling, OciError> {
+fn scheduling(asked: &Scheduler) -> Result<Policy, OciError> {
     const POLICIES: [(&str, u32); 7] = [
         ("SCHED_OTHER", 0),
         ("SCHED_FIFO", 1),
@@ -132,7 +134,7 @@ fn scheduling(asked: &Scheduler) -> Result<Scheduling, OciError> {
     for flag in &asked.flags {
         flags |= FLAGS.iter().find(|(name, _)| name == flag).ok_or_else(|| none(flag))?.1;
     }
-    Ok(Scheduling {
+    Ok(Policy {
         policy,
         flags,
         nice: asked.nice,

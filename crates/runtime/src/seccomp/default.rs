@@ -465,12 +465,19 @@ const PERSONALITIES: [&[Comparison]; 5] = [
     &[argument(0, Operator::Equal, 0xffff_ffff)],
 ];
 
+/// The calls of io_uring, which do what others do without being seen by a filter.
+pub(super) fn io_uring() -> Rule<'static> {
+    let names = &["io_uring_enter", "io_uring_register", "io_uring_setup"];
+    Rule { names, action: Action::Allow, comparisons: &[], includes: ANY, excludes: ANY }
+}
+
 /// The profile, for the machine that this runs on.
-pub(super) fn profile() -> Profile<'static> {
+pub(super) fn profile(with_io_uring: bool) -> Profile<'static> {
     let allow = |names: &'static [&'static str], comparisons: &'static [Comparison], includes: Condition<'static>| {
         Rule { names, action: Action::Allow, comparisons, includes, excludes: ANY }
     };
     let mut rules = vec![allow(ALWAYS, &[], ANY)];
+    rules.extend(with_io_uring.then(io_uring));
     rules.extend([BELOW_ALG, BETWEEN, ABOVE_VSOCK].map(|domain| allow(&["socket"], domain, ANY)));
     rules.extend(PERSONALITIES.map(|one| allow(&["personality"], one, ANY)));
     for (capabilities, names) in WITH_CAPABILITY {

@@ -20,9 +20,11 @@ mod compile; // rules to instructions
 mod default; // Docker's default profile
 #[cfg(test)]
 mod interpreter; // runs programs in tests
+mod oci; // a profile as other runtimes are told
 mod profile; // rules and conditions, and Docker's JSON for them
 mod table; // numbers of system calls by ABI
 
+pub use oci::configuration;
 pub use profile::ProfileError;
 
 /// The architectures that a profile may name; those of other machines mean nothing here.
@@ -195,7 +197,7 @@ pub fn from_oci(text: &str) -> Result<OciFilter, ProfileError> {
 /// # Errors
 /// [`ProfileError`] only if our own data were wrong.
 pub fn default_profile(capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
-    kept(None, capabilities)
+    program(None, capabilities, false)
 }
 
 /// A profile in Docker's JSON (`--security-opt seccomp=…`), for a container with these capabilities.
@@ -203,19 +205,24 @@ pub fn default_profile(capabilities: CapSet) -> Result<Arc<Program>, ProfileErro
 /// # Errors
 /// [`ProfileError`] says where the text is not a profile.
 pub fn from_json(text: &str, capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
-    kept(Some(text), capabilities)
+    program(Some(text), capabilities, false)
 }
 
-type Key = (Option<String>, CapSet);
+type Key = (Option<String>, CapSet, bool);
 
-fn kept(text: Option<&str>, capabilities: CapSet) -> Result<Arc<Program>, ProfileError> {
+/// Either of them; `io_uring` allows the calls of that interface as well (`--security-opt allow=io_uring`), which
+/// Docker's profile denies since they go round a filter.
+///
+/// # Errors
+/// As [`from_json`].
+pub fn program(text: Option<&str>, capabilities: CapSet, io_uring: bool) -> Result<Arc<Program>, ProfileError> {
     static KEPT: OnceLock<Mutex<HashMap<Key, Arc<Program>>>> = OnceLock::new();
     let programs = KEPT.get_or_init(Mutex::default);
-    let key = (text.map(str::to_owned), capabilities);
+    let key = (text.map(str::to_owned), capabilities, io_uring);
     if let Some(program) = programs.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(Arc::clone(program));
     }
-    let program = Arc::new(make(text, capabilities)?);
+    let program = Arc::new(make(text, capabilities, io_uring)?);
     let mut programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
     if programs.len() >= KEPT_MAX {
         programs.clear();
@@ -224,16 +231,31 @@ fn kept(text: Option<&str>, capabilities: CapSet) -> Result<Arc<Program>, Profil
     Ok(program)
 }
 
-fn make(text: Option<&str>, capabilities: CapSet) -> Result<Program, ProfileError> {
+fn make(text: Option<&str>, capabilities: CapSet, io_uring: bool) -> Result<Program, ProfileError> {
     let machine = profile::Machine::of_host(capabilities);
     match text {
-        None => compile::compile(&default::profile(), &machine),
+        None => compile::compile(&default::profile(io_uring), &machine),
         Some(text) => {
             let document = profile::Document::parse(text)?;
             if document.notifies() || document.listener().is_some() {
                 return Err(ProfileError::Unsupported { what: "a listener" });
             }
-            document.with_profile(&machine, |profile| compile::compile(profile, &machine))
+            document.with_profile(&machine, |profile| {
+                let mut profile = profile.clone();
+                profile.rules.extend(io_uring.then(default::io_uring));
+                compile::compile(&profile, &machine)
+            })
+        }
+    }
+}
+
+/// Compiles what may be a profile, and has the program answer every call of every ABI.
+#[cfg(test)]
+pub(crate) fn answers_every_call(text: &str, capabilities: CapSet) {
+    let Ok(program) = make(Some(text), capabilities, false) else { return };
+    for abi in profile::Machine::of_host(capabilities).abis() {
+        for number in (0..520).chain([u32::MAX, table::X32_BIT, table::X32_BIT | 519]) {
+            let _ = interpreter::run(&program, abi, number, [0, 1, u64::MAX, 40, 0, 7]);
         }
     }
 }

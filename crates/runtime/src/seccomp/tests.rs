@@ -25,7 +25,7 @@ fn program_of(text: &str, capabilities: CapSet) -> Result<Program, ProfileError>
 }
 
 fn built_in(capabilities: CapSet) -> Program {
-    let mut profile = default::profile();
+    let mut profile = default::profile(false);
     profile.abis = machine(capabilities).abis();
     compile(&profile, &machine(capabilities)).unwrap()
 }
@@ -218,5 +218,22 @@ proptest::proptest! {
     #[test]
     fn a_text_that_is_no_profile_never_panics(text in "\\PC{0,60}") {
         let _ = program_of(&text, CapSet::NONE);
+    }
+}
+
+#[test]
+fn io_uring_is_opened_alone() {
+    for text in
+        [None, Some(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#)]
+    {
+        let (closed, open) =
+            (program(text, CapSet::DEFAULT, false).unwrap(), program(text, CapSet::DEFAULT, true).unwrap());
+        for number in 0..460 {
+            let (before, after) = (run(&closed, Abi::X86_64, number, [0; 6]), run(&open, Abi::X86_64, number, [0; 6]));
+            match number {
+                425..=427 => assert_eq!((before, after), (EPERM, ALLOW), "{number}"),
+                _ => assert_eq!(before, after, "{number}"),
+            }
+        }
     }
 }

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use hako_api::{
     Map,
     container::{
-        Mount, MountBindOptions, MountDriverConfig, MountImageOptions, MountPoint, MountTmpfsOptions,
+        Mount, MountBindOptions, MountDriverConfig, MountIdMapping, MountImageOptions, MountPoint, MountTmpfsOptions,
         MountVolumeOptions,
     },
 };
 use hako_engine::view::MountView;
-use hako_model::{BindOptions, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
+use hako_model::{
+    BindOptions, IdMapping, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions,
+};
 
 use crate::{convert::unsigned, error::Failure};
 
@@ -198,7 +200,19 @@ fn bind_options(from: &MountBindOptions) -> Result<BindOptions, Failure> {
         create_source: from.create_mountpoint,
         read_only_non_recursive: from.read_only_non_recursive,
         read_only_force_recursive: from.read_only_force_recursive,
+        id_mapping: from.id_mapping.as_ref().map(id_mapping).transpose()?,
     })
+}
+
+fn id_mapping(from: &MountIdMapping) -> Result<IdMapping, Failure> {
+    let invalid =
+        |why: &str| Err(Failure::invalid(format!("invalid mount config for type \"bind\": IDMapping: {why}")));
+    match (from.source.as_str(), from.user.as_str()) {
+        ("match-user", user) => Ok(IdMapping::MatchUser { user: user.to_owned() }),
+        ("userns", "") => Ok(IdMapping::Userns),
+        ("userns", _) => invalid("source userns takes no user"),
+        (other, _) => invalid(&format!("unknown source {other:?}")),
+    }
 }
 
 fn volume_options(from: &MountVolumeOptions) -> VolumeOptions {
@@ -285,6 +299,10 @@ fn mount_to_api(mount: &MountSpec) -> Mount {
             create_mountpoint: bind.create_source,
             read_only_non_recursive: bind.read_only_non_recursive,
             read_only_force_recursive: bind.read_only_force_recursive,
+            id_mapping: bind.id_mapping.as_ref().map(|mapping| match mapping {
+                IdMapping::MatchUser { user } => MountIdMapping { source: "match-user".to_owned(), user: user.clone() },
+                IdMapping::Userns => MountIdMapping { source: "userns".to_owned(), user: String::new() },
+            }),
         }),
         volume_options: mount.volume.as_ref().map(|volume| MountVolumeOptions {
             no_copy: volume.no_copy,

@@ -66,7 +66,11 @@ pub(crate) fn info(view: InfoView, version: &str) -> SystemInfo {
         runtimes: view
             .runtimes
             .into_iter()
-            .map(|name| (name.clone(), RuntimeInfo { path: name, runtime_args: Vec::new() }))
+            .map(|(name, program)| {
+                let path = program.path.display().to_string();
+                (name, RuntimeInfo { path, runtime_args: program.arguments })
+            })
+            .chain([("hako".to_owned(), RuntimeInfo { path: "hako".to_owned(), runtime_args: Vec::new() })])
             .collect(),
         default_runtime: view.default_runtime,
         swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
