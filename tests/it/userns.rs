@@ -164,13 +164,12 @@ fn a_bind_may_belong_to_the_containers_user() {
     host.run("mkdir -p /srv/ann && echo of ann > /srv/ann/file && chown -R 1000:1000 /srv/ann && touch /srv/ann/others && chown 7:7 /srv/ann/others && chmod 700 /srv/ann").success();
     let bind = "--mount type=bind,src=/srv/ann,dst=/b,bind-idmap";
     // Root of the container is the owner, and what it writes belongs to the host's user.
-    host.run(&format!("docker run --rm {bind} busybox sh -c 'stat -c %u:%g /b /b/file /b/others; touch /b/new'")).shows(
-        expect![[r#"
+    host.run(&format!("docker run --rm {bind} busybox sh -c 'stat -c %u:%g /b /b/file /b/others; touch /b/new'"))
+        .shows(expect![[r#"
         0:0
         0:0
         7:7
-    "#]],
-    );
+    "#]]);
     host.run("stat -c %u:%g /srv/ann/new").says("1000:1000");
     host.run(&format!(
         "docker run --rm -u 33:44 {bind}=match-user busybox sh -c 'stat -c %u:%g /b/file; touch /b/by33'"

@@ -65,7 +65,7 @@ fn joins() {
     let mut running = place.start(&plan).unwrap();
     running.hear();
     let process = process_of(&["sh", "-c", "cat /proc/self/cgroup | grep -v ':/$' | wc -l"]);
-    let exec = ExecPlan { target: 0, cgroup: group.cgroup.join_plan(), process };
+    let exec = ExecPlan { target: 0, cgroup: group.cgroup.join_plan(), process, external: None };
     says(running.exec(&exec, false), "0\n");
     // Its shell may have children at this moment, with higher numbers.
     assert_eq!(group.cgroup.pids().unwrap().first(), Some(&running.child.pid));
