@@ -17,6 +17,7 @@ use hako_model::{ContainerState, NetworkMode};
 use hako_runtime::{
     LaunchPlan,
     cgroup::Cgroup,
+    external::External,
     plan::{Namespace, Namespaces, UserNamespace},
     user::UserError,
 };
@@ -187,21 +188,7 @@ impl Engine {
             || self.launch(container, generation, &launch, descriptors.0, &joined, log.writer.length()),
             || self.unmake_process(id),
         )?;
-        let pid = launched.pid;
-        let running = container.change(|record| {
-            let started = clock::now();
-            record.state.status = ContainerState::Running;
-            record.state.pid = pid;
-            record.state.exit_code = 0;
-            record.state.error.clear();
-            record.state.oom_killed = false;
-            record.state.health = None;
-            record.state.stopped_by_hand = false;
-            record.state.started_at = Some(started);
-            record.state.cgroup = Some((self.cgroup_parent_of(record), id.to_string()));
-            record.state.external = external.clone();
-            joined.note(record);
-        });
+        let running = self.note_begun(container, launched.pid, external, &joined);
         operation.step(
             "record",
             || self.records.begun(&running),
@@ -209,6 +196,23 @@ impl Engine {
         )?;
         operation.finish();
         Ok(Begun { reign, launched, cgroup, joined, confinement: Arc::new(confinement), log })
+    }
+
+    /// Writes the beginning into the record in memory.
+    fn note_begun(&self, container: &Container, pid: u32, external: Option<External>, joined: &Joined) -> Arc<Record> {
+        container.change(|record| {
+            record.state.status = ContainerState::Running;
+            record.state.pid = pid;
+            record.state.exit_code = 0;
+            record.state.error.clear();
+            record.state.oom_killed = false;
+            record.state.health = None;
+            record.state.stopped_by_hand = false;
+            record.state.started_at = Some(clock::now());
+            record.state.cgroup = Some((self.cgroup_parent_of(record), record.id.to_string()));
+            record.state.external = external;
+            joined.note(record);
+        })
     }
 
     /// Everything that the plan needs, as descriptors in their places.
@@ -250,19 +254,7 @@ impl Engine {
             }
             files.push((target, descriptors.add(bound)));
         }
-        let shm = if host.ipc_mode == "host" {
-            let bound =
-                hako_volume::bind::open(std::path::Path::new("/dev/shm"), &hako_volume::bind::Options::default())
-                    .map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error))?;
-            Some(descriptors.add(bound))
-        } else if let Some(other) = host.ipc_mode.strip_prefix("container:") {
-            let donor = self.ipc_donor(other)?;
-            let bound = hako_volume::bind::of_process(donor.as_fd(), std::path::Path::new("/dev/shm"))
-                .map_err(|error| EngineError::io("cannot bind the other container's /dev/shm", &error))?;
-            Some(descriptors.add(bound))
-        } else {
-            None
-        };
+        let shm = self.shared_memory(&host.ipc_mode)?.map(|shm| descriptors.add(shm));
         let seccomp = match &confinement.seccomp {
             Some(program) => Some(descriptors.add(seccomp_descriptor(program)?)),
             None => None,
@@ -287,6 +279,18 @@ impl Engine {
             user,
         };
         Ok(plan::launch(record, security, confinement, prepared))
+    }
+
+    /// Somebody else's `/dev/shm`, where that is shared.
+    fn shared_memory(&self, mode: &str) -> Result<Option<OwnedFd>, EngineError> {
+        let path = std::path::Path::new("/dev/shm");
+        if mode == "host" {
+            let bound = hako_volume::bind::open(path, &hako_volume::bind::Options::default());
+            return bound.map(Some).map_err(|error| EngineError::io("cannot bind the host's /dev/shm", &error));
+        }
+        let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
+        let bound = hako_volume::bind::of_process(self.ipc_donor(other)?.as_fd(), path);
+        bound.map(Some).map_err(|error| EngineError::io("cannot bind the other container's /dev/shm", &error))
     }
 
     fn namespaces(
