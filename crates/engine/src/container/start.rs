@@ -188,7 +188,7 @@ impl Engine {
             || self.launch(container, generation, &launch, descriptors.0, &joined, log.writer.length()),
             || self.unmake_process(id),
         )?;
-        let running = self.note_begun(container, launched.pid, external, &joined);
+        let running = self.note_begun(container, launched.pid, external.clone(), &joined);
         operation.step(
             "record",
             || self.records.begun(&running),
