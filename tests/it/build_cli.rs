@@ -190,7 +190,7 @@ fn what_is_not_built_is_said_by_name() {
         host.run(&format!("hako build {flags} ctx 2>&1 | tail -1")).says(expected);
     }
     host.write("ctx/Dockerfile", "FROM busybox\nADD --checksum=sha256:0 Dockerfile /\n");
-    host.run("hako build ctx 2>&1 | tail -1").says("ADD --checksum=sha256:0 is of URLs");
+    host.run("hako build ctx 2>&1 | tail -1").says("--checksum is for sources that are URLs");
 }
 
 #[test]
@@ -258,4 +258,132 @@ fn a_context_may_have_more_files_than_a_process_has_descriptors() {
         2999
     "#
     ]]);
+}
+
+#[test]
+fn what_is_copied_is_nobody_elses() {
+    let host = host!("busybox");
+    host.run("mkdir -p ctx/dir/sub && echo 1 > ctx/dir/sub/a && echo 1 > ctx/dir/b && ln -s b ctx/dir/link && cp ctx/dir/b ctx/dir/c")
+        .success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN mkdir -p /old/sub /real && echo old > /old/b && ln -s /real /alias\n\
+         COPY dir /old\nCOPY dir dir/sub/a /new/\nCOPY --chown=7:8 --chmod=640 dir/b /new/owned/\n\
+         COPY dir /alias/below\nCOPY dir/b /new/sub/a\n\
+         RUN cat /old/b /old/link /old/sub/a /new/a /new/sub/a /real/below/b | tr -d '\\n'; \
+         stat -c '%u %g %a' /new/owned/b; echo changed > /new/b; test $(cat /new/c) = 1\n",
+    );
+    host.run("hako build --progress plain --no-cache -t one ctx 2>&1 | sed -nE 's/^#[0-9]+ [0-9.]+ //p'").shows(
+        expect![[r#"
+        1111117 8 640
+    "#]],
+    );
+    // The context is another then; what was made of it stays as it was.
+    host.run("echo 2 > ctx/dir/b; chmod 600 ctx/dir/sub/a; hako build -q -t two ctx > /dev/null").success();
+    host.run("for i in one two; do docker run --rm $i sh -c 'cat /old/b; stat -c %a /old/sub/a; cat /new/b'; done")
+        .shows(expect![[r#"
+        1
+        644
+        changed
+        2
+        600
+        changed
+    "#]]);
+    host.run("cat ctx/dir/b").says("2");
+}
+
+#[test]
+fn proxies_are_for_processes_and_nothing_depends_on_them() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo \"$http_proxy\" > /proxy\n");
+    host.run("hako build -q -t made --build-arg http_proxy=http://one:1 ctx >/dev/null; docker run --rm made cat /proxy; docker history --no-trunc made | grep -c one:1; true")
+        .shows(expect![[r#"
+            http://one:1
+            0
+        "#]]);
+    host.run("hako build -q --why --build-arg http_proxy=http://two:1 ctx | grep -v sha256:").shows(expect![[r#"
+        [1/2] FROM busybox
+           cached
+        [2/2] RUN echo "$http_proxy" > /proxy
+           cached
+    "#]]);
+    // One that is asked for by name is an argument like any other.
+    host.write("ctx/Dockerfile", "FROM busybox\nARG http_proxy\nRUN echo \"$http_proxy\" > /proxy\n");
+    host.run("for n in one two; do hako build -q -t made --build-arg http_proxy=http://$n ctx >/dev/null; docker run --rm made cat /proxy; done")
+        .shows(expect![[r#"
+            http://one
+            http://two
+        "#]]);
+}
+
+#[test]
+fn a_dockerfile_is_asked_what_it_takes() {
+    let host = host!("busybox");
+    host.run("mkdir ctx && touch ctx/a.log").success();
+    host.write("ctx/.dockerignore", "*.log\n");
+    host.write(
+        "ctx/Dockerfile",
+        "# VERSION of the base\nARG VERSION=latest\n# made is what is wanted\nFROM busybox:$VERSION AS made\nARG WHO\n\
+         RUN --mount=type=secret,id=key true\nFROM made\n",
+    );
+    host.run("hako build --call outline --target made ctx 2>/dev/null; hako build --call targets ctx 2>/dev/null")
+        .shows(expect![[r#"
+        TARGET:   made
+        DESCRIPTION: is what is wanted
+        BUILD ARG   VALUE   DESCRIPTION
+        VERSION   latest   of the base
+        WHO
+        SECRET   REQUIRED
+        key
+        TARGET   DESCRIPTION
+        made   is what is wanted
+        1 (default)
+    "#]]);
+    host.run("hako build --call odd ctx").code(1).says("unsupported --call=odd");
+    host.write("ctx/Dockerfile", "ARG TAG\nFROM busybox:${TAG:-latest}\nCOPY $WHAT /\nENV HOME=/x\nCOPY a.log $HOME\n");
+    host.run("hako build --check ctx 2>/dev/null | grep -A1 WARNING").shows(expect![[r#"
+        WARNING: UndefinedVar
+        Usage of undefined variable '$WHAT'
+        --
+        WARNING: CopyIgnoredFile
+        Attempting to Copy file "a.log" that is excluded by .dockerignore
+    "#]]);
+}
+
+#[test]
+fn a_file_describes_what_is_baked() {
+    let host = host!("busybox");
+    host.run("mkdir base web && echo 1 > web/file").success();
+    host.write("base/Dockerfile", "FROM busybox\nRUN echo base > /base\n");
+    host.write("web/Dockerfile", "FROM lower\nARG WHO\nCOPY file /\nRUN echo $WHO > /who\n");
+    host.write(
+        "docker-bake.json",
+        r#"{
+            "variable": {"TAG": {"default": "1"}},
+            "group": {"default": {"targets": ["web"]}, "all": {"targets": ["web", "base"]}},
+            "target": {
+                "base": {"context": "base"},
+                "web": {"context": "web", "contexts": {"lower": "target:base"}, "args": {"WHO": "file"}, "tags": ["baked:${TAG}"]}
+            }
+        }"#,
+    );
+    host.run("hako buildx bake --print web --set web.args.WHO=line | tr -d ' \\n'").says(
+        r#"{"group":{"default":{"targets":["web"]}},"target":{"web":{"context":"web","contexts":{"lower":"target:base"},"dockerfile":"Dockerfile","args":{"WHO":"line"},"tags":["baked:1"]}}}"#,
+    );
+    host.run("TAG=2 hako buildx bake all --set web.args.WHO=line --metadata-file meta >/dev/null 2>&1; docker run --rm baked:2 cat /base /file /who; grep -c containerimage.digest meta").shows(expect![[r#"
+        base
+        1
+        line
+        2
+    "#]]);
+    host.run("hako buildx bake nosuch").code(1).says("failed to find target nosuch");
+    host.run("rm docker-bake.json").success();
+    host.write(
+        "compose.yaml",
+        "name: p\nservices:\n  web: {build: {context: base}, image: 'composed:1'}\n  other: {image: busybox}\n",
+    );
+    host.run("hako buildx bake >/dev/null 2>&1; docker run --rm composed:1 cat /base").says("base");
+    host.write("docker-bake.hcl", "target \"a\" {}\n");
+    host.run("hako buildx bake").code(1).says("bake files in HCL are not built yet");
 }

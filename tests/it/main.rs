@@ -31,6 +31,7 @@ macro_rules! own_host {
 mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_cli; // builds by our own command line
+mod build_remote; // builds from somewhere else
 mod compose; // compose: up, down, plan and the rest
 mod confinement; // capabilities, seccomp, masked paths, devices
 mod context; // contexts: named daemons

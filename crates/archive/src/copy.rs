@@ -3,12 +3,19 @@
 //! Both roots belong to somebody else. In the target, links are followed inside the root, as the process of a later
 //! step would see it; in the source, a link is copied as a link. Directories that are there already keep their
 //! attributes, everything else is replaced.
+//!
+//! A target that is a union of layers is slow to make files in. What a directory that is made here will have is known
+//! to be new, so it is put straight into the layer ([`Copier::straight_into`]), and a file that already is as it is
+//! wanted gets a second name there instead of a copy.
 
 use std::{
+    collections::HashSet,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
+
+use ring::digest::{Context, SHA256};
 
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
@@ -44,12 +51,84 @@ pub struct Copier<'c> {
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     times: Vec<(Vec<u8>, Timestamps)>,
     buffer: Vec<u8>,
+    layer: Option<Layer<'c>>,
+}
+
+/// The top layer of a union.
+struct Layer<'c> {
+    root: BorrowedFd<'c>,
+    /// Directories that only this layer has, each with everything below it.
+    new: Vec<Vec<u8>>,
+    /// Files of the source may get a second name here.
+    links: bool,
+    /// Those that did: within one layer, what the source has as two files stays two.
+    linked: HashSet<(u64, u64)>,
+}
+
+impl Layer<'_> {
+    fn has_alone(&self, path: &[u8]) -> bool {
+        let is_below = |above: &Vec<u8>| {
+            above.is_empty() || path.strip_prefix(&above[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        self.new.iter().any(is_below) && !path.split(|byte| *byte == b'/').any(|part| part == b"..")
+    }
 }
 
 impl<'c> Copier<'c> {
     /// Begins to copy into `to`.
     pub fn new(to: BorrowedFd<'c>, options: &'c CopyOptions<'c>) -> Self {
-        Self { to, options, parent: None, times: Vec::new(), buffer: vec![0; limits::CHUNK_BYTES] }
+        Self { to, options, parent: None, times: Vec::new(), buffer: vec![0; limits::CHUNK_BYTES], layer: None }
+    }
+
+    /// `layer` is the top layer of the union `to`: what directories that are made have goes there at once. `alone`: there
+    /// is nothing below it. `links`: files of the source are never written again, and may be the layer's as well.
+    #[must_use]
+    pub fn straight_into(mut self, layer: BorrowedFd<'c>, alone: bool, links: bool) -> Self {
+        let new = if alone { vec![Vec::new()] } else { Vec::new() };
+        self.layer = Some(Layer { root: layer, new, links, linked: HashSet::new() });
+        self
+    }
+
+    // Where a path is reached.
+    fn base(&self, path: &[u8]) -> BorrowedFd<'c> {
+        match &self.layer {
+            Some(layer) if layer.has_alone(path) => layer.root,
+            _ => self.to,
+        }
+    }
+
+    // A directory was made: what it will have, only the layer has. Not if a link leads there, since the layer alone
+    // may lead elsewhere.
+    fn is_new(&mut self, path: &[u8]) {
+        let Some(layer) = self.layer.as_mut().filter(|layer| !layer.has_alone(path)) else { return };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let is_plain = |root: BorrowedFd<'_>| walk::open_leaf(root, path, flags).is_ok();
+        if is_plain(self.to) && is_plain(layer.root) {
+            layer.new.push(path.to_vec());
+        }
+    }
+
+    // Gives a file of the source its second name, if it is what the copy would be.
+    fn link(&mut self, visit: &walk::Visit<'_>, target: &[u8]) -> io::Result<bool> {
+        let wanted = self.owner(visit.stat);
+        let has = (Some(Uid::from_raw(visit.stat.st_uid)), Some(Gid::from_raw(visit.stat.st_gid)));
+        let mode = visit.stat.st_mode & 0o7777;
+        if wanted != has || self.options.mode.is_some_and(|wanted| wanted != mode) {
+            return Ok(false);
+        }
+        let path = parts(target).join(&b'/');
+        let Some(layer) = self.layer.as_mut().filter(|layer| layer.links && layer.has_alone(&path)) else {
+            return Ok(false);
+        };
+        if !layer.linked.insert((visit.stat.st_dev, visit.stat.st_ino)) {
+            return Ok(false);
+        }
+        let (parent, name) = self.place(target)?;
+        let made = make(parent.as_fd(), &name, || {
+            rustix::fs::linkat(visit.parent, visit.leaf, &parent, &name[..], AtFlags::empty())
+        });
+        // Another file system, or too many names: then it is copied.
+        Ok(made.is_ok())
     }
 
     /// Everything in a directory whose path in the source is `path`, to the directory `target`.
@@ -102,7 +181,7 @@ impl<'c> Copier<'c> {
     /// Those of the target's file system.
     pub fn finish(self) -> io::Result<()> {
         for (path, times) in self.times.iter().rev() {
-            let directory = walk::open_in_root(self.to, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let directory = walk::open_in_root(self.base(path), path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             rustix::fs::futimens(&directory, times)?;
         }
         Ok(())
@@ -152,6 +231,9 @@ impl<'c> Copier<'c> {
     }
 
     fn file(&mut self, visit: &walk::Visit<'_>, target: &[u8]) -> io::Result<()> {
+        if self.link(visit, target)? {
+            return Ok(());
+        }
         let source = walk::open_leaf(visit.parent, visit.leaf, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let (parent, name) = self.place(target)?;
         let file = create(parent.as_fd(), &name)?;
@@ -190,23 +272,29 @@ impl<'c> Copier<'c> {
     /// Those of the target's file system.
     pub fn directory(&mut self, path: &[u8], like: Option<(&Stat, Option<BorrowedFd<'_>>)>) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        match walk::open_in_root(self.to, path, flags) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        let parts = parts(path);
+        let is_missing =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        let whole = parts.join(&b'/');
+        match walk::open_in_root(self.base(&whole), &whole, flags) {
+            Err(error) if is_missing(&error) => {}
             other => return other,
         }
-        let parts = parts(path);
-        let mut reached = walk::open_in_root(self.to, b".", flags)?;
+        let mut reached = walk::open_in_root(self.base(b""), b".", flags)?;
         for end in 1..=parts.len() {
             let so_far = parts[..end].join(&b'/');
-            reached = match walk::open_in_root(self.to, &so_far, flags) {
+            let base = self.base(&so_far);
+            reached = match walk::open_in_root(base, &so_far, flags) {
                 Ok(there) => there,
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(error) if is_missing(&error) => {
                     let leaf = parts[end - 1];
                     make(reached.as_fd(), leaf, || rustix::fs::mkdirat(&reached, leaf, Mode::from_raw_mode(0o755)))?;
                     let made = walk::open_leaf(reached.as_fd(), leaf, flags)?;
                     let like = if end == parts.len() { like } else { None };
                     self.describe(made.as_fd(), &so_far, like)?;
-                    made
+                    self.is_new(&so_far);
+                    // What is made next is made where this directory is reached from now on.
+                    walk::open_in_root(self.base(&so_far), &so_far, flags)?
                 }
                 Err(error) => return Err(error),
             };
@@ -296,17 +384,28 @@ fn whole_second(seconds: i64) -> Timestamps {
     Timestamps { last_access: at, last_modification: at }
 }
 
+/// The SHA-256 of a file's bytes by its path in the source, where it is known.
+pub type KnownDigests<'d> = &'d dyn Fn(&[u8]) -> Option<[u8; 32]>;
+
 /// What decides the digest of what would be copied: kinds, names, modes, owners and bytes, but no times.
 pub struct TreeDigest<'d> {
     hash: &'d mut dyn FnMut(&[u8]),
     options: &'d CopyOptions<'d>,
+    known: Option<KnownDigests<'d>>,
     buffer: Vec<u8>,
 }
 
 impl<'d> TreeDigest<'d> {
     /// Begins to feed `hash`.
     pub fn new(options: &'d CopyOptions<'d>, hash: &'d mut dyn FnMut(&[u8])) -> Self {
-        Self { hash, options, buffer: vec![0; limits::CHUNK_BYTES] }
+        Self { hash, options, known: None, buffer: vec![0; limits::CHUNK_BYTES] }
+    }
+
+    /// Files whose digests are known are not read.
+    #[must_use]
+    pub fn knowing(mut self, known: KnownDigests<'d>) -> Self {
+        self.known = Some(known);
+        self
     }
 
     /// Something that matters beside the files.
@@ -322,27 +421,28 @@ impl<'d> TreeDigest<'d> {
     pub fn contents(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
         self.word(b"directory");
         walk::tree(directory, |visit| -> io::Result<bool> {
-            match (self.options.keep)(&join(path, visit.path), visit.directory.is_some()) {
+            let from = join(path, visit.path);
+            match (self.options.keep)(&from, visit.directory.is_some()) {
                 Keep::No => Ok(false),
                 Keep::OnlyBelow => Ok(true),
                 Keep::Yes => {
-                    self.visit(&visit)?;
+                    self.visit(&visit, &from)?;
                     Ok(true)
                 }
             }
         })
     }
 
-    /// One name, as [`Copier::leaf`] would copy it.
+    /// One name, as [`Copier::leaf`] would copy it; `path` is where it is in the source.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8]) -> io::Result<()> {
+    pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8], path: &[u8]) -> io::Result<()> {
         let Some(stat) = walk::stat_leaf(parent, leaf)? else { return Err(io::ErrorKind::NotFound.into()) };
-        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None, across: false })
+        self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None, across: false }, path)
     }
 
-    fn visit(&mut self, visit: &walk::Visit<'_>) -> io::Result<()> {
+    fn visit(&mut self, visit: &walk::Visit<'_>, path: &[u8]) -> io::Result<()> {
         let kind = walk::file_type(visit.stat);
         let mode = if kind == FileType::Symlink { 0 } else { self.options.mode.unwrap_or(visit.stat.st_mode & 0o7777) };
         let (uid, gid) = self.options.owner.unwrap_or((visit.stat.st_uid, visit.stat.st_gid));
@@ -356,21 +456,27 @@ impl<'d> TreeDigest<'d> {
             FileType::CharacterDevice | FileType::BlockDevice => {
                 self.word(&visit.stat.st_rdev.to_le_bytes());
             }
-            FileType::RegularFile => self.bytes_of(visit)?,
+            FileType::RegularFile => {
+                let known = self.known.and_then(|known| known(path));
+                let digest = known.map_or_else(|| self.bytes_of(visit), Ok)?;
+                (self.hash)(&digest);
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn bytes_of(&mut self, visit: &walk::Visit<'_>) -> io::Result<()> {
+    fn bytes_of(&mut self, visit: &walk::Visit<'_>) -> io::Result<[u8; 32]> {
         let file = walk::open_leaf(visit.parent, visit.leaf, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        (self.hash)(&visit.stat.st_size.to_le_bytes());
+        let mut context = Context::new(&SHA256);
         loop {
             let count = rustix::io::read(&file, &mut self.buffer[..])?;
             if count == 0 {
-                return Ok(());
+                let mut digest = [0; 32];
+                digest.copy_from_slice(context.finish().as_ref());
+                return Ok(digest);
             }
-            (self.hash)(&self.buffer[..count]);
+            context.update(&self.buffer[..count]);
         }
     }
 }

@@ -13,6 +13,7 @@ mod unpack; // an archive becomes a tree
 
 pub mod exchange; // out of and into a root that somebody else controls
 
+pub mod bundle; // many messages as one, between hako and hako
 pub mod go_mode; // file modes as Go's programs send them
 pub mod tar; // the format itself
 pub mod walk; // below a directory by descriptor
@@ -20,7 +21,7 @@ pub mod walk; // below a directory by descriptor
 pub mod codec; // compression, recognised by the first bytes
 pub mod limits; // every limit, with its reason
 
-pub use copy::{Copier, CopyOptions, Keep, TreeDigest};
+pub use copy::{Copier, CopyOptions, Keep, KnownDigests, TreeDigest};
 pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};
 pub use pack::{PackError, Packer, pack_layer};

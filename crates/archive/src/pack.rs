@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Stat},
+    fs::{FileType, OFlags, Stat},
     io::Errno,
 };
 
@@ -40,6 +40,8 @@ pub struct Packer<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
     ids: Ids,
+    /// Nobody else changes the tree meanwhile.
+    settled: bool,
 }
 
 impl<W: Write> Packer<W> {
@@ -50,6 +52,7 @@ impl<W: Write> Packer<W> {
             links: HashMap::new(),
             buffer: vec![0; limits::CHUNK_BYTES],
             ids: Ids::default(),
+            settled: false,
         }
     }
 
@@ -174,10 +177,14 @@ impl<W: Write> Packer<W> {
     fn file(&mut self, visit: &Visit<'_>, mut entry: Entry) -> Result<(), PackError> {
         let path = entry.shown();
         let read = |source| PackError::Read { path: path.clone(), source };
-        // It may have gone, or have become something else, between the look and the opening.
-        let Some((file, stat)) = walk::open_file(visit.parent, visit.leaf, visit.across).map_err(read)? else {
-            return Ok(());
+        let opened = if self.settled {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+            walk::open_leaf(visit.parent, visit.leaf, flags).map(|file| Some((file, *visit.stat)))
+        } else {
+            walk::open_file(visit.parent, visit.leaf, visit.across)
         };
+        // It may have gone, or have become something else, between the look and the opening.
+        let Some((file, stat)) = opened.map_err(read)? else { return Ok(()) };
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
         entry.xattrs = xattrs(file.as_fd()).map_err(read)?;
         if self.first_or_link(entry, &stat)? {
@@ -209,7 +216,7 @@ impl<W: Write> Packer<W> {
 /// # Errors
 /// When a file cannot be read or the output fails.
 pub fn pack_layer<W: Write>(root: BorrowedFd<'_>, output: W, found: &mut crate::Unpacked) -> Result<W, PackError> {
-    let mut packer = Packer::new(output);
+    let mut packer = Packer { settled: true, ..Packer::new(output) };
     walk::tree(root, |visit| -> Result<bool, PackError> {
         found.entries += 1;
         let (above, leaf) = visit.path.split_at(visit.path.len() - visit.leaf.len());

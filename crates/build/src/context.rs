@@ -2,6 +2,7 @@
 //! leaves out.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Read,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -19,6 +20,8 @@ pub struct Context {
     directory: OwnedFd,
     remove: Option<PathBuf>,
     ignore: Ignore,
+    /// Digests of files that have just come.
+    digests: HashMap<Vec<u8>, [u8; 32]>,
 }
 
 impl Drop for Context {
@@ -45,7 +48,7 @@ impl Context {
         let path = contexts(root).join(hako_base::random::hex(8));
         fs::create_dir_all(&path).map_err(BuildError::io("cannot make a directory for the build context"))?;
         let directory = walk::open_trusted(&path).map_err(BuildError::io("cannot open the build context"))?;
-        Ok(Self { directory, remove: Some(path), ignore: Ignore::default() })
+        Ok(Self { directory, remove: Some(path), ignore: Ignore::default(), digests: HashMap::new() })
     }
 
     /// A context that stays for further builds of the same directory; while a build uses it, another gets an empty one.
@@ -59,9 +62,20 @@ impl Context {
         let directory = walk::open_trusted(&path).map_err(failed())?;
         // The lock goes with the descriptor.
         match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { directory, remove: None, ignore: Ignore::default() }),
+            Ok(()) => Ok(Self { directory, remove: None, ignore: Ignore::default(), digests: HashMap::new() }),
             Err(_) => Self::empty(root),
         }
+    }
+
+    /// A directory of this one as the context; links in its path lead nowhere out.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn below(mut self, path: &str) -> Result<Self, BuildError> {
+        let found = walk::open_in_root(self.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        self.directory =
+            found.map_err(BuildError::io(format!("cannot open the directory {path:?} of the repository")))?;
+        Ok(self)
     }
 
     /// Unpacks a tar (plain, gzip or zstd).
@@ -84,6 +98,16 @@ impl Context {
     pub fn with_ignore(mut self, ignore: Ignore) -> Self {
         self.ignore = ignore;
         self
+    }
+
+    /// Remembers the SHA-256 of files, by their path.
+    pub(crate) fn know(&mut self, digests: HashMap<Vec<u8>, [u8; 32]>) {
+        self.digests = digests;
+    }
+
+    /// The SHA-256 of a file, if it is known without reading it.
+    pub(crate) fn digest(&self, path: &[u8]) -> Option<[u8; 32]> {
+        self.digests.get(path).copied()
     }
 
     /// What is left out.

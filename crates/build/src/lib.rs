@@ -11,7 +11,10 @@ pub mod plan; // stages: which there are, which are needed
 mod cache; // what was built before
 mod context; // the files that somebody sent
 mod event; // what a build tells while it goes on
+mod git; // repositories as sources of files
+mod outline; // targets and their parameters
 mod prune; // what leaves the cache
+mod remote; // addresses as sources of files
 mod request; // what a build is asked for
 mod solve; // stages side by side, step after step
 
@@ -26,5 +29,6 @@ pub use context::Context;
 pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
 pub use prune::PruneWish;
+pub use remote::RemoteContext;
 pub use request::{AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, GivenSecrets, SecretFuture, Secrets};
 pub use solve::{Builder, Built, CacheEntry};

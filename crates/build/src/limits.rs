@@ -14,3 +14,24 @@ pub(crate) const PACKET_BYTES_MAX: usize = 16 << 20;
 
 /// Files of one context. The largest known (monorepos with `node_modules`) have about two million.
 pub(crate) const CONTEXT_FILES_MAX: usize = 20_000_000;
+
+/// Objects in a git pack of one commit. The largest known trees have about two million files.
+pub(crate) const GIT_OBJECTS_MAX: u32 = 20_000_000;
+
+/// One object of a repository, which is in memory while it is written out. Forges refuse files beyond 100 MB.
+pub(crate) const GIT_OBJECT_BYTES_MAX: u64 = 2 << 30;
+
+/// A pack. One commit of the largest monorepos is some ten GB.
+pub(crate) const GIT_PACK_BYTES_MAX: u64 = 64 << 30;
+
+/// What a repository says of its references: some hundred thousand of them.
+pub(crate) const GIT_REFERENCES_BYTES_MAX: usize = 64 << 20;
+
+/// Directories within each other: a path of more is longer than the kernel takes.
+pub(crate) const GIT_DEPTH_MAX: usize = 1024;
+
+/// Submodules within each other.
+pub(crate) const GIT_SUBMODULE_DEPTH_MAX: usize = 8;
+
+/// A file that `ADD` fetches, or a remote context.
+pub(crate) const FETCH_BYTES_MAX: u64 = 64 << 30;

@@ -52,6 +52,8 @@ pub struct Wishes<'w> {
     pub target: Option<&'w str>,
     pub platform: &'w Platform,
     pub contexts: BTreeSet<String>,
+    /// Images that stand for a name.
+    pub images: &'w BTreeMap<String, String>,
 }
 
 /// Arguments that exist without an `ARG`.
@@ -204,6 +206,7 @@ fn stage(
     let earlier = stages.iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
     let base = match earlier {
         _ if wishes.contexts.contains(&lower) => Base::Context(lower),
+        _ if wishes.images.contains_key(&lower) => Base::Image(wishes.images[&lower].clone()),
         Some(index) => Base::Stage(index),
         None if base == "scratch" => Base::Scratch,
         None => Base::Image(base),
@@ -305,7 +308,13 @@ mod tests {
         let file = Dockerfile::parse(text).unwrap();
         let arguments = arguments.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect();
         let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-        let wishes = Wishes { arguments: &arguments, target, platform: &platform, contexts: BTreeSet::new() };
+        let wishes = Wishes {
+            arguments: &arguments,
+            target,
+            platform: &platform,
+            contexts: BTreeSet::new(),
+            images: &BTreeMap::new(),
+        };
         let got = match plan(&file, &wishes) {
             Ok(plan) => {
                 let bases: Vec<String> = plan.stages.iter().map(|stage| format!("{:?}", stage.base)).collect();

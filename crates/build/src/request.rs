@@ -17,6 +17,8 @@ pub struct BuildRequest {
     pub context: Arc<Context>,
     /// Contexts by name (`--build-context`): they stand before stages and images of that name.
     pub contexts: BTreeMap<String, Arc<Context>>,
+    /// Images by name (`--build-context NAME=docker-image://…`): the same.
+    pub images: BTreeMap<String, String>,
     /// `--build-arg`; `None`: named without a value.
     pub arguments: BTreeMap<String, Option<String>>,
     pub labels: BTreeMap<String, String>,

@@ -55,8 +55,10 @@ impl Command for Build {
         let wanted = wanted(cx, &flags, &words[0])?;
         let mode = if flags.quiet { Mode::Quiet } else { Mode::parse(&flags.progress())? };
         let built = build(cx, wanted, mode).await?;
-        if let Some(text) = built.answer.get("result.txt") {
-            cx.print(text)?;
+        if let Some(text) = built.said() {
+            let wants_json = flags.call.as_deref().is_some_and(|call| call.ends_with(",format=json"));
+            let json = built.answer.get("result.json").filter(|_| wants_json);
+            cx.print(json.map_or(text, String::as_str))?;
             let is_well = built.answer.get("result.statuscode").is_none_or(|code| code == "0");
             return if is_well { Ok(()) } else { Err(CommandError::Exit(1)) };
         }
@@ -100,15 +102,25 @@ impl Built {
         found.map(String::as_str)
     }
 
-    // Everything the daemon said, values that are JSON in base64 written out.
+    /// What the daemon answers to a question about the Dockerfile.
+    pub(crate) fn said(&self) -> Option<&str> {
+        self.answer.get("result.txt").map(String::as_str)
+    }
+
+    // Everything the daemon said.
     fn metadata(&self) -> String {
+        serde_json::to_string_pretty(&self.metadata_value()).unwrap_or_default()
+    }
+
+    /// Everything the daemon said, values that are JSON in base64 written out.
+    pub(crate) fn metadata_value(&self) -> Value {
         let value = |text: &String| {
             let decoded = hako_api::text::base64_url_decode(text).and_then(|bytes| serde_json::from_slice(&bytes).ok());
             decoded.filter(Value::is_object).unwrap_or_else(|| Value::String(text.clone()))
         };
         let all: serde_json::Map<String, Value> =
             self.answer.iter().map(|(key, text)| (key.clone(), value(text))).collect();
-        serde_json::to_string_pretty(&all).unwrap_or_default()
+        Value::Object(all)
     }
 }
 

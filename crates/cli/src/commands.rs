@@ -10,6 +10,7 @@ use crate::{
 /// Every command; the order does not matter.
 static TABLE: &[Entry] = &[
     entry::<build::Build>(),
+    entry::<builder::bake::Bake>(),
     entry::<builder::cache::Disk>(),
     entry::<builder::cache::Prune>(),
     entry::<builder::nodes::Inspect>(),

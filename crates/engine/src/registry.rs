@@ -18,7 +18,7 @@ use crate::{
     Engine, EngineError,
     image::platform,
     limits,
-    view::{DistributionView, ImportOptions, Progress, PushedView},
+    view::{DistributionView, ImportOptions, Progress, PushedView, WebAnswer, WebRequest},
 };
 
 use hako_model::Filters;
@@ -227,6 +227,14 @@ impl Engine {
     /// When the registry does not take them, or does not answer.
     pub async fn system_auth(&self, server: &str, credentials: &Credentials) -> Result<String, EngineError> {
         Ok(self.registry.login(server, credentials).await.map_err(error)?.identity_token)
+    }
+
+    /// Asks a web server: for what `ADD` and remote build contexts name.
+    ///
+    /// # Errors
+    /// An address that is none, and a server that does not answer.
+    pub async fn web_fetch(&self, request: WebRequest) -> Result<WebAnswer, EngineError> {
+        self.registry.web(request).await.map_err(error)
     }
 
     /// What a registry has under a name, without bringing it.

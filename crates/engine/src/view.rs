@@ -459,6 +459,8 @@ pub struct DistributionView {
 
 /// Who we are at a registry, and what was found there.
 pub use hako_registry::client::{Credentials, SearchResult};
+/// What a web server has at an address.
+pub use hako_registry::client::{WebAnswer, WebRequest};
 
 /// What `import` makes an image of, besides the tar.
 #[derive(Debug, Clone, Default)]

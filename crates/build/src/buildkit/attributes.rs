@@ -1,14 +1,14 @@
 //! Front end attributes become a request; the files that it speaks of come over the session.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::PathBuf,
     sync::Arc,
 };
 
 use bollard_buildkit_proto::moby::upload::v1::upload_client::UploadClient;
-use hako_model::{HostSpec, Limits, NetworkMode, Ulimit};
+use hako_model::{HostSpec, Limits, NetworkMode, Platform, Ulimit};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -16,8 +16,8 @@ use tonic::{Request, Status};
 use super::{
     BuildKit,
     bridge::failed,
-    files::{self, Wanted},
     news,
+    receive::{self, Wanted},
     session::{Session, SessionSecrets},
     solves::Solve,
 };
@@ -25,14 +25,68 @@ use crate::{
     context::Context,
     error::BuildError,
     event::Progress,
-    language::{Dockerfile, Ignore, lint},
-    limits,
-    plan::parse_platform,
+    language::{Around, Dockerfile, Finding, Ignore, lint},
+    limits, outline,
+    plan::{Wishes, parse_platform, plan},
     request::BuildRequest,
 };
 
 /// The request to look for mistakes, and to build nothing.
-pub(super) const LINT: &str = "frontend.lint";
+const LINT: &str = "frontend.lint";
+/// What the target takes.
+const OUTLINE: &str = "frontend.outline";
+/// Which targets there are.
+const TARGETS: &str = "frontend.targets";
+/// Which of these questions there are.
+const DESCRIBE: &str = "frontend.subrequests.describe";
+
+/// Whether a request asks about the Dockerfile, and builds nothing.
+pub(super) fn is_question(attributes: &Attributes) -> bool {
+    attributes.contains_key("requestid")
+}
+
+// What was found, for people, for programs, and as a code to end with.
+fn findings(found: &[Finding], file: &str, source: &str) -> Vec<(&'static str, String)> {
+    let warnings: Vec<serde_json::Value> = found.iter().map(|one| one.json(source)).collect();
+    let json = serde_json::json!({
+        "sources": [{ "filename": file, "language": "Dockerfile", "data": outline::in_base64(source) }],
+        "warnings": warnings,
+    });
+    let json = serde_json::to_string_pretty(&json).unwrap_or_default();
+    let count = match found.len() {
+        0 => "no warnings found.\n".to_owned(),
+        1 => "1 warning has been found!\n\n".to_owned(),
+        several => format!("{several} warnings have been found!\n\n"),
+    };
+    let shown: Vec<String> = found.iter().map(|one| one.shown(file, source)).collect();
+    let code = if found.is_empty() { "0" } else { "1" };
+    vec![
+        ("result.txt", format!("Check complete, {count}{}", shown.join("\n"))),
+        ("result.json", json),
+        ("result.statuscode", code.to_owned()),
+        ("version", "1.0.0".to_owned()),
+    ]
+}
+
+// The questions themselves.
+fn described() -> Vec<(&'static str, String)> {
+    let all = [
+        (OUTLINE, "List all parameters current build target supports"),
+        (TARGETS, "List all targets current build supports"),
+        (LINT, "Lint Dockerfile"),
+        (DESCRIBE, "List available subrequest types"),
+    ];
+    let text: Vec<String> = all.iter().map(|(name, what)| format!("{name:<30} 1.0.0   {what}\n")).collect();
+    let one = |(name, what): (&str, &str)| serde_json::json!({ "name": name, "version": "1.0.0", "type": "rpc", "description": what });
+    let json: Vec<serde_json::Value> = all.into_iter().map(one).collect();
+    let json = serde_json::to_string_pretty(&json).unwrap_or_default();
+    vec![("result.txt", text.concat()), ("result.json", json), ("version", "1.0.0".to_owned())]
+}
+
+/// Where a client has a tar that it uploads.
+const UPLOADED: &str = "http://buildkit-session/";
+/// How a context that is an image begins.
+const IMAGE: &str = "docker-image://";
 
 type Attributes = HashMap<String, String>;
 
@@ -47,7 +101,8 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
         "gateway.v0" => return not_built(format!("the front end image {source}")),
         other => return not_built(format!("the front end {other}")),
     }
-    if let Some(request) = attributes.get("requestid").filter(|request| *request != LINT) {
+    let known = [LINT, OUTLINE, TARGETS, DESCRIBE];
+    if let Some(request) = attributes.get("requestid").filter(|request| !known.contains(&request.as_str())) {
         return not_built(format!("the request {request} (--call)"));
     }
     for (kind, value) in with_prefix(attributes, "attest:") {
@@ -119,7 +174,8 @@ impl BuildKit {
         let (dockerfile, context) = match text("context") {
             "" => self.sent(&session, &file, &named, progress).await?,
             local if local.starts_with("local:") => self.sent(&session, &file, &named, progress).await?,
-            address => self.uploaded(&session, &file, address, progress).await?,
+            address if address.starts_with(UPLOADED) => self.uploaded(&session, &file, address, progress).await?,
+            address => self.elsewhere(&session, &file, address, attributes, progress).await?,
         };
         let contexts = self.contexts(&session, attributes, progress).await?;
         let arguments = with_prefix(attributes, "build-arg:");
@@ -137,6 +193,7 @@ impl BuildKit {
             dockerfile_name: file,
             context: Arc::new(context),
             contexts,
+            images: images(attributes),
             arguments: arguments.into_iter().map(|(name, value)| (name, Some(value))).collect(),
             labels: with_prefix(attributes, "label:"),
             target: attributes.get("target").cloned(),
@@ -155,27 +212,65 @@ impl BuildKit {
         })
     }
 
-    /// What `--check` finds: for people, and the code to end with.
-    pub(super) async fn lint(
+    /// Answers a question about a Dockerfile: what `--check` finds, its targets, or what one of them takes.
+    pub(super) async fn question(
         &self,
         solve: &Solve,
         attributes: &Attributes,
         progress: &Progress,
-    ) -> Result<(String, bool), Status> {
-        let session = self.0.sessions.get(&solve.session).await?;
+    ) -> Result<HashMap<String, String>, Status> {
         let file = attributes.get("filename").map_or("Dockerfile", String::as_str);
-        let name = attributes.get("dockerfilekey").map_or("dockerfile", String::as_str);
-        let (text, _) = self.definition(&session, name, file, progress).await?;
-        let read = Dockerfile::parse(&text);
-        let read = read.map_err(|error| failed(&BuildError::from((error, file, text.as_str()))))?;
-        let findings = lint(&read);
-        let count = match findings.len() {
-            0 => return Ok(("Check complete, no warnings found.\n".to_owned(), true)),
-            1 => "1 warning has been found!".to_owned(),
-            several => format!("{several} warnings have been found!"),
+        let (text, ignore) = self.asked_of(solve, attributes, file, progress).await?;
+        let wrong = |error| failed(&BuildError::from((error, file, text.as_str())));
+        let read = Dockerfile::parse(&text).map_err(wrong)?;
+        let kind = attributes.get("requestid").map_or("", String::as_str);
+        let answer = if kind == DESCRIBE {
+            described()
+        } else if kind == LINT {
+            let environment = |name: &str| self.0.builder.environment(name);
+            let around = Around { source: &text, ignore: Some(&ignore), environment: Some(&environment) };
+            findings(&lint(&read, around), file, &text)
+        } else {
+            let arguments = with_prefix(attributes, "build-arg:");
+            let arguments = arguments.into_iter().map(|(name, value)| (name, Some(value))).collect();
+            let platform = Platform::host();
+            let wishes = Wishes {
+                arguments: &arguments,
+                target: attributes.get("target").map(String::as_str),
+                platform: &platform,
+                contexts: BTreeSet::new(),
+                images: &BTreeMap::new(),
+            };
+            let made = plan(&read, &wishes).map_err(wrong)?;
+            let answer =
+                if kind == TARGETS { outline::targets(&made, &text) } else { outline::outline(&read, &made, &text) };
+            vec![("result.txt", answer.text), ("result.json", answer.json), ("version", "1.0.0".to_owned())]
         };
-        let shown: Vec<String> = findings.iter().map(|one| one.shown(file, &text)).collect();
-        Ok((format!("Check complete, {count}\n\n{}", shown.join("\n")), false))
+        Ok(answer.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    // The Dockerfile, and what is left out of the context, wherever they are.
+    async fn asked_of(
+        &self,
+        solve: &Solve,
+        attributes: &Attributes,
+        file: &str,
+        progress: &Progress,
+    ) -> Result<(String, Ignore), Status> {
+        let session = self.0.sessions.get(&solve.session).await?;
+        let address = attributes.get("context").map_or("", String::as_str);
+        if is_elsewhere(address) && !address.starts_with(UPLOADED) {
+            let (text, context) = self.elsewhere(&session, file, address, attributes, progress).await?;
+            return Ok((text, context.ignore().clone()));
+        }
+        let name = attributes.get("dockerfilekey").map_or("dockerfile", String::as_str);
+        let (text, own) = self.definition(&session, name, file, progress).await?;
+        let ignore = match own {
+            Some(own) => own,
+            // A client that sends no context has nothing to leave out.
+            None => self.ignore_of(&session, "context", progress).await.unwrap_or_default(),
+        };
+        Ok((text, Ignore::parse(&ignore).unwrap_or_default()))
     }
 
     // Dockerfile and context as directories of the client's.
@@ -207,10 +302,7 @@ impl BuildKit {
         address: &str,
         progress: &Progress,
     ) -> Result<(String, Context), Status> {
-        let Some(id) = address.strip_prefix("http://buildkit-session/") else {
-            let text = format!("a build context from {address} (git and URLs) is not built yet");
-            return Err(Status::unimplemented(text));
-        };
+        let id = address.trim_start_matches(UPLOADED);
         let work = async {
             let root = self.0.builder.root().to_owned();
             let context = upload(session, id, root).await?;
@@ -222,6 +314,40 @@ impl BuildKit {
             Ok((text, context.with_ignore(ignore)))
         };
         news::around(progress, news::CONTEXT, "[internal] load remote build context", work).await
+    }
+
+    // A repository, a tar or a Dockerfile at an address. The Dockerfile may be the client's all the same.
+    async fn elsewhere(
+        &self,
+        session: &Session,
+        file: &str,
+        address: &str,
+        attributes: &Attributes,
+        progress: &Progress,
+    ) -> Result<(String, Context), Status> {
+        let keep_git = attributes.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
+        let secrets = SessionSecrets(Some(session.clone()));
+        let title = "[internal] load remote build context";
+        let fetching = self.0.builder.remote_context(address, keep_git, &secrets);
+        let found = news::around(progress, news::CONTEXT, title, fetching).await.map_err(|error| failed(&error))?;
+        let (context, mut dockerfile) = (found.context, found.dockerfile);
+        let mut own_ignore = None;
+        if let Some(key) = attributes.get("dockerfilekey") {
+            let (text, ignore) = self.definition(session, key, file, progress).await?;
+            (dockerfile, own_ignore) = (Some(text), ignore);
+        }
+        let ignore = match own_ignore {
+            Some(text) => Ignore::parse(&text).map_err(|error| Status::invalid_argument(error.to_string()))?,
+            None => context.read_ignore(file).map_err(|error| failed(&error))?,
+        };
+        let text = match dockerfile {
+            Some(text) => Some(text),
+            None => context.text(file).map_err(|error| failed(&error))?,
+        };
+        let text = text.ok_or_else(|| {
+            Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
+        })?;
+        Ok((text, context.with_ignore(ignore)))
     }
 
     // The Dockerfile, and its own ignore file if it has one.
@@ -237,7 +363,7 @@ impl BuildKit {
         let work = async {
             let wanted = Wanted { include: vec![file.to_owned(), ignore.clone()], ..Wanted::default() };
             let context = Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?;
-            let bytes = files::receive(session, name, &wanted, &context).await?;
+            let (context, bytes) = receive::receive(session, name, &wanted, context).await?;
             news::status(progress, news::DEFINITION, "transferring dockerfile:", bytes, true).await;
             let text = context.text(file).map_err(|error| failed(&error))?;
             let text = text.ok_or_else(|| {
@@ -252,7 +378,7 @@ impl BuildKit {
         let work = async {
             let wanted = Wanted { include: vec![".dockerignore".to_owned()], ..Wanted::default() };
             let context = Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?;
-            let bytes = files::receive(session, name, &wanted, &context).await?;
+            let (context, bytes) = receive::receive(session, name, &wanted, context).await?;
             news::status(progress, news::IGNORE, "transferring context:", bytes, true).await;
             Ok(context.text(".dockerignore").map_err(|error| failed(&error))?.unwrap_or_default())
         };
@@ -271,7 +397,7 @@ impl BuildKit {
             let wanted = Wanted { exclude: ignore.patterns(), ..Wanted::default() };
             let key = format!("{} {name}", session.shared_key);
             let context = self.0.builder.context(&key).map_err(|error| failed(&error))?;
-            let bytes = files::receive(session, name, &wanted, &context).await?;
+            let (context, bytes) = receive::receive(session, name, &wanted, context).await?;
             news::status(progress, vertex, "transferring context:", bytes, true).await;
             Ok(context)
         };
@@ -292,12 +418,24 @@ impl BuildKit {
     ) -> Result<BTreeMap<String, Arc<Context>>, Status> {
         let mut contexts = BTreeMap::new();
         for (number, (name, place)) in with_prefix(attributes, "context:").into_iter().enumerate() {
-            let Some(local) = place.strip_prefix("local:") else {
-                let text = format!("the build context {name}={place} (images, git and URLs) is not built yet");
-                return Err(Status::unimplemented(text));
-            };
+            if place.starts_with(IMAGE) {
+                continue;
+            }
             let vertex = news::EXPORT - 1 - number as u64;
-            let context = self.context(session, local, &Ignore::default(), progress, vertex).await?;
+            let context = match place.strip_prefix("local:") {
+                Some(local) => self.context(session, local, &Ignore::default(), progress, vertex).await?,
+                None if is_elsewhere(&place) => {
+                    let secrets = SessionSecrets(Some(session.clone()));
+                    let fetching = self.0.builder.remote_context(&place, false, &secrets);
+                    let title = format!("[context {name}] load remote context");
+                    let found = news::around(progress, vertex, &title, fetching).await;
+                    found.map_err(|error| failed(&error))?.context
+                }
+                None => {
+                    let text = format!("the build context {name}={place} (a layout) is not built yet");
+                    return Err(Status::unimplemented(text));
+                }
+            };
             contexts.insert(name.to_lowercase(), Arc::new(context));
         }
         Ok(contexts)
@@ -311,6 +449,17 @@ impl crate::Builder {
         let name = crate::cache::digest(key.as_bytes()).hex();
         Context::lasting(self.root(), &name)
     }
+}
+
+// Named contexts that are images.
+fn images(attributes: &Attributes) -> BTreeMap<String, String> {
+    let named = with_prefix(attributes, "context:").into_iter();
+    let images = named.filter_map(|(name, place)| Some((name.to_lowercase(), place.strip_prefix(IMAGE)?.to_owned())));
+    images.collect()
+}
+
+fn is_elsewhere(place: &str) -> bool {
+    ["http://", "https://", "git@", "git://", "ssh://", "github.com/"].iter().any(|start| place.starts_with(start))
 }
 
 // Unpacks a tar that the client uploads.

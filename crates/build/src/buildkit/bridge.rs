@@ -68,8 +68,8 @@ impl BuildKit {
         self.0.solves.get(name).await
     }
 
-    /// Looks for mistakes in a Dockerfile; answers what clients show of it.
-    pub(super) async fn check(
+    /// Answers a question about a Dockerfile.
+    pub(super) async fn ask(
         &self,
         solve: &Solve,
         frontend: &str,
@@ -83,13 +83,9 @@ impl BuildKit {
                 teller.tell(solve, &event);
             }
         };
-        let checking = async move { self.lint(solve, attributes, &progress).await };
-        let (found, ()) = tokio::join!(checking, telling);
-        let (text, is_well) = found?;
-        let code = if is_well { "0" } else { "1" };
-        Ok([("result.txt", text), ("result.statuscode", code.to_owned()), ("version", "1.0.0".to_owned())]
-            .map(|(key, value)| (key.to_owned(), value))
-            .into())
+        let asking = async move { self.question(solve, attributes, &progress).await };
+        let (found, ()) = tokio::join!(asking, telling);
+        found
     }
 
     /// Builds a Dockerfile, telling the solve's listeners.
@@ -150,8 +146,8 @@ impl LlbBridge for BuildKit {
         let result = match request.frontend.as_str() {
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => WireResult::default(),
             "" => return Err(not_built("Solve of a graph (LLB)")),
-            frontend if request.frontend_opt.get("requestid").is_some_and(|id| id == attributes::LINT) => {
-                let found = self.check(&solve, frontend, &request.frontend_opt).await?;
+            frontend if attributes::is_question(&request.frontend_opt) => {
+                let found = self.ask(&solve, frontend, &request.frontend_opt).await?;
                 let metadata = found.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
                 WireResult { metadata, ..WireResult::default() }
             }

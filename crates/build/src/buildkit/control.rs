@@ -72,10 +72,8 @@ impl BuildKit {
             // The client drives the build through the bridge.
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => solve.returned().await?,
             "" => return Err(not_built("Solve of a graph (LLB)")),
-            "dockerfile.v0" | "gateway.v0"
-                if request.frontend_attrs.get("requestid").is_some_and(|id| id == attributes::LINT) =>
-            {
-                return self.check(solve, &request.frontend, &request.frontend_attrs).await;
+            "dockerfile.v0" | "gateway.v0" if attributes::is_question(&request.frontend_attrs) => {
+                return self.ask(solve, &request.frontend, &request.frontend_attrs).await;
             }
             "dockerfile.v0" | "gateway.v0" => {
                 let imports = request.cache.iter().flat_map(|cache| &cache.imports);

@@ -12,8 +12,9 @@ mod attributes; // front end attributes become a request
 mod bridge; // LLBBridge
 mod control; // Control
 mod export; // results to where the client wants them
-mod files; // fsutil: trees of files over a session
+mod files; // trees of files to a client
 mod news; // news in BuildKit's words
+mod receive; // trees of files from a client
 mod session; // what clients offer
 mod solves; // builds that go on
 

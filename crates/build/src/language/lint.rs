@@ -4,10 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hako_archive::Ignore;
+
 use super::{
     error::{SyntaxError, suggest},
     instruction::{Command, Dockerfile, Instruction, Kind},
+    word::expand,
 };
+use crate::outline::{comment_above, description};
 
 /// Something that is likely not meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckWish {
     skip: Vec<String>,
+    /// Rules that are asked for by name only.
+    experimental: Vec<String>,
     /// Findings fail the build.
     pub error: bool,
 }
@@ -34,11 +40,18 @@ impl CheckWish {
         for part in text.split(';') {
             match part.trim().split_once('=') {
                 Some(("skip", rules)) => wish.skip = rules.split(',').map(|rule| rule.trim().to_owned()).collect(),
+                Some(("experimental", rules)) => {
+                    wish.experimental = rules.split(',').map(|rule| rule.trim().to_owned()).collect();
+                }
                 Some(("error", value)) => wish.error = value.trim().eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
         wish
+    }
+
+    fn tries(&self, rule: &str) -> bool {
+        self.experimental.iter().any(|one| one == "all" || one.eq_ignore_ascii_case(rule))
     }
 
     fn skips(&self, rule: &str) -> bool {
@@ -53,14 +66,39 @@ impl Finding {
         format!("WARNING: {}\n{}\n{}", self.rule, self.text, place.excerpt(name, source))
     }
 
+    /// The finding for programs.
+    pub(crate) fn json(&self, source: &str) -> serde_json::Value {
+        let line = self.line(source);
+        serde_json::json!({
+            "ruleName": self.rule,
+            "description": "",
+            "detail": self.text,
+            "location": { "ranges": [{ "start": { "line": line }, "end": { "line": line } }] },
+        })
+    }
+
     /// The line that the finding is about.
     pub fn line(&self, source: &str) -> usize {
         SyntaxError::new(self.lines, "").words(self.words.clone()).place(source).0
     }
 }
 
+/// Looks up the environment of an image.
+pub type Environments<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
+
+/// What is known beside the Dockerfile.
+#[derive(Default, Clone, Copy)]
+pub struct Around<'a> {
+    /// The text of the file, for its comments.
+    pub source: &'a str,
+    /// What `.dockerignore` leaves out.
+    pub ignore: Option<&'a Ignore>,
+    /// The environment of an image; `None` where it is not known, and then nothing is said about its variables.
+    pub environment: Option<Environments<'a>>,
+}
+
 /// All findings, in the order of the file.
-pub fn lint(file: &Dockerfile) -> Vec<Finding> {
+pub fn lint(file: &Dockerfile, around: Around<'_>) -> Vec<Finding> {
     let wish = file.directives.check.as_deref().map(CheckWish::parse).unwrap_or_default();
     let mut lint = Lint { found: Vec::new() };
     lint.casing(file);
@@ -69,6 +107,14 @@ pub fn lint(file: &Dockerfile) -> Vec<Finding> {
         lint.instruction(instruction);
     }
     lint.variables(file);
+    lint.bases(file);
+    lint.undefined(file, around);
+    if let Some(ignore) = around.ignore {
+        lint.ignored(file, ignore);
+    }
+    if wish.tries("InvalidDefinitionDescription") {
+        lint.descriptions(file, around.source);
+    }
     for (line, text) in &file.warnings {
         lint.found.push(Finding {
             rule: "NoEmptyContinuation",
@@ -281,6 +327,162 @@ impl Lint {
     }
 }
 
+impl Lint {
+    // Names of images that are none unless somebody gives an argument.
+    fn bases(&mut self, file: &Dockerfile) {
+        let escape = file.directives.escape;
+        let mut defaults: BTreeMap<String, String> = BTreeMap::new();
+        let mut declared: BTreeSet<&str> = BTreeSet::new();
+        for instruction in &file.instructions {
+            match &instruction.kind {
+                Kind::Arg(pairs) => {
+                    for (name, value) in pairs {
+                        declared.insert(name);
+                        let Some(value) = value else { continue };
+                        if let Ok(value) = expand(value, escape, &|name| defaults.get(name).cloned()) {
+                            defaults.insert(name.clone(), value);
+                        }
+                    }
+                }
+                // Names that nothing declares are another rule's.
+                Kind::From { image, .. } if names_in(image).any(|name| declared.contains(name)) => {
+                    let given = |name: &str| {
+                        let default = if is_predefined(name) { Some("x".to_owned()) } else { None };
+                        defaults.get(name).cloned().or(default)
+                    };
+                    let is_image = |name: &str| name.parse::<hako_model::Reference>().is_ok();
+                    if expand(image, escape, &given).is_ok_and(|name| !is_image(&name)) {
+                        let text = format!("Default value for ARG {image} results in empty or invalid base image name");
+                        self.add("InvalidDefaultArgInFrom", instruction, image, text);
+                    }
+                    break;
+                }
+                Kind::From { .. } => break,
+                _ => {}
+            }
+        }
+    }
+
+    // Variables that nothing declares. What a shell replaces is the shell's business.
+    fn undefined(&mut self, file: &Dockerfile, around: Around<'_>) {
+        let mut stages: Vec<(Option<String>, Option<BTreeSet<String>>)> = Vec::new();
+        // What the present stage knows; nothing where its base is not known.
+        let mut known: Option<BTreeSet<String>> = None;
+        let mut of_environment: Option<BTreeSet<String>> = None;
+        for instruction in &file.instructions {
+            if let Kind::From { image, name, .. } = &instruction.kind {
+                let lower = image.to_lowercase();
+                let earlier = stages.iter().rev().find(|(name, _)| name.as_deref() == Some(lower.as_str()));
+                let base = match earlier {
+                    Some((_, environment)) => environment.clone(),
+                    None if image == "scratch" => Some(BTreeSet::from(["PATH".to_owned()])),
+                    None => around.environment.and_then(|look| look(image)).map(|entries| {
+                        let names = entries.iter().filter_map(|entry| entry.split('=').next().map(str::to_owned));
+                        names.chain(["PATH".to_owned()]).collect()
+                    }),
+                };
+                stages.push((name.clone(), base.clone()));
+                (known, of_environment) = (base.clone(), base);
+                continue;
+            }
+            let Some(names) = &mut known else { continue };
+            for text in expanded(&instruction.kind) {
+                for name in variables_of(&text) {
+                    if names.contains(&name) {
+                        continue;
+                    }
+                    let meant = suggest(&name, names.iter().map(String::as_str));
+                    let meant = meant.map(|meant| format!(" (did you mean ${meant}?)")).unwrap_or_default();
+                    let text = format!("Usage of undefined variable '${name}'{meant}");
+                    self.add("UndefinedVar", instruction, &name, text);
+                }
+            }
+            match &instruction.kind {
+                Kind::Arg(pairs) => names.extend(pairs.iter().map(|(name, _)| name.clone())),
+                Kind::Env(pairs) => {
+                    names.extend(pairs.iter().map(|(name, _)| name.clone()));
+                    if let (Some(all), Some((_, kept))) = (&mut of_environment, stages.last_mut()) {
+                        all.extend(pairs.iter().map(|(name, _)| name.clone()));
+                        *kept = Some(all.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ignored(&mut self, file: &Dockerfile, ignore: &Ignore) {
+        for instruction in &file.instructions {
+            let Kind::Copy(copy) = &instruction.kind else { continue };
+            let is_here = |source: &&String| !source.contains(['$', '*', '?', '[']) && !source.contains("://");
+            for source in copy.sources.iter().filter(is_here).filter(|_| copy.flags.from.is_none()) {
+                let parts: Vec<&str> = source.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+                let path = parts.join("/");
+                if !path.is_empty() && ignore.excluded_by(&path).is_some() && !ignore.may_return_below(&path) {
+                    let text = format!("Attempting to Copy file {source:?} that is excluded by .dockerignore");
+                    self.add("CopyIgnoredFile", instruction, source, text);
+                }
+            }
+        }
+    }
+
+    fn descriptions(&mut self, file: &Dockerfile, source: &str) {
+        for instruction in &file.instructions {
+            let names: Vec<&str> = match &instruction.kind {
+                Kind::From { name: Some(name), .. } => vec![name],
+                Kind::Arg(pairs) => pairs.iter().map(|(name, _)| name.as_str()).collect(),
+                _ => continue,
+            };
+            let line = instruction.lines.0;
+            let Some(comment) = comment_above(source, line).filter(|comment| !comment.is_empty()) else { continue };
+            let is_directive = ["syntax=", "escape=", "check="].iter().any(|start| comment.starts_with(start));
+            if !is_directive && !names.iter().any(|name| description(source, line, name).is_some()) {
+                let kind = if matches!(instruction.kind, Kind::Arg(_)) { "arg" } else { "stage" };
+                let text = format!(
+                    "Comment for build {} should follow the format: `# <{kind} name> <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
+                    if kind == "arg" { "argument" } else { "stage" }
+                );
+                self.add("InvalidDefinitionDescription", instruction, keyword(instruction), text);
+            }
+        }
+    }
+}
+
+// The texts of an instruction in which variables are replaced.
+fn expanded(kind: &Kind) -> Vec<String> {
+    match kind {
+        Kind::Arg(pairs) => pairs.iter().filter_map(|(_, value)| value.clone()).collect(),
+        Kind::Env(pairs) | Kind::Label(pairs) => pairs.iter().map(|(_, value)| value.clone()).collect(),
+        Kind::Copy(copy) => {
+            let flags = [&copy.flags.from, &copy.flags.chown, &copy.flags.chmod].into_iter().flatten().cloned();
+            copy.sources.iter().cloned().chain([copy.target.clone()]).chain(flags).collect()
+        }
+        Kind::Workdir(text) | Kind::User(text) | Kind::StopSignal(text) => vec![text.clone()],
+        Kind::Volume(texts) | Kind::Expose(texts) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+// Names of variables outside of single quotes, not escaped, and without a default of their own.
+fn variables_of(text: &str) -> Vec<String> {
+    let mut plain = String::new();
+    let (mut single, mut double, mut escaped) = (false, false, false);
+    for letter in text.chars() {
+        match letter {
+            '\\' if !single && !escaped => {
+                escaped = true;
+                continue;
+            }
+            '\'' if !double && !escaped => single = !single,
+            '"' if !single && !escaped => double = !double,
+            '$' if single || escaped => {}
+            other => plain.push(other),
+        }
+        escaped = false;
+    }
+    names_in(&plain).map(str::to_owned).collect()
+}
+
 fn names_platform(name: &str, platform: &str) -> bool {
     platform.split('/').any(|part| name.contains(part))
 }
@@ -304,9 +506,25 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &[&str]) {
-        let found = lint(&Dockerfile::parse(text).unwrap());
+        let environment = |image: &str| (image == "known").then(|| vec!["HOME=/".to_owned()]);
+        let ignore = Ignore::of(["*.log"]).unwrap();
+        let around = Around { source: text, ignore: Some(&ignore), environment: Some(&environment) };
+        let found = lint(&Dockerfile::parse(text).unwrap(), around);
         let shown: Vec<String> = found.iter().map(|one| format!("{} {}", one.line(text), one.rule)).collect();
         assert_eq!(shown, expected, "{text}");
+    }
+
+    #[test]
+    fn variables_that_nothing_declares_are_found() {
+        check("FROM known\nARG A=1\nENV B=$A C=${D:-x} E='$F' G=\\$H\nCOPY $HOME $PAHT /\nRUN $x", &["4 UndefinedVar"]);
+        check("FROM scratch AS a\nENV A=1\nFROM a\nWORKDIR /$A\nARG B=$C", &["5 UndefinedVar"]);
+        // Nothing is known of what it has.
+        check("FROM unknown\nWORKDIR $X", &[]);
+        check("ARG T\nFROM a:$T", &["2 InvalidDefaultArgInFrom"]);
+        check("ARG T\nFROM a:${T:-1}", &[]);
+        check("ARG T\nFROM a:1$T", &[]);
+        check("FROM a\nCOPY x/a.log b.log c /", &["2 CopyIgnoredFile"]);
+        check("# check=experimental=all\n\n# odd\nFROM a AS b\n# A is it\nARG A", &["4 InvalidDefinitionDescription"]);
     }
 
     #[test]

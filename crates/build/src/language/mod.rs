@@ -14,7 +14,7 @@ pub use error::SyntaxError;
 pub use flag::{CopyFlags, Mount, MountKind, Network, RunFlags, Sharing};
 pub use hako_archive::{Ignore, IgnoreError};
 pub use instruction::{Command, Copy, Dockerfile, Instruction, Kind, parse_one};
-pub use lint::{CheckWish, Finding, lint};
+pub use lint::{Around, CheckWish, Environments, Finding, lint};
 pub use scan::{Directives, Heredoc};
 pub use word::WordError;
 

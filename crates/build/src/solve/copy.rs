@@ -3,8 +3,11 @@
 //! Sources are chosen in a root that is somebody else's (a context, another stage, an image), by descriptor. What was
 //! chosen is hashed first: names, modes, owners, bytes. With the same digest on the same layers nothing is copied.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::{
+    cell::Cell,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
 use hako_archive::{Copier, CopyOptions, Keep, TreeDigest, UnpackOptions, unpack, walk};
 use hako_image::{Hold, StackView, Store};
@@ -20,6 +23,7 @@ use crate::{
     context::Context,
     error::BuildError,
     language::{self, Copy, Ignore},
+    remote::Remote,
 };
 
 /// Where files come from.
@@ -46,6 +50,13 @@ impl Root {
         }
     }
 
+    fn digest(&self, path: &[u8]) -> Option<[u8; 32]> {
+        match self {
+            Self::Context(context) => context.digest(path),
+            Self::Stack(_) => None,
+        }
+    }
+
     /// The pattern of `.dockerignore` that hides a path.
     fn hidden_by(&self, path: &str) -> Option<&str> {
         match self {
@@ -55,10 +66,17 @@ impl Root {
     }
 }
 
-/// A copy with every variable replaced.
-struct Job {
+/// Some of the sources, all of one root.
+struct Part {
     root: Root,
     sources: Vec<String>,
+    /// Archives are unpacked.
+    unpacks: bool,
+}
+
+/// A copy with every variable replaced.
+struct Job {
+    parts: Vec<Part>,
     /// Absolute; with a slash at its end if it is said to be a directory.
     target: String,
     documents: Vec<(String, Vec<u8>)>,
@@ -67,8 +85,6 @@ struct Job {
     exclude: Ignore,
     parents: bool,
     link: bool,
-    /// Archives are unpacked.
-    unpacks: bool,
     is_add: bool,
 }
 
@@ -82,6 +98,7 @@ struct Chosen {
     is_directory: bool,
     /// Below the target with `--parents`.
     below: String,
+    unpacks: bool,
 }
 
 impl Solving {
@@ -100,7 +117,8 @@ impl Solving {
         }
         key.input("files", &hashed?.to_string());
         key.input("target", &job.target);
-        key.input("flags", &format!("{:?} {:?} {} {}", job.owner, job.mode, job.parents, job.unpacks));
+        let unpacks: Vec<bool> = job.parts.iter().map(|part| part.unpacks).collect();
+        key.input("flags", &format!("{:?} {:?} {} {unpacks:?}", job.owner, job.mode, job.parents));
         let (store, stack, limit) = (self.store().clone(), state.stack, self.times_limit());
         self.cached(key, state, &description, self.is_fresh(index), move |hold| {
             blocking(move || carry(&store, stack, &job, &hold, limit))
@@ -116,17 +134,7 @@ impl Solving {
         if is_directory && whole != "/" {
             whole.push('/');
         }
-        refuse_remote(copy, &sources)?;
-        let root = match &copy.flags.from {
-            Some(from) => {
-                let from = state.expand(from)?;
-                match self.request.contexts.get(&from.to_lowercase()) {
-                    Some(context) => Root::Context(context.clone()),
-                    None => Root::Stack(Arc::new(self.store().stack_view(self.stack_of(index, &from, line).await?)?)),
-                }
-            }
-            None => Root::Context(self.request.context.clone()),
-        };
+        let parts = self.parts(index, state, copy, sources, line).await?;
         let mut documents = Vec::new();
         for document in &copy.documents {
             let content = if document.expand {
@@ -141,19 +149,16 @@ impl Solving {
         let exclude = Ignore::of(exclude.iter().map(String::as_str))
             .map_err(|error| BuildError::invalid(format!("--exclude: {error}")))?;
         // What is sent belongs to root, whoever owns it on the client's machine; what is in an image is somebody's.
-        let default = matches!(root, Root::Context(_)).then_some((0, 0));
         let owner = match &copy.flags.chown {
             Some(owner) => Some(self.owner(state, &state.expand(owner)?, copy.flags.link)?),
-            None => default.or(if copy.flags.from.is_some() { Some((0, 0)) } else { None }),
+            None => Some((0, 0)),
         };
         let mode = match &copy.flags.chmod {
             Some(mode) => Some(octal(&state.expand(mode)?)?),
             None => None,
         };
-        let unpacks = copy.is_add && copy.flags.unpack != Some(false);
         Ok(Job {
-            root,
-            sources,
+            parts,
             target: whole,
             documents,
             owner,
@@ -161,36 +166,89 @@ impl Solving {
             exclude,
             parents: copy.flags.parents,
             link: copy.flags.link,
-            unpacks,
             is_add: copy.is_add,
         })
+    }
+
+    // Sources by where they are. What is elsewhere is brought first.
+    async fn parts(
+        &self,
+        index: usize,
+        state: &State,
+        copy: &Copy,
+        sources: Vec<String>,
+        line: usize,
+    ) -> Result<Vec<Part>, BuildError> {
+        let root = match &copy.flags.from {
+            Some(from) => {
+                let from = state.expand(from)?;
+                match self.request.contexts.get(&from.to_lowercase()) {
+                    Some(context) => Root::Context(context.clone()),
+                    None => Root::Stack(Arc::new(self.store().stack_view(self.stack_of(index, &from, line).await?)?)),
+                }
+            }
+            None => Root::Context(self.request.context.clone()),
+        };
+        let checksum = copy.flags.checksum.as_ref().map(|text| state.expand(text)).transpose()?;
+        if checksum.is_some() && sources.len() > 1 {
+            return Err(BuildError::invalid("checksum can't be specified for multiple sources"));
+        }
+        let (mut parts, mut has_remote) = (Vec::<Part>::new(), false);
+        for source in sources {
+            let remote = if copy.flags.from.is_some() { None } else { Remote::parse(&source)? };
+            match (remote, parts.last_mut()) {
+                (Some(_), _) if !copy.is_add => {
+                    return Err(BuildError::invalid(format!(
+                        "source can't be a URL for COPY: {source} (ADD fetches it)"
+                    )));
+                }
+                (Some(remote), _) => {
+                    has_remote = true;
+                    parts.push(self.fetched(remote, copy, checksum.as_deref()).await?);
+                }
+                (None, Some(Part { root: Root::Context(last), sources, .. }))
+                    if Arc::ptr_eq(last, &self.request.context) =>
+                {
+                    sources.push(source);
+                }
+                (None, Some(Part { root: Root::Stack(_), sources, .. })) => sources.push(source),
+                (None, _) => {
+                    let unpacks = copy.is_add && copy.flags.unpack != Some(false);
+                    parts.push(Part { root: root.clone(), sources: vec![source], unpacks });
+                }
+            }
+        }
+        if !has_remote && (checksum.is_some() || copy.flags.keep_git_dir) {
+            let flag = if checksum.is_some() { "checksum" } else { "keep-git-dir" };
+            return Err(BuildError::invalid(format!("--{flag} is for sources that are URLs or git repositories")));
+        }
+        Ok(parts)
+    }
+
+    async fn fetched(&self, remote: Remote, copy: &Copy, checksum: Option<&str>) -> Result<Part, BuildError> {
+        match remote {
+            Remote::Git(mut address) => {
+                if let Some(commit) = checksum {
+                    address = address.with_checksum(commit)?;
+                }
+                address.keep_git |= copy.flags.keep_git_dir;
+                let (context, _) = self.builder.git(address, &*self.request.secrets).await?;
+                Ok(Part { root: Root::Context(Arc::new(context)), sources: vec![".".to_owned()], unpacks: false })
+            }
+            Remote::Http(url) => {
+                let checksum = checksum.map(str::parse::<Digest>).transpose();
+                let checksum = checksum.map_err(|error| BuildError::invalid(format!("invalid checksum: {error}")))?;
+                let fetched = self.builder.http(&url, checksum).await?;
+                let unpacks = copy.flags.unpack == Some(true);
+                Ok(Part { root: Root::Context(Arc::new(fetched.context)), sources: vec![fetched.name], unpacks })
+            }
+        }
     }
 
     fn owner(&self, state: &State, owner: &str, link: bool) -> Result<(u32, u32), BuildError> {
         let view = self.store().stack_view(if link { None } else { state.stack })?;
         Ok(self.builder.engine().step_owner(view.as_fd(), owner)?)
     }
-}
-
-// Sources that are elsewhere, and the flags that are about them.
-fn refuse_remote(copy: &Copy, sources: &[String]) -> Result<(), BuildError> {
-    let text = if let Some(checksum) = &copy.flags.checksum {
-        format!("ADD --checksum={checksum} is of URLs and git repositories, which are not built yet")
-    } else if copy.flags.keep_git_dir {
-        "ADD --keep-git-dir is of git repositories, which are not built yet".to_owned()
-    } else if copy.is_add && sources.iter().any(|source| is_remote(source)) {
-        format!("ADD of {}: URLs and git repositories are not built yet", sources.join(" "))
-    } else {
-        return Ok(());
-    };
-    Err(BuildError::NotBuilt { text })
-}
-
-fn is_remote(source: &str) -> bool {
-    source.starts_with("http://")
-        || source.starts_with("https://")
-        || source.starts_with("git@")
-        || source.starts_with("git://")
 }
 
 fn octal(text: &str) -> Result<u32, BuildError> {
@@ -206,22 +264,27 @@ fn octal(text: &str) -> Result<u32, BuildError> {
 }
 
 impl Job {
-    fn keep(&self, path: &[u8], is_directory: bool) -> Keep {
+    fn keep(&self, part: &Part, path: &[u8], is_directory: bool) -> Keep {
         let shown = String::from_utf8_lossy(path);
         if self.exclude.excluded_by(&shown).is_some() {
             return if is_directory && self.exclude.may_return_below(&shown) { Keep::OnlyBelow } else { Keep::No };
         }
-        self.root.keep(path, is_directory)
+        part.root.keep(path, is_directory)
     }
 
-    fn choose_all(&self) -> Result<Vec<Chosen>, BuildError> {
+    // What each part has of it.
+    fn choose_all(&self) -> Result<Vec<(&Part, Vec<Chosen>)>, BuildError> {
         let mut all = Vec::new();
-        for source in &self.sources {
-            let chosen = self.choose(source)?;
-            if chosen.is_empty() {
-                return Err(self.missing(source));
+        for part in &self.parts {
+            let mut of_part = Vec::new();
+            for source in &part.sources {
+                let chosen = self.choose(part, source)?;
+                if chosen.is_empty() {
+                    return Err(missing(part, source));
+                }
+                of_part.extend(chosen);
             }
-            all.extend(chosen);
+            all.push((part, of_part));
         }
         if all.is_empty() && self.documents.is_empty() {
             return Err(BuildError::invalid("no source files were specified"));
@@ -229,21 +292,8 @@ impl Job {
         Ok(all)
     }
 
-    fn missing(&self, source: &str) -> BuildError {
-        let path = format!("/{}", source.trim_start_matches("./").trim_matches('/'));
-        match self.root.hidden_by(&path) {
-            Some(pattern) => BuildError::invalid(format!(
-                "failed to calculate checksum of ref: {path:?}: not found: it is excluded by the pattern {pattern:?} of .dockerignore"
-            )),
-            None if source.contains(['*', '?', '[']) => {
-                BuildError::invalid(format!("lstat {path}: no such file or directory: no file of the source matches"))
-            }
-            None => BuildError::invalid(format!("failed to calculate checksum of ref: {path:?}: not found")),
-        }
-    }
-
     // What a source names: one path, or all that match it.
-    fn choose(&self, source: &str) -> Result<Vec<Chosen>, BuildError> {
+    fn choose(&self, part: &Part, source: &str) -> Result<Vec<Chosen>, BuildError> {
         // With `--parents`, what stands before `./` is not repeated in the target.
         let (pivot, pattern) = match source.split_once("/./") {
             Some((above, below)) if self.parents => (above.trim_matches('/').to_owned(), below.to_owned()),
@@ -252,24 +302,24 @@ impl Job {
         let whole = clean(&format!("{pivot}/{pattern}"));
         let failed = |source| BuildError::Io { what: format!("cannot read {whole:?}"), source };
         let paths = if whole.contains(['*', '?', '[', '\\']) {
-            self.matching(&whole).map_err(failed)?
+            self.matching(part, &whole).map_err(failed)?
         } else {
             vec![whole.clone()]
         };
         let mut chosen = Vec::new();
         for path in paths {
-            let Some(found) = self.open(&path, &pivot).map_err(failed)? else { continue };
+            let Some(found) = self.open(part, &path, &pivot).map_err(failed)? else { continue };
             chosen.push(found);
         }
         Ok(chosen)
     }
 
-    fn matching(&self, pattern: &str) -> std::io::Result<Vec<String>> {
+    fn matching(&self, part: &Part, pattern: &str) -> std::io::Result<Vec<String>> {
         let depth = if pattern.contains("**") { usize::MAX } else { pattern.split('/').count() };
         let mut found = Vec::new();
-        walk::tree(self.root.as_fd(), |visit| -> std::io::Result<bool> {
+        walk::tree(part.root.as_fd(), |visit| -> std::io::Result<bool> {
             let path = String::from_utf8_lossy(visit.path).into_owned();
-            let keep = self.keep(visit.path, visit.directory.is_some());
+            let keep = self.keep(part, visit.path, visit.directory.is_some());
             if keep == Keep::Yes && language::path_matches(pattern, &path) {
                 found.push(path.clone());
             }
@@ -278,8 +328,8 @@ impl Job {
         Ok(found)
     }
 
-    fn open(&self, path: &str, pivot: &str) -> std::io::Result<Option<Chosen>> {
-        let root = self.root.as_fd();
+    fn open(&self, part: &Part, path: &str, pivot: &str) -> std::io::Result<Option<Chosen>> {
+        let root = part.root.as_fd();
         // A link that is named itself is followed; the root of the source is the root for it.
         let resolved = match follow(root, path)? {
             Some(resolved) => resolved,
@@ -297,11 +347,11 @@ impl Job {
         let leaf = if leaf.is_empty() { b".".to_vec() } else { leaf.as_bytes().to_vec() };
         let Some(stat) = walk::stat_leaf(parent.as_fd(), &leaf)? else { return Ok(None) };
         let is_directory = walk::file_type(&stat) == FileType::Directory;
-        if !path.is_empty() && self.keep(path.as_bytes(), is_directory) == Keep::No {
+        if !path.is_empty() && self.keep(part, path.as_bytes(), is_directory) == Keep::No {
             return Ok(None);
         }
         let below = path.strip_prefix(pivot).unwrap_or(path).trim_start_matches('/').to_owned();
-        Ok(Some(Chosen { parent, leaf, path: path.to_owned(), is_directory, below }))
+        Ok(Some(Chosen { parent, leaf, path: path.to_owned(), is_directory, below, unpacks: part.unpacks }))
     }
 
     fn options<'k>(&self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
@@ -309,26 +359,45 @@ impl Job {
     }
 
     fn digest(&self) -> Result<Digest, BuildError> {
-        let keep = |path: &[u8], is_directory: bool| self.keep(path, is_directory);
-        let options = self.options(&keep);
         let mut hasher = Hasher::default();
         let mut feed = |bytes: &[u8]| hasher.update(bytes);
-        let mut digest = TreeDigest::new(&options, &mut feed);
-        for chosen in self.choose_all()? {
-            let failed = BuildError::io(format!("cannot read {:?}", chosen.path));
-            digest.word(if self.parents { chosen.below.as_bytes() } else { name_of(&chosen.path).as_bytes() });
-            let done = if chosen.is_directory {
-                directory(&chosen).and_then(|below| digest.contents(below.as_fd(), chosen.path.as_bytes()))
-            } else {
-                digest.leaf(chosen.parent.as_fd(), &chosen.leaf)
-            };
-            done.map_err(failed)?;
+        for (part, chosen) in self.choose_all()? {
+            let keep = |path: &[u8], is_directory: bool| self.keep(part, path, is_directory);
+            let known = |path: &[u8]| part.root.digest(path);
+            let options = self.options(&keep);
+            let mut digest = TreeDigest::new(&options, &mut feed).knowing(&known);
+            for one in chosen {
+                let failed = BuildError::io(format!("cannot read {:?}", one.path));
+                digest.word(if self.parents { one.below.as_bytes() } else { name_of(&one.path).as_bytes() });
+                let done = if one.is_directory {
+                    directory(&one).and_then(|below| digest.contents(below.as_fd(), one.path.as_bytes()))
+                } else {
+                    digest.leaf(one.parent.as_fd(), &one.leaf, one.path.as_bytes())
+                };
+                done.map_err(failed)?;
+            }
         }
+        let keep = |_: &[u8], _: bool| Keep::Yes;
+        let options = self.options(&keep);
+        let mut digest = TreeDigest::new(&options, &mut feed);
         for (name, content) in &self.documents {
             digest.word(name.as_bytes());
             digest.word(content);
         }
         Ok(hasher.finish())
+    }
+}
+
+fn missing(part: &Part, source: &str) -> BuildError {
+    let path = format!("/{}", source.trim_start_matches("./").trim_matches('/'));
+    match part.root.hidden_by(&path) {
+        Some(pattern) => BuildError::invalid(format!(
+            "failed to calculate checksum of ref: {path:?}: not found: it is excluded by the pattern {pattern:?} of .dockerignore"
+        )),
+        None if source.contains(['*', '?', '[']) => {
+            BuildError::invalid(format!("lstat {path}: no such file or directory: no file of the source matches"))
+        }
+        None => BuildError::invalid(format!("failed to calculate checksum of ref: {path:?}: not found")),
     }
 }
 
@@ -389,28 +458,37 @@ fn carry(
 ) -> Result<Option<Digest>, BuildError> {
     let base = if job.link { None } else { stack };
     let draft = store.draft(base, false)?;
-    let keep = |path: &[u8], is_directory: bool| job.keep(path, is_directory);
-    let options = job.options(&keep);
     let failed = |source| BuildError::Io { what: format!("cannot copy to {}", job.target), source };
-    let chosen = job.choose_all()?;
+    let all = job.choose_all()?;
     let into_directory = job.target.ends_with('/') || is_directory_in(draft.as_fd(), &job.target);
     // Several files need a directory; one that is made for a directory's files will do.
-    let several = chosen.len() + job.documents.len() > 1;
-    if several && !into_directory && chosen.iter().all(|one| !one.is_directory) {
+    let several = all.iter().map(|(_, chosen)| chosen.len()).sum::<usize>() + job.documents.len() > 1;
+    if several && !into_directory && all.iter().flat_map(|(_, chosen)| chosen).all(|one| !one.is_directory) {
         return Err(BuildError::invalid(format!(
             "When using {} with more than one source file, the destination must be a directory and end with a /",
             if job.is_add { "ADD" } else { "COPY" }
         )));
     }
-    let mut copier = Copier::new(draft.as_fd(), &options);
-    for one in &chosen {
-        let done = if job.unpacks && !one.is_directory && is_archive(one).map_err(failed)? {
-            extract(one, &mut copier, job)?;
-            Ok(())
-        } else {
-            place(one, &mut copier, job, into_directory)
-        };
-        done.map_err(failed)?;
+    let layer = draft.layer()?;
+    // Files of a context are written once. Times that are to be changed would change there too.
+    let links = limit.is_none() && job.parts.iter().all(|part| matches!(part.root, Root::Context(_)));
+    let current = Cell::new(None);
+    let keep = |path: &[u8], is_directory: bool| {
+        current.get().map_or(Keep::Yes, |part: &Part| job.keep(part, path, is_directory))
+    };
+    let options = job.options(&keep);
+    let mut copier = Copier::new(draft.as_fd(), &options).straight_into(layer.as_fd(), base.is_none(), links);
+    for (part, chosen) in &all {
+        current.set(Some(*part));
+        for one in chosen {
+            let done = if one.unpacks && !one.is_directory && is_archive(one).map_err(failed)? {
+                extract(one, &mut copier, job)?;
+                Ok(())
+            } else {
+                place(one, &mut copier, job, into_directory)
+            };
+            done.map_err(failed)?;
+        }
     }
     for (name, content) in &job.documents {
         let target = if into_directory { format!("{}/{name}", job.target) } else { job.target.clone() };

@@ -34,7 +34,7 @@ use crate::{
     context,
     error::BuildError,
     event::{Event, Progress, Vertex},
-    language::{CheckWish, Dockerfile, Finding, lint},
+    language::{Around, CheckWish, Dockerfile, Finding, lint},
     plan::{self, Plan, Wishes},
     prune::PruneWish,
     request::BuildRequest,
@@ -172,9 +172,16 @@ impl Builder {
             target: request.target.as_deref(),
             platform: &platform,
             contexts: request.contexts.keys().cloned().collect(),
+            images: &request.images,
         };
         let plan = plan::plan(&file, &wishes).map_err(wrong)?;
-        let findings = lint(&file);
+        let environment = |name: &str| self.environment(name);
+        let around = Around {
+            source: &request.dockerfile,
+            ignore: Some(request.context.ignore()),
+            environment: Some(&environment),
+        };
+        let findings = lint(&file, around);
         let wish = file.directives.check.as_deref().map(CheckWish::parse).unwrap_or_default();
         if wish.error && !findings.is_empty() {
             let shown: Vec<String> =
@@ -193,6 +200,12 @@ impl Builder {
             warnings.push((0, text));
         }
         Ok((plan, warnings))
+    }
+
+    /// The environment of an image that is here.
+    pub(crate) fn environment(&self, name: &str) -> Option<Vec<String>> {
+        let image = self.0.engine.image_for_build(name).ok()?;
+        Some(image.config.env.clone())
     }
 
     /// Records what was built under its names; answers its id.

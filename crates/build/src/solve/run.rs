@@ -42,6 +42,8 @@ struct Place {
 struct Job {
     argv: Vec<String>,
     env: Vec<String>,
+    /// Further variables, which no result depends on.
+    predefined: Vec<String>,
     mounts: Vec<Mount>,
     script: Option<(String, String)>,
     network: NetworkMode,
@@ -127,6 +129,9 @@ impl Solving {
                 env.push(format!("{name}={value}"));
             }
         }
+        let is_set = |name: &str| env.iter().any(|entry: &String| entry.split('=').next() == Some(name));
+        let predefined = state.predefined.iter().filter(|(name, _)| !is_set(name));
+        let predefined = predefined.map(|(name, value)| format!("{name}={value}")).collect();
         let network = match flags.network {
             Network::Default => self.request.host.network_mode.clone(),
             Network::None => NetworkMode::None,
@@ -141,7 +146,7 @@ impl Solving {
             ));
         }
         let (argv, script) = words(state, command, heredocs);
-        Ok(Job { argv, env, mounts, script, network, insecure: flags.insecure })
+        Ok(Job { argv, env, predefined, mounts, script, network, insecure: flags.insecure })
     }
 
     async fn bind_digest(&self, at: Place, mount: &Mount) -> Result<Digest, BuildError> {
@@ -163,7 +168,7 @@ impl Solving {
             } else {
                 let (above, leaf) = path.rsplit_once('/').unwrap_or(("", &path));
                 let parent = walk::open_in_root(source.as_fd(), above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
-                digest.leaf(parent.map_err(failed)?.as_fd(), leaf.as_bytes()).map_err(failed)?;
+                digest.leaf(parent.map_err(failed)?.as_fd(), leaf.as_bytes(), path.as_bytes()).map_err(failed)?;
             }
             Ok(hasher.finish())
         })
@@ -197,7 +202,7 @@ impl Solving {
         let spec = StepSpec {
             root,
             argv: job.argv,
-            env: job.env.into_iter().chain(std::mem::take(&mut held.env)).collect(),
+            env: job.env.into_iter().chain(job.predefined).chain(std::mem::take(&mut held.env)).collect(),
             working_dir: state.config.working_dir.clone(),
             user: state.config.user.clone(),
             hostname: self.hostname(),

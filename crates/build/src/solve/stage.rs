@@ -35,6 +35,8 @@ pub(crate) struct State {
     base: Option<Digest>,
     /// `ARG`s in scope, with their values.
     pub(crate) arguments: BTreeMap<String, String>,
+    /// Predefined arguments (proxies) that no `ARG` names: processes get them, and nothing depends on them.
+    pub(crate) predefined: BTreeMap<String, String>,
     cmd_is_own: bool,
     /// The image so far (classic builds).
     image_id: Option<Digest>,
@@ -61,6 +63,7 @@ impl State {
             created: Timestamp::UNIX_EPOCH,
             base: None,
             arguments: BTreeMap::new(),
+            predefined: BTreeMap::new(),
             cmd_is_own: false,
             image_id: None,
             escape,
@@ -321,7 +324,7 @@ impl Solving {
         state.stage = index;
         for name in PREDEFINED {
             if let Some(Some(value)) = self.request.arguments.get(name) {
-                state.arguments.insert(name.to_owned(), value.clone());
+                state.predefined.insert(name.to_owned(), value.clone());
             }
         }
         Ok(state)
@@ -353,6 +356,7 @@ impl Solving {
             created: image.created.unwrap_or(Timestamp::UNIX_EPOCH),
             base: Some(image.id),
             arguments: BTreeMap::new(),
+            predefined: BTreeMap::new(),
             cmd_is_own: false,
             image_id: Some(image.id),
             escape: self.plan.escape,
@@ -407,7 +411,7 @@ impl Solving {
                 let arguments: Vec<String> = state
                     .arguments
                     .iter()
-                    .filter(|(name, _)| !PREDEFINED.contains(&name.as_str()) && state.value(name).is_some())
+                    .filter(|(name, _)| state.value(name).is_some())
                     .map(|(name, value)| format!("{name}={value}"))
                     .collect();
                 let given = if arguments.is_empty() {
@@ -533,7 +537,11 @@ impl Solving {
 
     /// The files that `--from` or `from=` names: another stage's, an image's, a named context's.
     pub(super) async fn stack_of(&self, index: usize, from: &str, line: usize) -> Result<Option<Digest>, BuildError> {
-        let stack = match from_of(&self.plan.stages, index, from) {
+        let base = match self.request.images.get(&from.to_lowercase()) {
+            Some(image) => Base::Image(image.clone()),
+            None => from_of(&self.plan.stages, index, from),
+        };
+        let stack = match base {
             Base::Stage(other) => self.result_of(other).await?.stack,
             Base::Scratch => None,
             Base::Image(name) | Base::Context(name) => {

@@ -27,9 +27,7 @@ fn said<T>(text: impl Into<String>) -> Result<T, CommandError> {
 /// # Errors
 /// What makes no sense, before anything is sent.
 pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<ImageBuild, CommandError> {
-    if flags.call.as_deref().is_some_and(|call| !matches!(call, "build" | "check" | "lint")) {
-        return said(format!("--call={} is not built yet", flags.call.as_deref().unwrap_or_default()));
-    }
+    question(flags)?;
     for name in &flags.tags {
         if let Err(error) = name.parse::<Reference>() {
             return said(format!("ERROR: invalid tag {name:?}: {error}"));
@@ -64,6 +62,20 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
         // Whose directory it is: another machine may have one of the same name.
         shared_key: format!("{}:{shared}", host_name()),
     })
+}
+
+/// What `--call` asks about the Dockerfile, instead of building it.
+pub(super) fn question(flags: &BuildFlags) -> Result<Option<&'static str>, CommandError> {
+    let call = flags.call.as_deref().unwrap_or_default();
+    match call.split(',').next().unwrap_or_default() {
+        _ if flags.check => Ok(Some("frontend.lint")),
+        "" | "build" => Ok(None),
+        "check" | "lint" => Ok(Some("frontend.lint")),
+        "outline" => Ok(Some("frontend.outline")),
+        "targets" => Ok(Some("frontend.targets")),
+        "subrequests.describe" => Ok(Some("frontend.subrequests.describe")),
+        other => said(format!("unsupported --call={other}: expected build, check, outline or targets")),
+    }
 }
 
 fn host_name() -> String {
@@ -153,8 +165,8 @@ fn attributes_of(flags: &BuildFlags) -> Result<BTreeMap<String, String>, Command
     if flags.why {
         set("hako.why", "1".to_owned());
     }
-    if flags.check || flags.call.as_deref().is_some_and(|call| call != "build") {
-        set("requestid", "frontend.lint".to_owned());
+    if let Some(question) = question(flags)? {
+        set("requestid", question.to_owned());
     }
     Ok(all)
 }

@@ -1,7 +1,10 @@
 //! `compose build`: images that the files describe, by the builder of `hako build`; and what `up` does about images
 //! before it makes containers.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use hako_client::{
     Client,
@@ -153,6 +156,32 @@ async fn build_all(
         }
     }
     Ok(())
+}
+
+/// What `hako build` would be told for each service of a file that has a recipe, with its context; for bake files.
+pub(crate) fn recipes(cx: &mut Context, file: &str) -> Result<BTreeMap<String, (String, BuildFlags)>, CommandError> {
+    cx.compose.files = vec![file.to_owned()];
+    let project = project(cx, &selection(cx, &[], false))?;
+    let mut all = BTreeMap::new();
+    for service in project.services.values() {
+        let Some(recipe) = &service.build else { continue };
+        let mut flags = flags_of(&project, service, recipe, &Asked::default());
+        // Whose container an image is for is Compose's to say, and the name of one without a name too.
+        flags.labels.retain(|label| !label.starts_with("com.docker.compose."));
+        if service.image.is_empty() {
+            let made_up = project.image_of(service);
+            flags.tags.retain(|tag| *tag != made_up);
+        }
+        let place = |place: &String| match place.strip_prefix("service:") {
+            Some(other) => format!("target:{other}"),
+            None => place.clone(),
+        };
+        flags.contexts = recipe.additional_contexts.iter().map(|(name, at)| format!("{name}={}", place(at))).collect();
+        flags.file =
+            (!recipe.dockerfile.is_empty() && recipe.dockerfile_inline.is_none()).then(|| recipe.dockerfile.clone());
+        all.insert(service.name.clone(), (recipe.context.clone(), flags));
+    }
+    Ok(all)
 }
 
 // `additional_contexts: {base: "service:other"}` wants the other first.

@@ -1,6 +1,6 @@
 //! Files to the daemon, by fsutil's protocol: every name first, then the bytes of those it asks for.
 //!
-//! Only what the patterns keep is told. A directory that is left out is told after all when something below it is
+//! To a daemon that reads bundles (`archive::bundle`), packets go in those. Only what the patterns keep is told. A directory that is left out is told after all when something below it is
 //! kept. Who owns a file here means nothing there.
 
 use std::{
@@ -11,7 +11,9 @@ use std::{
 };
 
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
-use hako_archive::{Ignore, IgnoreError, go_mode, walk};
+use bytes::Bytes;
+use hako_archive::{Ignore, IgnoreError, bundle, go_mode, walk};
+use prost::Message as _;
 use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming, metadata::MetadataMap};
@@ -20,6 +22,60 @@ use super::BuildSource;
 use crate::limits;
 
 pub(super) type Sender = mpsc::Sender<Result<Packet, Status>>;
+
+/// Packets on their way to the daemon: one by one, or in bundles if it reads those.
+pub(super) struct Outbox {
+    out: Sender,
+    bundle: Option<Vec<u8>>,
+}
+
+impl Outbox {
+    pub(super) fn new(out: Sender, bundles: bool) -> Self {
+        Self { out, bundle: bundles.then(Vec::new) }
+    }
+
+    // The message that is due after this packet.
+    fn put(&mut self, packet: Packet) -> Option<Packet> {
+        let Some(bundle) = &mut self.bundle else { return Some(packet) };
+        bundle.extend_from_slice(&packet.encode_length_delimited_to_vec());
+        if bundle.len() >= bundle::BYTES { self.rest() } else { None }
+    }
+
+    // What waits, as one message.
+    fn rest(&mut self) -> Option<Packet> {
+        let bundle = self.bundle.as_mut().filter(|bundle| !bundle.is_empty())?;
+        Some(Packet { r#type: bundle::KIND, stat: None, id: 0, data: std::mem::take(bundle) })
+    }
+
+    async fn send(&mut self, packet: Packet) -> Result<(), Status> {
+        let due = self.put(packet);
+        self.pass(due).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Status> {
+        let due = self.rest();
+        self.pass(due).await
+    }
+
+    async fn pass(&self, due: Option<Packet>) -> Result<(), Status> {
+        let Some(due) = due else { return Ok(()) };
+        self.out.send(Ok(due)).await.map_err(|_| Status::aborted("the daemon has gone"))
+    }
+
+    fn send_blocking(&mut self, packet: Packet) -> io::Result<()> {
+        match self.put(packet) {
+            Some(due) => self.out.blocking_send(Ok(due)).map_err(gone),
+            None => Ok(()),
+        }
+    }
+
+    fn flush_blocking(&mut self) -> io::Result<()> {
+        match self.rest() {
+            Some(due) => self.out.blocking_send(Ok(due)).map_err(gone),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Which files of a source are wanted.
 pub(super) struct Wanted {
@@ -113,21 +169,37 @@ pub(super) async fn send(
     source: BuildSource,
     wanted: Wanted,
     mut asked: Streaming<Packet>,
-    out: Sender,
+    mut outbox: Outbox,
 ) -> Result<(), Status> {
-    let listing = out.clone();
-    let told = tokio::task::spawn_blocking(move || match source {
-        BuildSource::Directory(path) => list(&path, &wanted, &listing)
-            .map_err(|error| Status::unknown(format!("cannot read the build context {}: {error}", path.display()))),
-        BuildSource::Files(files) => list_files(files, &wanted, &listing).map_err(|error| failed(&error)),
+    let told = tokio::task::spawn_blocking(move || {
+        let told = match source {
+            BuildSource::Directory(path) => list(&path, &wanted, &mut outbox)
+                .map_err(|error| Status::unknown(format!("cannot read the build context {}: {error}", path.display()))),
+            BuildSource::Files(files) => list_files(files, &wanted, &mut outbox).map_err(|error| failed(&error)),
+        };
+        told.map(|told| (told, outbox))
     });
-    let told = told.await.map_err(|_| Status::aborted("the client ended"))??;
+    let (told, mut outbox) = told.await.map_err(|_| Status::aborted("the client ended"))??;
+    let mut buffer = vec![0; limits::BUILD_DATA_BYTES];
     while let Some(request) = asked.message().await? {
+        if request.r#type == bundle::KIND {
+            let mut rest = Bytes::from(request.data);
+            while !rest.is_empty() {
+                let inner = Packet::decode_length_delimited(&mut rest);
+                let inner = inner.map_err(|error| Status::invalid_argument(format!("no bundle: {error}")))?;
+                bytes(&told, inner.id, &mut outbox, &mut buffer).await?;
+            }
+            outbox.flush().await?;
+            continue;
+        }
         match request.r#type() {
-            PacketType::PacketReq => bytes(&told, request.id, &out).await?,
+            PacketType::PacketReq => {
+                bytes(&told, request.id, &mut outbox, &mut buffer).await?;
+                outbox.flush().await?;
+            }
             PacketType::PacketFin => {
-                let _ = out.send(Ok(packet(PacketType::PacketFin, None, 0, Vec::new()))).await;
-                return Ok(());
+                outbox.flush().await?;
+                return outbox.pass(Some(packet(PacketType::PacketFin, None, 0, Vec::new()))).await;
             }
             PacketType::PacketErr => {
                 return Err(Status::unknown(String::from_utf8_lossy(&request.data).into_owned()));
@@ -138,14 +210,13 @@ pub(super) async fn send(
     Ok(())
 }
 
-async fn bytes(told: &Told, id: u32, out: &Sender) -> Result<(), Status> {
+async fn bytes(told: &Told, id: u32, outbox: &mut Outbox, buffer: &mut [u8]) -> Result<(), Status> {
     let unknown = || Status::invalid_argument("no such file");
-    let hung_up = |_| Status::aborted("the daemon has gone");
     match told {
         Told::Files(files) => {
             let file = files.get(id as usize).ok_or_else(unknown)?;
             for part in file.chunks(limits::BUILD_DATA_BYTES) {
-                out.send(Ok(packet(PacketType::PacketData, None, id, part.to_vec()))).await.map_err(hung_up)?;
+                outbox.send(packet(PacketType::PacketData, None, id, part.to_vec())).await?;
             }
         }
         Told::Directory(root, paths) => {
@@ -154,32 +225,33 @@ async fn bytes(told: &Told, id: u32, out: &Sender) -> Result<(), Status> {
             let opened = walk::open_in_root(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
             let file = opened.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
             loop {
-                let mut data = vec![0; limits::BUILD_DATA_BYTES];
-                let count = rustix::io::read(&file, &mut data[..]);
+                let count = rustix::io::read(&file, &mut buffer[..]);
                 let count = count.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
-                if count == 0 {
+                if count > 0 {
+                    outbox.send(packet(PacketType::PacketData, None, id, buffer[..count].to_vec())).await?;
+                }
+                // A regular file that gives less than was asked for is at its end.
+                if count < buffer.len() {
                     break;
                 }
-                data.truncate(count);
-                out.send(Ok(packet(PacketType::PacketData, None, id, data))).await.map_err(hung_up)?;
             }
         }
     }
-    out.send(Ok(packet(PacketType::PacketData, None, id, Vec::new()))).await.map_err(hung_up)
+    outbox.send(packet(PacketType::PacketData, None, id, Vec::new())).await
 }
 
 fn gone<T>(_: T) -> io::Error {
     io::ErrorKind::BrokenPipe.into()
 }
 
-fn list(path: &Path, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
+fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
     let root = walk::open_trusted(path)?;
     let mut paths: Vec<Vec<u8>> = Vec::new();
     // Directories that are not told yet: they are if something below them is.
     let mut waiting: Vec<(Vec<u8>, Stat)> = Vec::new();
-    let tell = |paths: &mut Vec<Vec<u8>>, path: &[u8], stat: Stat| {
+    let mut tell = |paths: &mut Vec<Vec<u8>>, path: &[u8], stat: Stat| {
         paths.push(path.to_vec());
-        out.blocking_send(Ok(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))).map_err(gone)
+        out.send_blocking(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))
     };
     walk::tree_across(
         root.as_fd(),
@@ -207,7 +279,8 @@ fn list(path: &Path, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
             Ok(true)
         },
     )?;
-    out.blocking_send(Ok(packet(PacketType::PacketStat, None, 0, Vec::new()))).map_err(gone)?;
+    out.send_blocking(packet(PacketType::PacketStat, None, 0, Vec::new()))?;
+    out.flush_blocking()?;
     Ok(Told::Directory(root, paths))
 }
 
@@ -230,7 +303,7 @@ fn stat(visit: &walk::Visit<'_>, path: &str) -> io::Result<Stat> {
     })
 }
 
-fn list_files(files: BTreeMap<String, Vec<u8>>, wanted: &Wanted, out: &Sender) -> io::Result<Told> {
+fn list_files(files: BTreeMap<String, Vec<u8>>, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
     let mut told = Vec::new();
     for (name, content) in files.into_iter().filter(|(name, _)| wanted.keeps(name)) {
         let size = i64::try_from(content.len()).unwrap_or(i64::MAX);
@@ -238,9 +311,10 @@ fn list_files(files: BTreeMap<String, Vec<u8>>, wanted: &Wanted, out: &Sender) -
         let mod_time = i64::try_from(hako_base::clock::now().as_nanosecond()).unwrap_or_default();
         let stat = Stat { path: name, mode: 0o644, size, mod_time, ..Stat::default() };
         told.push(content);
-        out.blocking_send(Ok(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))).map_err(gone)?;
+        out.send_blocking(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))?;
     }
-    out.blocking_send(Ok(packet(PacketType::PacketStat, None, 0, Vec::new()))).map_err(gone)?;
+    out.send_blocking(packet(PacketType::PacketStat, None, 0, Vec::new()))?;
+    out.flush_blocking()?;
     Ok(Told::Files(told))
 }
 

@@ -22,6 +22,7 @@ use bollard_buildkit_proto::{
         upload::v1::{BytesMessage as UploadBytes, upload_server::Upload},
     },
 };
+use hako_archive::bundle;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -31,7 +32,7 @@ use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, UnboundedReceiverStream},
 };
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{BuildSecret, ImageBuild, OutputTarget, receive, send};
 use crate::limits;
@@ -67,9 +68,15 @@ impl FileSync for Services {
         let source = self.0.sources.get(&name).cloned();
         let source = source.ok_or_else(|| Status::not_found(format!("no access allowed to dir {name:?}")))?;
         let wanted = send::Wanted::read(request.metadata())?;
+        let bundles = request.metadata().contains_key(bundle::HEADER);
         let (out, packets) = mpsc::channel(limits::BUILD_PACKETS_QUEUED);
-        serve(out.clone(), send::send(source, wanted, request.into_inner(), out));
-        Ok(answers(packets))
+        let outbox = send::Outbox::new(out.clone(), bundles);
+        serve(out, send::send(source, wanted, request.into_inner(), outbox));
+        let mut answer = answers(packets);
+        if bundles {
+            answer.metadata_mut().insert(bundle::HEADER, MetadataValue::from_static("1"));
+        }
+        Ok(answer)
     }
 
     type TarStreamStream = Answers<Packet>;

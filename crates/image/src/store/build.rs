@@ -60,6 +60,17 @@ impl AsFd for Draft {
     }
 }
 
+impl Draft {
+    /// The directory of the layer itself, which has only what was written.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn layer(&self) -> Result<OwnedFd, ImageError> {
+        let files = self.work.with_file_name("fs");
+        walk::open_trusted(&files).map_err(ImageError::io("cannot open the layer of a build step"))
+    }
+}
+
 /// A look at the files of a stack; read-only.
 #[derive(Debug)]
 pub struct StackView {

@@ -15,6 +15,7 @@ mod origin; // where things are
 mod remote; // one repository: manifests, blobs, uploads, tags
 mod search; // Docker Hub's search, which others speak as well
 mod settings; // what the client is told
+mod web; // addresses that are no registry's
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -32,6 +33,7 @@ pub(crate) use origin::encode;
 pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};
 pub use search::SearchResult;
 pub use settings::{Proxies, SettingError, Settings};
+pub use web::{WebAnswer, WebRequest};
 
 use crate::limits;
 use exchange::Ask;

@@ -39,20 +39,13 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
     refuse_what_is_not_built(&query)?;
     let names = names(&query.names)?;
     let builder = call.daemon.builder.clone();
-    let root = builder.root().to_owned();
     let credentials = registry_credentials(call.header(auth::CONFIG_HEADER));
-    let input = call.into_reader();
     let dockerfile = if query.dockerfile.is_empty() { "Dockerfile".to_owned() } else { query.dockerfile.clone() };
-    let name = dockerfile.clone();
-    let read = tokio::task::spawn_blocking(move || -> Result<(Context, String), BuildError> {
-        let context = Context::unpack(&root, input)?;
-        let text = context.text(&name)?;
-        let text = text.ok_or_else(|| missing(&name))?;
-        let ignore = context.read_ignore(&name)?;
-        Ok((context.with_ignore(ignore), text))
-    });
-    let (context, text) =
-        read.await.map_err(|_| Failure::new(hako_base::ErrorKind::Internal, "the builder ended"))??;
+    let (context, text) = if query.remote.is_empty() {
+        sent(&builder, call, dockerfile.clone()).await?
+    } else {
+        fetched(&builder, &query.remote, &dockerfile).await?
+    };
     let mut request = request(&query, names, context, dockerfile, text)?;
     request.secrets = Arc::new(GivenSecrets { credentials, ..GivenSecrets::default() });
     builder.check(&request)?;
@@ -66,6 +59,31 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
         }
     });
     Ok(reply::stream(reply::JSON, ReplyBody::channel(receiver, |line| Ok(line.encode().into()))))
+}
+
+// The context that is the request's body, and the Dockerfile in it.
+async fn sent(builder: &Builder, call: Call, name: String) -> Result<(Context, String), Failure> {
+    let root = builder.root().to_owned();
+    let input = call.into_reader();
+    let read = tokio::task::spawn_blocking(move || -> Result<(Context, String), BuildError> {
+        let context = Context::unpack(&root, input)?;
+        let text = context.text(&name)?;
+        let text = text.ok_or_else(|| missing(&name))?;
+        let ignore = context.read_ignore(&name)?;
+        Ok((context.with_ignore(ignore), text))
+    });
+    Ok(read.await.map_err(|_| Failure::new(hako_base::ErrorKind::Internal, "the builder ended"))??)
+}
+
+// The same from an address: a repository, a tar, or a Dockerfile alone.
+async fn fetched(builder: &Builder, address: &str, name: &str) -> Result<(Context, String), Failure> {
+    let found = builder.remote_context(address, false, &GivenSecrets::default()).await?;
+    let text = match found.dockerfile {
+        Some(text) => text,
+        None => found.context.text(name)?.ok_or_else(|| missing(name))?,
+    };
+    let ignore = found.context.read_ignore(name)?;
+    Ok((found.context.with_ignore(ignore), text))
 }
 
 // Credentials by the registry's name; Docker Hub's is an address, for historical reasons.
@@ -138,12 +156,6 @@ fn refuse_what_is_not_built(query: &BuildStartQuery) -> Result<(), Failure> {
     if query.version == "2" {
         return Err(Failure::not_built("build_start with version=2 is not built: BuildKit's clients use /grpc"));
     }
-    if !query.remote.is_empty() {
-        return Err(Failure::not_built(format!(
-            "cannot build from {}: build_start with remote (git and URLs) is not built yet",
-            query.remote
-        )));
-    }
     if query.squash {
         return Err(Failure::not_built("build_start with squash is not built yet"));
     }
@@ -197,6 +209,7 @@ fn request(
         dockerfile_name,
         context: Arc::new(context),
         contexts: BTreeMap::new(),
+        images: BTreeMap::new(),
         arguments,
         labels: json("labels", &query.labels)?,
         target: Some(query.target.clone()).filter(|target| !target.is_empty()),
