@@ -330,35 +330,17 @@ impl Lint {
 impl Lint {
     // Names of images that are none unless somebody gives an argument.
     fn bases(&mut self, file: &Dockerfile) {
-        let escape = file.directives.escape;
-        let mut defaults: BTreeMap<String, String> = BTreeMap::new();
-        let mut declared: BTreeSet<&str> = BTreeSet::new();
+        let defaults = defaults(file);
         for instruction in &file.instructions {
-            match &instruction.kind {
-                Kind::Arg(pairs) => {
-                    for (name, value) in pairs {
-                        declared.insert(name);
-                        let Some(value) = value else { continue };
-                        if let Ok(value) = expand(value, escape, &|name| defaults.get(name).cloned()) {
-                            defaults.insert(name.clone(), value);
-                        }
-                    }
-                }
-                // Names that nothing declares are another rule's.
-                Kind::From { image, .. } if names_in(image).any(|name| declared.contains(name)) => {
-                    let given = |name: &str| {
-                        let default = if is_predefined(name) { Some("x".to_owned()) } else { None };
-                        defaults.get(name).cloned().or(default)
-                    };
-                    let is_image = |name: &str| name.parse::<hako_model::Reference>().is_ok();
-                    if expand(image, escape, &given).is_ok_and(|name| !is_image(&name)) {
-                        let text = format!("Default value for ARG {image} results in empty or invalid base image name");
-                        self.add("InvalidDefaultArgInFrom", instruction, image, text);
-                    }
-                    break;
-                }
-                Kind::From { .. } => break,
-                _ => {}
+            let Kind::From { image, .. } = &instruction.kind else { continue };
+            // Names that nothing declares are another rule's.
+            if !names_in(image).any(|name| defaults.contains_key(name)) {
+                continue;
+            }
+            let base = base_name(file, &defaults, image);
+            if base.is_some_and(|name| name.parse::<hako_model::Reference>().is_err()) {
+                let text = format!("Default value for ARG {image} results in empty or invalid base image name");
+                self.add("InvalidDefaultArgInFrom", instruction, image, text);
             }
         }
     }
@@ -369,6 +351,7 @@ impl Lint {
         // What the present stage knows; nothing where its base is not known.
         let mut known: Option<BTreeSet<String>> = None;
         let mut of_environment: Option<BTreeSet<String>> = None;
+        let defaults = defaults(file);
         for instruction in &file.instructions {
             if let Kind::From { image, name, .. } = &instruction.kind {
                 let lower = image.to_lowercase();
@@ -376,7 +359,7 @@ impl Lint {
                 let base = match earlier {
                     Some((_, environment)) => environment.clone(),
                     None if image == "scratch" => Some(BTreeSet::from(["PATH".to_owned()])),
-                    None => around.environment.and_then(|look| look(image)).map(|entries| {
+                    None => environment_of(around, base_name(file, &defaults, image)).map(|entries| {
                         let names = entries.iter().filter_map(|entry| entry.split('=').next().map(str::to_owned));
                         names.chain(["PATH".to_owned()]).collect()
                     }),
@@ -446,6 +429,32 @@ impl Lint {
             }
         }
     }
+}
+
+// Arguments before the first stage: those that are declared, with their defaults.
+fn defaults(file: &Dockerfile) -> BTreeMap<String, Option<String>> {
+    let mut found: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for instruction in &file.instructions {
+        let Kind::Arg(pairs) = &instruction.kind else { break };
+        for (name, value) in pairs {
+            let value = value.as_ref().and_then(|value| base_name(file, &found, value));
+            found.insert(name.clone(), value);
+        }
+    }
+    found
+}
+
+// A text of `FROM` with the defaults for its variables.
+fn base_name(file: &Dockerfile, defaults: &BTreeMap<String, Option<String>>, text: &str) -> Option<String> {
+    let value = |name: &str| match defaults.get(name) {
+        Some(default) => default.clone(),
+        None => is_predefined(name).then(|| "x".to_owned()),
+    };
+    expand(text, file.directives.escape, &value).ok()
+}
+
+fn environment_of(around: Around<'_>, image: Option<String>) -> Option<Vec<String>> {
+    around.environment.and_then(|look| look(&image?))
 }
 
 // The texts of an instruction in which variables are replaced.
