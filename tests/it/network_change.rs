@@ -74,6 +74,11 @@ fn subnets_that_overlap_are_refused() {
 fn subnet_range_gateway_and_kept_addresses_are_as_asked() {
     let host = host!();
     host.run("docker network create --subnet 10.77.0.0/24 --ip-range 10.77.0.128/25 --gateway 10.77.0.254 --aux-address printer=10.77.0.128 lan").success();
+    // A command line says that it has no options; nobody has asked for the bridge.
+    host.run("docker network inspect --format '{{json .IPAM.Options}}' lan bridge").shows(expect![[r#"
+        {}
+        null
+    "#]]);
     host.run("docker network inspect --format '{{json .IPAM.Config}}' lan").shows(expect![[r#"
         [{"Subnet":"10.77.0.0/24","IPRange":"10.77.0.128/25","Gateway":"10.77.0.254","AuxiliaryAddresses":{"printer":"10.77.0.128"}}]
     "#]]);

@@ -53,7 +53,8 @@ pub struct NetworkSpec {
     pub ipv6: bool,
     pub pools: Vec<AddressPool>,
     pub ipam_driver: String,
-    pub ipam_options: BTreeMap<String, String>,
+    /// `None` where nobody spoke of them: `inspect` tells that from none at all.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
     /// Nothing but settings that other networks are made with.

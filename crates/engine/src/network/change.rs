@@ -76,7 +76,7 @@ impl Engine {
         let own = !spec.pools.is_empty()
             || !spec.options.is_empty()
             || !spec.labels.is_empty()
-            || !spec.ipam_options.is_empty()
+            || spec.ipam_options.as_ref().is_some_and(|options| !options.is_empty())
             || spec.ipv6;
         if own {
             return Err(forbidden(

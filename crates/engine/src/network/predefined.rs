@@ -77,7 +77,7 @@ fn predefined(name: &str, driver: NetworkDriver) -> NetworkSpec {
         ipv6: false,
         pools: Vec::new(),
         ipam_driver: "default".to_owned(),
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
         config_only: false,

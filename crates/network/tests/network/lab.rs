@@ -146,7 +146,7 @@ pub(crate) fn spec(name: &str) -> NetworkSpec {
         ipv6: true,
         pools: Vec::new(),
         ipam_driver: "default".into(),
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
         config_only: false,

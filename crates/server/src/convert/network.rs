@@ -8,10 +8,7 @@ use hako_engine::view::{EndpointView, NetworkView};
 use hako_model::{AddressPool, NetworkDriver, NetworkSpec};
 use ipnet::IpNet;
 
-use crate::{
-    convert::{endpoint, some_map},
-    error::Failure,
-};
+use crate::{convert::endpoint, error::Failure};
 
 /// One network; a list does not show who is in it.
 pub(crate) fn network(view: &NetworkView, with_containers: bool) -> Network {
@@ -26,7 +23,7 @@ pub(crate) fn network(view: &NetworkView, with_containers: bool) -> Network {
         enable_ipv6: spec.ipv6,
         ipam: Ipam {
             driver: if spec.ipam_driver.is_empty() { "default".to_owned() } else { spec.ipam_driver.clone() },
-            options: some_map(&spec.ipam_options),
+            options: spec.ipam_options.clone(),
             config: (!spec.pools.is_empty()).then(|| spec.pools.iter().map(pool).collect()),
         },
         internal: spec.internal,
@@ -90,7 +87,7 @@ pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, String
         ipv6,
         pools,
         ipam_driver: if ipam.driver.is_empty() { "default".to_owned() } else { ipam.driver },
-        ipam_options: ipam.options.unwrap_or_default(),
+        ipam_options: ipam.options,
         options: request.options.unwrap_or_default(),
         labels: request.labels.unwrap_or_default(),
         config_only: request.config_only,
