@@ -344,7 +344,8 @@ mod tests {
         let plan = plan();
         let read = oci::plan_of(&told(&plan).to_string(), Path::new("/b")).unwrap();
         assert_eq!(read.process.argv, plan.process.argv);
-        assert_eq!(read.process.capabilities.bits(), plan.process.capabilities.bits());
+        let sets = read.process.special.capabilities.unwrap();
+        assert_eq!((sets.bounding, sets.effective), (plan.process.capabilities, plan.process.capabilities));
         assert_eq!(read.masked_paths, plan.masked_paths);
         assert_eq!(read.hostname, "box");
         let targets = |plan: &LaunchPlan| plan.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>();
