@@ -331,11 +331,14 @@ fn a_dockerfile_is_asked_what_it_takes() {
         .shows(expect![[r#"
         TARGET:   made
         DESCRIPTION: is what is wanted
+
         BUILD ARG   VALUE   DESCRIPTION
         VERSION   latest   of the base
         WHO
+
         SECRET   REQUIRED
         key
+
         TARGET   DESCRIPTION
         made   is what is wanted
         1 (default)
