@@ -141,6 +141,21 @@ fn a_counter_goes_on_counting() {
     example.up("");
     let third = count("after down and up");
     assert!(first < second && second < third, "{first} {second} {third}");
+    // Two of them, at a port each, count together.
+    example.run("COUNTER_PORT=8000-8001 docker compose up -d --scale web=2").success();
+    assert_eq!(example.ids("web").len(), 2);
+    let fourth = count("with two containers");
+    let look = |host: &Host| host.run("curl -sS http://127.0.0.1:8001/");
+    let other = example.host.wait_until("the second container", look, |shown| shown.text().contains("Seen"));
+    assert!(third < fourth && !other.text().contains(&format!(" {fourth} ")), "{third} {fourth} {}", other.text());
+    // A new version beside the same Redis.
+    let redis = example.ids("redis");
+    example.run("sed -i 's/times/visits/' app.py").success();
+    example.build("", "web");
+    example.up("");
+    assert_eq!((example.ids("web").len(), example.ids("redis")), (1, redis));
+    let look = |host: &Host| host.run("curl -sS http://127.0.0.1:8000/");
+    example.host.wait_until("the new version", look, |shown| shown.text().contains("visits"));
     example.run("docker compose down -v").success();
     example.up("");
     assert!(count("after the volume was removed") < first + 3);
@@ -170,6 +185,11 @@ fn a_blog_is_dumped_and_restored() {
     example.run("docker compose ps --format '{{.Service}} {{.Image}}'").says("app blog-app:2");
     assert_eq!(example.ids("db"), database);
     assert_eq!(example.curl(page), "1. Hello world");
+    // Two applications, at a port each, on one database.
+    example.run("BLOG_PORT=8080-8081 docker compose up -d --wait --scale app=2").success();
+    for port in [8080, 8081] {
+        assert_eq!(example.curl(&format!("http://127.0.0.1:{port}/")), "1. Hello world");
+    }
     example.run("docker compose down -v").success();
     by_hand(&example);
 }
@@ -215,5 +235,15 @@ fn django_waits_for_postgres() {
     example.run("docker compose down").success();
     example.up("");
     assert!(example.curl(page).starts_with(r#"{"notes": ["first", "second""#));
+    // Two of them, at a port each.
+    example.run("NOTES_PORT=8000-8001 docker compose up -d --wait --scale web=2").success();
+    assert_eq!(example.curl("http://127.0.0.1:8001/"), example.curl(page));
+    // A new version beside the same database.
+    let database = example.ids("db");
+    example.run("grep -rl '\"notes\"' app | xargs sed -i 's/\"notes\":/\"all\":/'").success();
+    example.build("", "web");
+    example.up("");
+    assert!(example.curl(page).starts_with(r#"{"all": ["first", "second""#));
+    assert_eq!(example.ids("db"), database);
     example.run("docker compose down -v").success();
 }

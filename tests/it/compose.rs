@@ -25,12 +25,12 @@ volumes: {data: {}}
 "#;
 
 // hako's own, and no plugin.
-fn is_hako(host: &Host) -> bool {
+pub(crate) fn is_hako(host: &Host) -> bool {
     host.run("docker compose plan --help").stdout().contains("Tell what")
 }
 
 // A machine where `docker compose` is there, with a file.
-fn with_file(host: &Host, text: &str) -> bool {
+pub(crate) fn with_file(host: &Host, text: &str) -> bool {
     if let Some(plugin) = std::env::var_os("HAKO_TEST_COMPOSE") {
         let bytes = std::fs::read(&plugin).unwrap_or_else(|error| panic!("cannot read {}: {error}", plugin.display()));
         host.write("home/.docker/cli-plugins/docker-compose", bytes);
@@ -200,7 +200,7 @@ fn mistakes_in_files_name_their_place() {
         host.run("docker compose config -q").says("prots");
     } else {
         let told = host.run("docker compose config -q");
-        told.code(1)
+        told.code(15)
             .says("compose.yaml:4:12: services.web.prots: this key is not known here (did you mean \"ports\"?)");
     }
     host.write("compose.yaml", "services: {web: {image: busybox}}");
@@ -329,4 +329,70 @@ fn images_are_built_where_they_are_missing_and_on_request() {
     host.write("web/Dockerfile", "FROM busybox\nRUN exit 9\n");
     host.run(&format!("{compose} build web")).code(1).says("exit code: 9");
     host.run(&format!("{compose} down -t 0 --rmi all")).success();
+}
+
+const HOOKED: &str = r#"
+name: app
+services:
+  web:
+    image: busybox
+    command: sleep 1000
+    stop_grace_period: 0s
+    volumes: ["./shared:/shared", {type: bind, source: ./made, target: /made}]
+    post_start: [{command: sh -c "echo started as $$WHO >> /shared/told", environment: [WHO=me]}]
+    pre_stop: [{command: [sh, -c, echo stops >> /shared/told]}]
+"#;
+
+#[test]
+fn commands_run_after_a_start_and_before_an_end() {
+    let host = host!();
+    // Docker's plugin reads them and runs nothing.
+    if !with_file(&host, HOOKED) || !is_hako(&host) {
+        return;
+    }
+    host.run("docker compose up -d").success();
+    host.run("cat shared/told && test -d made").success().says("started as me");
+    host.run("docker compose restart").success();
+    host.run("docker compose down").success();
+    host.run("cat shared/told").shows(expect![[r#"
+        started as me
+        stops
+        started as me
+        stops
+    "#]]);
+}
+
+#[test]
+fn a_dry_run_does_nothing() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) || !is_hako(&host) {
+        return;
+    }
+    host.run("docker compose up -d").success();
+    let ids = host.run("docker compose ps -q").text().to_owned();
+    host.run("docker compose stop --dry-run").success().says("Container app-web-1 (dry run)  Stopped");
+    host.run("docker compose --dry-run down -v").success().says("Volume app_data (dry run)  Removed");
+    host.run("docker compose exec --dry-run web true").code(1).says("exec has no --dry-run");
+    assert_eq!(host.run("docker compose ps -q --status running").text(), ids);
+    // What steers the program may stand in .env too.
+    host.write(".env", "COMPOSE_COMPATIBILITY=true\nCOMPOSE_PROGRESS=quiet\n");
+    host.run("docker compose -p other up -d").shows(expect![""]);
+    host.run("docker compose -p other ps --format '{{.Name}}'").says("other_db_1");
+    host.run("docker compose -p other down -v -t 0 && docker compose down -v -t 0").success();
+}
+
+#[test]
+fn proxies_of_the_configuration_reach_containers_and_builds() {
+    let host = host!();
+    let file = "name: app\nservices: {web: {build: {dockerfile_inline: \"FROM busybox\\nRUN echo $$HTTP_PROXY > /built\\n\"}, \
+                command: sleep 1000, stop_grace_period: 0s, environment: {NO_PROXY: own}}}\n";
+    if !with_file(&host, file) {
+        return;
+    }
+    let proxies = r#"{"proxies": {"default": {"httpProxy": "http://10.0.0.1:3128", "noProxy": "all"}}}"#;
+    host.write("home/.docker/config.json", proxies);
+    host.run("docker compose --progress plain up -d").success();
+    host.run("docker compose exec -T web sh -c 'echo $HTTP_PROXY $NO_PROXY; cat /built'")
+        .says("http://10.0.0.1:3128 own\nhttp://10.0.0.1:3128");
+    host.run("docker compose down -t 0 --rmi all").success();
 }

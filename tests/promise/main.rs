@@ -4,6 +4,7 @@
 //! is a test: a busy machine is no failure. `cargo x bench` builds the published binary and runs this as root.
 #![forbid(unsafe_code)]
 
+mod compose; // applications come up and go
 mod image; // load, push, pull
 mod measure; // samples, percentiles, the table
 mod memory; // proportional set size of daemons and keepers

@@ -9,7 +9,7 @@ use std::{
 use hako_testkit::{http::Connection, program};
 
 use crate::{
-    image,
+    compose, image,
     measure::{Samples, Table},
     memory, network, runtime,
     subject::Subject,
@@ -29,6 +29,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("network", network::network),
     ("runtime", runtime::runtime),
     ("image", image::image),
+    ("compose", compose::compose),
 ];
 
 /// What any process costs here: fork, exec and wait of one that does nothing.

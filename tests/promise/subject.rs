@@ -48,7 +48,7 @@ impl Subject {
         let _ = self.succeeds(arguments);
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> bool {
+    pub(crate) fn succeeds(&self, arguments: &[&str]) -> bool {
         self.command(arguments).status().is_ok_and(|status| status.success())
     }
 

@@ -93,12 +93,18 @@ fn run<'c, C: Command>(cx: &'c mut Context, path: &'c str, words: Vec<String>) -
         let mut command = C::default();
         let mut set = FlagSet::default();
         command.flags(&mut set);
+        let mut dry_run = false;
+        // All of Compose's commands have this flag, as docker compose's have.
+        if C::SHAPE.paths[0].starts_with("compose ") {
+            set.add(&mut dry_run, "--dry-run", "Tell what would be done, and do nothing");
+        }
         let words = match set.parse(&words, C::SHAPE.interspersed) {
             Ok(words) => words,
             Err(FlagError::Help) => return cx.print(&help::command(cx.program, path, C::SHAPE, &set)),
             Err(error) => return Err(flag_error(cx.program, path, C::SHAPE, &error)),
         };
         drop(set);
+        cx.compose.dry_run |= dry_run;
         cx.path = path.to_owned();
         if let Some(complaint) = C::SHAPE.arguments.complaint(words.len()) {
             return Err(argument_error(cx.program, path, C::SHAPE, &complaint));
@@ -119,7 +125,8 @@ fn flag_error(program: &str, path: &str, shape: &Shape, error: &FlagError) -> Co
             help::usage(program, path, shape)
         ),
         hint,
-        code: 125,
+        // As docker compose has it.
+        code: if path.starts_with("compose ") { 16 } else { 125 },
     }
 }
 

@@ -135,6 +135,7 @@ static TABLE: &[Entry] = &[
     entry::<compose::up::Up>(),
     entry::<compose::version::Version>(),
     entry::<compose::wait::Wait>(),
+    entry::<compose::watch::Watch>(),
     entry::<completion::Completion>(),
     entry::<manual::Manual>(),
 ];

@@ -17,7 +17,9 @@ pub(crate) mod run;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod wait;
+pub(crate) mod watch;
 
+mod attached; // up in the foreground
 mod console; // lines of several containers, each with its name before it
 mod follow; // the output of containers that run
 mod progress; // what is being done, as a tree or as lines
@@ -49,7 +51,7 @@ pub(crate) struct Globals {
     all_resources: bool,
     ansi: String,
     compatibility: bool,
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     environment_files: Vec<String>,
     files: Vec<String>,
     parallel: i64,
@@ -85,7 +87,7 @@ impl Globals {
     fn bind<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.all_resources, "--all-resources", "Also what no service uses");
         set.add(&mut self.ansi, "--ansi", "Colours and redrawing: never, always or auto (default \"auto\")");
-        set.add(&mut self.compatibility, "--compatibility", "Tolerated; names have underscores then").hide();
+        set.add(&mut self.compatibility, "--compatibility", "Put underscores into names, as docker-compose 1 did");
         set.add(&mut self.dry_run, "--dry-run", "Tell what would be done, and do nothing");
         set.add(&mut self.environment_files, "--env-file", "File of variables (default .env)").kind("stringArray");
         set.add(&mut self.files, "-f, --file", "Compose file; several are laid over each other").kind("stringArray");
@@ -117,7 +119,7 @@ pub(crate) fn globals(program: &str, words: &[String]) -> Result<(Globals, Vec<S
             let message = format!(
                 "{error}\n\nUsage:  {program} compose [OPTIONS] COMMAND\n\nRun '{program} compose --help' for more information"
             );
-            return Err(CommandError::Usage { message, hint: None, code: 125 });
+            return Err(CommandError::Usage { message, hint: None, code: 16 });
         }
     };
     if rest.is_empty() {
@@ -138,9 +140,19 @@ pub(crate) fn globals(program: &str, words: &[String]) -> Result<(Globals, Vec<S
     Ok((globals, words))
 }
 
+// Scripts tell by the code whether a file was not there or was wrong.
 impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
-        Self::Said(hako_base::error::chain(&error))
+        let message = hako_base::error::chain(&error);
+        match error {
+            LoadError::NoFile { .. } | LoadError::NoEnvironmentFile { .. } | LoadError::Read { .. } => {
+                Self::Usage { message, hint: None, code: 14 }
+            }
+            LoadError::Mistake(_) | LoadError::Dotenv { .. } | LoadError::Project(_) => {
+                Self::Usage { message, hint: None, code: 15 }
+            }
+            LoadError::Name { .. } | LoadError::NoName | LoadError::NoService { .. } => Self::Said(message),
+        }
     }
 }
 
@@ -189,9 +201,19 @@ fn project(cx: &Context, selection: &Selection) -> Result<Project, CommandError>
 }
 
 fn project_with(cx: &Context, options: &Options, selection: &Selection) -> Result<Project, CommandError> {
-    let project = project::read(options, &surroundings(cx)?, selection)?;
+    let project = settled(cx, project::read(options, &surroundings(cx)?, selection)?);
     project.warnings.iter().for_each(|warning| cx.remark(&format!("warning: {warning}")));
     Ok(project)
+}
+
+// What is not said in the files.
+fn settled(cx: &Context, mut project: Project) -> Project {
+    if cx.compose.compatibility || project.is_set("COMPOSE_COMPATIBILITY") {
+        project.separator = '_';
+    }
+    // Without a daemon there is nothing that could need them.
+    project.proxies = cx.host().map(|host| cx.config.proxy_variables(host)).unwrap_or_default();
+    project
 }
 
 /// The project of the files, or of the given name where there are none.
@@ -201,6 +223,7 @@ fn project_or_name(cx: &Context, services: &[String]) -> Result<Project, Command
         cx.compose.project_name.clone().or_else(|| surroundings.variable("COMPOSE_PROJECT_NAME").map(str::to_owned));
     match (project::read(&options(cx), &surroundings, &Selection::default()), named) {
         (Ok(project), _) => {
+            let project = settled(cx, project);
             if let Some(name) = services.iter().find(|name| !project.all_services.contains(*name)) {
                 let hint = suggest::nearest(name, project.all_services.iter().map(String::as_str));
                 let hint = hint.map(|meant| format!("did you mean {meant:?}?"));
@@ -208,7 +231,9 @@ fn project_or_name(cx: &Context, services: &[String]) -> Result<Project, Command
             }
             Ok(project)
         }
-        (Err(LoadError::NoFile { .. }), Some(name)) => Ok(Project::named(&name)),
+        (Err(LoadError::NoFile { .. }), Some(name)) => {
+            Ok(settled(cx, Project { variables: surroundings.variables, ..Project::named(&name) }))
+        }
         (Err(error), _) => Err(error.into()),
     }
 }
@@ -220,12 +245,25 @@ fn selection(cx: &Context, services: &[String], alone: bool) -> Selection {
 
 /// Who carries plans out, and the display of what is being done.
 fn actor(cx: &Context, project: Project) -> Result<(Actor, progress::Display), CommandError> {
-    let display = progress::Display::new(&cx.compose.progress, &cx.compose.ansi)?;
-    let listed = std::env::var("COMPOSE_PARALLEL_LIMIT").ok().and_then(|text| text.parse().ok());
+    let display = progress::Display::new(cx, &project)?;
+    let listed = project.setting("COMPOSE_PARALLEL_LIMIT").and_then(|text| text.parse().ok());
     let at_once = usize::try_from(cx.compose.parallel).ok().or(listed);
     let credentials = Credentials::read(&cx.directory)?;
     let find = Arc::new(move |image: &Reference| Some(credentials.of_image(image)));
-    Ok((Actor::new(cx.client()?, project, display.tell(), at_once).with_credentials(find), display))
+    Ok((
+        Actor::new(cx.client()?, project, display.tell(), at_once)
+            .with_credentials(find)
+            .with_dry_run(cx.compose.dry_run),
+        display,
+    ))
+}
+
+/// Says that a command cannot pretend.
+fn refuse_dry_run(cx: &Context, command: &str) -> Result<(), CommandError> {
+    match cx.compose.dry_run {
+        true => Err(CommandError::Said(format!("{command} has no --dry-run: it would have to do it to show it"))),
+        false => Ok(()),
+    }
 }
 
 /// The containers of a project's services (none named: of all), sorted.
@@ -254,7 +292,7 @@ async fn one_container(
     if index > 0 {
         list.retain(|seen| i64::from(seen.number) == index);
         if list.is_empty() {
-            return Err(CommandError::Said(format!("service {service:?} has no container with index {index}")));
+            return Err(CommandError::Said(format!("service {service:?} is not running container #{index}")));
         }
     }
     match list.into_iter().next() {

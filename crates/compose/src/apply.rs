@@ -8,6 +8,7 @@ mod inject; // files copied into new containers
 mod order; // a graph walked from its roots or its leaves
 mod remove; // down, rm
 mod start; // start, stop, and what else is done to containers in order
+mod sync; // changed files into running containers
 mod transfer; // pull, push
 mod wait; // healthy, completed
 
@@ -66,6 +67,7 @@ pub struct Actor {
     tell: Tell,
     credentials: FindCredentials,
     quiet_transfers: bool,
+    dry_run: bool,
     limit: Arc<Semaphore>,
     known: Arc<Mutex<Known>>,
 }
@@ -79,6 +81,7 @@ impl Actor {
             tell,
             credentials: Arc::new(|_| None),
             quiet_transfers: false,
+            dry_run: false,
             limit: Arc::new(Semaphore::new(at_once.unwrap_or(AT_ONCE).max(1))),
             known: Arc::default(),
         }
@@ -96,6 +99,12 @@ impl Actor {
         Self { quiet_transfers, ..self }
     }
 
+    /// Tells what would be done, and does nothing.
+    #[must_use]
+    pub fn with_dry_run(self, dry_run: bool) -> Self {
+        Self { dry_run, ..self }
+    }
+
     fn say(&self, kind: &'static str, name: &str, state: &str, phase: Phase) {
         self.tell_event(kind, name, state, String::new(), phase);
     }
@@ -105,11 +114,12 @@ impl Actor {
     }
 
     fn tell_event(&self, kind: &'static str, name: &str, state: &str, detail: String, phase: Phase) {
-        (self.tell)(Event { kind, name: name.to_owned(), state: state.to_owned(), detail, phase });
+        let name = if self.dry_run { format!("{name} (dry run)") } else { name.to_owned() };
+        (self.tell)(Event { kind, name, state: state.to_owned(), detail, phase });
     }
 
     /// Does one thing to one object and tells when it begins and ends.
-    async fn step<T, E: Into<ApplyError>>(
+    async fn step<T: Default, E: Into<ApplyError>>(
         &self,
         kind: &'static str,
         name: &str,
@@ -118,6 +128,10 @@ impl Actor {
     ) -> Result<T, ApplyError> {
         let _permit = self.limit.acquire().await;
         self.say(kind, name, doing, Phase::Working);
+        if self.dry_run {
+            self.say(kind, name, done, Phase::Done);
+            return Ok(T::default());
+        }
         match act.await {
             Ok(value) => {
                 self.say(kind, name, done, Phase::Done);

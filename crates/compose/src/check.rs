@@ -31,6 +31,8 @@ fn one(service: &Node, key: &str) -> Result<(), LoadError> {
     if service.at(&["build", "dockerfile_inline"]).is_some() && service.at(&["build", "dockerfile"]).is_some() {
         return bad("declares mutually exclusive `dockerfile` and `dockerfile_inline`");
     }
+    health(service, key)?;
+    watch(service, key)?;
     if has("network_mode") && service.get("networks").and_then(Node::as_map).is_some_and(|map| !map.0.is_empty()) {
         return bad("declares mutually exclusive `network_mode` and `networks`");
     }
@@ -61,6 +63,41 @@ fn one(service: &Node, key: &str) -> Result<(), LoadError> {
         {
             let message = format!("can't set distinct values on '{plain}' and 'deploy.resources.{kind}.{amount}'");
             return Err(Mistake::new(&plain_node.place, key, message).into());
+        }
+    }
+    Ok(())
+}
+
+fn health(service: &Node, key: &str) -> Result<(), LoadError> {
+    let Some(test) = service.at(&["healthcheck", "test"]) else { return Ok(()) };
+    match test.as_list().and_then(<[Node]>::first).and_then(Node::as_str) {
+        None | Some("NONE" | "CMD" | "CMD-SHELL") => Ok(()),
+        Some(_) => {
+            let message = "healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\"";
+            Err(Mistake::new(&test.place, format!("{key}.healthcheck.test"), message).into())
+        }
+    }
+}
+
+fn watch(service: &Node, key: &str) -> Result<(), LoadError> {
+    let rules = service.at(&["develop", "watch"]).and_then(Node::as_list).unwrap_or_default();
+    for (at, rule) in rules.iter().enumerate() {
+        let bad = |message: &str| Err(Mistake::new(&rule.place, format!("{key}.develop.watch[{at}]"), message).into());
+        let says = |field: &str| rule.str_at(field).is_some_and(|text| !text.is_empty());
+        let action = rule.str_at("action").unwrap_or_default();
+        match action {
+            "" => return bad("action is required: rebuild, restart, sync, sync+restart or sync+exec"),
+            _ if !says("path") => return bad("path is required: what is watched"),
+            "sync" | "sync+restart" | "sync+exec" if !says("target") => {
+                return bad("target is required for non-rebuild actions: where files go in the container");
+            }
+            "sync+exec" if rule.at(&["exec", "command"]).is_none_or(Node::is_null) => {
+                return bad("exec.command is required for sync+exec");
+            }
+            "rebuild" if service.get("build").is_none_or(Node::is_null) => {
+                return bad("rebuild needs a \"build\" of the service");
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -97,6 +134,14 @@ fn references(model: &Model, service: &Node, key: &str) -> Result<(), LoadError>
     };
     for (name, node) in service.get("networks").and_then(Node::as_map).into_iter().flat_map(Map::iter) {
         declared("networks", name, node)?;
+    }
+    let contexts = service.at(&["build", "additional_contexts"]).and_then(Node::as_map);
+    for (name, node) in contexts.into_iter().flat_map(Map::iter) {
+        let Some(other) = node.as_str().and_then(|text| text.strip_prefix("service:")) else { continue };
+        if model.tree.at(&["services", other, "build"]).is_none_or(Node::is_null) {
+            let message = format!("declares non-buildable service {other:?} as additional contexts {name}");
+            return Err(Mistake::new(&node.place, key, message).into());
+        }
     }
     let listed = |field: &str| service.get(field).and_then(Node::as_list).unwrap_or_default();
     for mount in listed("volumes") {
@@ -152,6 +197,8 @@ pub(crate) fn resources(model: &Model) -> Result<(), LoadError> {
             let key = format!("{section}.{name}");
             let told = node.as_map().into_iter().flat_map(Map::keys);
             let extra = told.into_iter().find(|key| !matches!(*key, "name" | "external") && !key.starts_with("x-"));
+            // Compose passes over what is said of networks, secrets and configs that are somebody else's.
+            let extra = extra.filter(|_| section == "volumes");
             if let (true, Some(extra)) = (is_external, extra) {
                 let message = format!("conflicting parameters \"external\" and {extra:?} specified");
                 return Err(Mistake::new(&node.place, key, message).into());

@@ -13,6 +13,7 @@ pub mod paths; // relative paths become absolute
 pub mod shape; // what may stand where
 mod short; // short forms
 pub mod size; // `64m`, `1m30s`
+pub mod time; // dates without quotes
 pub mod words; // command lines
 pub mod yaml; // text to tree
 

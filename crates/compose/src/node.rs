@@ -133,6 +133,14 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
+    /// Sets a text that is there already, below a path of keys.
+    pub fn set_at(&mut self, path: &[&str], text: &str) {
+        let node = path.iter().try_fold(self, |node, key| node.get_mut(key));
+        if let Some(node) = node {
+            node.value = Value::Text(text.to_owned());
+        }
+    }
+
     /// What a person would call it.
     pub fn kind_name(&self) -> &'static str {
         match self.value {

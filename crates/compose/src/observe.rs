@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hako_api::{
     Filters,
     container::{ContainerInspect, ContainerSummary},
+    image::ImageInspect,
     query::{ContainerInspectQuery, ContainerListQuery, NetworkListQuery, VolumeListQuery},
 };
 use hako_client::{Client, ClientError};
@@ -59,6 +60,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, Option<String>>,
     /// Ids of the images that services want; none where the image is not there.
     pub images: BTreeMap<String, Option<String>>,
+    /// Seconds since an image got its name here, by image name, where the daemon tells.
+    pub image_ages: BTreeMap<String, i64>,
     /// The variables that an image sets by itself, by image name.
     pub image_variables: BTreeMap<String, Vec<String>>,
     /// Everything about the containers that are no longer as their file says.
@@ -102,10 +105,17 @@ pub async fn observe(client: &Client, project: &Project) -> Result<Observed, Cli
         volumes: volumes.volumes.into_iter().map(|it| (it.name, it.labels.as_ref().and_then(owner))).collect(),
         ..Observed::default()
     };
+    let now = hako_base::clock::now().as_second();
     for (name, found) in images {
-        let (id, variables) = found.map_or((None, Vec::new()), |(id, variables)| (Some(id), variables));
-        observed.images.insert(name.clone(), id);
-        observed.image_variables.insert(name, variables);
+        let Some(image) = found else {
+            observed.images.insert(name, None);
+            continue;
+        };
+        if let Ok(tagged) = image.metadata.last_tag_time.parse::<jiff::Timestamp>() {
+            observed.image_ages.insert(name.clone(), now.saturating_sub(tagged.as_second()));
+        }
+        observed.images.insert(name.clone(), Some(image.id));
+        observed.image_variables.insert(name, image.config.env.unwrap_or_default());
     }
     details(client, project, &mut observed).await?;
     Ok(observed)
@@ -117,7 +127,7 @@ fn sorted(summaries: &[ContainerSummary]) -> Vec<Seen> {
     seen
 }
 
-type Image = (String, Option<(String, Vec<String>)>);
+type Image = (String, Option<ImageInspect>);
 
 async fn images(client: &Client, project: &Project) -> Result<Vec<Image>, ClientError> {
     let names: BTreeSet<String> = project.services.values().map(|service| project.image_of(service)).collect();
@@ -138,7 +148,7 @@ async fn images(client: &Client, project: &Project) -> Result<Vec<Image>, Client
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let image = match found {
-            Ok(image) => Some((image.id, image.config.env.unwrap_or_default())),
+            Ok(image) => Some(image),
             Err(ClientError::Api { status: 404, .. }) => None,
             Err(error) => return Err(error),
         };

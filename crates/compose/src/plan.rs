@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use difference::Reason;
 
 use crate::{
+    file::size,
     observe::{self, Observed, Seen},
     project::Project,
     request,
@@ -169,10 +170,14 @@ fn images(project: &Project, observed: &Observed, wishes: &Wishes) -> Result<Vec
             "never" if !present => return Err(format!("No such image: {image} (and its pull policy is \"never\")")),
             "missing" if !present => Some(ImageHow::Pull),
             "never" | "missing" | "always" | "build" => None,
-            other if other == "daily" || other == "weekly" || other.starts_with("every_") => {
-                (!present).then_some(ImageHow::Pull)
-            }
-            other => return Err(format!("service {}: unknown pull policy {other:?}", service.name)),
+            other => match span(other) {
+                // An image of which nobody knows the age may be of any age.
+                Some(span) => {
+                    let is_old = observed.image_ages.get(&image).is_none_or(|age| *age >= span);
+                    (!builds && (!present || is_old)).then_some(ImageHow::Pull)
+                }
+                None => return Err(format!("service {}: unknown pull policy {other:?}", service.name)),
+            },
         };
         if let Some(how) = how
             && !steps.iter().any(|step| step.image == image && step.how == how)
@@ -181,6 +186,16 @@ fn images(project: &Project, observed: &Observed, wishes: &Wishes) -> Result<Vec
         }
     }
     Ok(steps)
+}
+
+// Seconds after which an image is pulled again.
+fn span(policy: &str) -> Option<i64> {
+    const DAY: i64 = 24 * 3600;
+    match policy {
+        "daily" => Some(DAY),
+        "weekly" => Some(7 * DAY),
+        other => Some(size::duration(other.strip_prefix("every_")?)? / 1_000_000_000),
+    }
 }
 
 fn containers(
@@ -424,6 +439,17 @@ mod tests {
         check(&p, &there, &Wishes::default(), "+ container p-a-1: create and start\n");
         there.networks.clear();
         check(&p, &there, &Wishes::default(), "network theirs declared as external, but could not be found");
+    }
+
+    #[test]
+    fn images_are_pulled_again_when_they_are_old() {
+        let p = project(
+            "name: p\nservices: {a: {image: i, scale: 0, pull_policy: daily}, b: {image: j, scale: 0, pull_policy: every_2h}}\n",
+        );
+        let mut there = observed(&p, Vec::new());
+        there.images.insert("j".to_owned(), Some("sha256:2".to_owned()));
+        there.image_ages = [("i", 3 * 3600), ("j", 3 * 3600)].map(|(name, age)| (name.to_owned(), age)).into();
+        check(&p, &there, &Wishes::default(), "~ image j: pull again, if there is a newer one\n");
     }
 
     #[test]

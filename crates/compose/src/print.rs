@@ -39,6 +39,7 @@ fn arrange(node: &Node, shape: &Shape, notation: Notation) -> Option<Node> {
             Value::List(items.iter().filter_map(|item| arrange(item, &list.item, notation)).collect())
         }
         (Shape::Hosts, Value::Map(map)) => Value::List(hosts(map)),
+        (Shape::Keys, Value::Map(map)) => Value::List(keys(map)),
         (Shape::Mapping | Shape::Variables | Shape::Any, Value::Map(map)) => {
             Value::Map(sorted(map.iter().map(|(key, node)| (key.to_owned(), arrange_any(node)))))
         }
@@ -73,6 +74,15 @@ fn hosts(map: &Map) -> Vec<Node> {
     lines.collect()
 }
 
+// docker compose 2.26 prints these so that it cannot read them again; later ones do it like this.
+fn keys(map: &Map) -> Vec<Node> {
+    let one = |(name, path): (&str, &Node)| match path.as_str().unwrap_or_default() {
+        "" => Node::text(name, &path.place),
+        file => Node::text(format!("{name}={file}"), &path.place),
+    };
+    map.iter().map(one).collect()
+}
+
 fn structure(map: &Map, fields: &[Field], notation: Notation) -> Map {
     let mut out = Map::default();
     for field in fields.iter().filter(|field| field.printed) {
@@ -103,7 +113,9 @@ fn is_shown(node: &Node, field: &Field, notation: Notation) -> bool {
         Value::Bool(value) => !value,
         Value::Int(value) => *value == 0,
         Value::Float(value) => *value == 0.0,
-        Value::Text(text) => text.is_empty() || (is_bytes(&field.shape) && text == "0"),
+        Value::Text(text) => {
+            text.is_empty() || (is_bytes(&field.shape) && text == "0") || (is_duration(&field.shape) && text == "0s")
+        }
         Value::List(list) => list.is_empty(),
         Value::Map(map) => map.0.is_empty(),
     };
@@ -116,6 +128,10 @@ fn is_shown(node: &Node, field: &Field, notation: Notation) -> bool {
 
 fn is_bytes(shape: &Shape) -> bool {
     matches!(shape, Shape::Bytes)
+}
+
+fn is_duration(shape: &Shape) -> bool {
+    matches!(shape, Shape::Duration)
 }
 
 fn zero_node(zero: Zero) -> Node {

@@ -17,6 +17,7 @@ use crate::{
     hash,
     node::{Map, Node, Value},
     print::{self, Notation},
+    remark,
     service::Service,
     suggest,
 };
@@ -25,6 +26,10 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Project {
     pub name: String,
+    /// Between the parts of names: `-`, or `_` with `--compatibility`.
+    pub separator: char,
+    /// Variables for proxies (`NAME=value`) that containers and builds get, where services do not say otherwise.
+    pub proxies: Vec<String>,
     pub directory: PathBuf,
     pub files: Vec<PathBuf>,
     pub warnings: Vec<String>,
@@ -193,12 +198,12 @@ fn keep_used(top: &mut Map, services: &Map) {
 
 fn typed(model: Model, all: &Map, services: &Map) -> Result<Project, LoadError> {
     let mut read = BTreeMap::new();
-    let mut remarks = Vec::new();
+    let mut remarks = remark::remarks(&model, services);
     for (name, node) in services.iter() {
         let mut service: Service = from_node(node, &format!("services.{name}"))?;
         service.name = name.to_owned();
         service.hash = hash::service(node);
-        owners_without_effect(&model, &service, &mut remarks);
+        remarks.extend(remark::owners(&model, &service));
         read.insert(name.to_owned(), service);
     }
     let section = |key: &str| -> Result<BTreeMap<String, Resource>, LoadError> {
@@ -215,6 +220,8 @@ fn typed(model: Model, all: &Map, services: &Map) -> Result<Project, LoadError> 
         all_services: all.keys().map(str::to_owned).collect(),
         all_profiles: all.iter().flat_map(|(_, node)| profiles_of(node)).collect(),
         name: model.name,
+        separator: '-',
+        proxies: Vec::new(),
         directory: model.directory,
         files: model.files,
         warnings: model.warnings.into_iter().chain(remarks).collect(),
@@ -222,21 +229,6 @@ fn typed(model: Model, all: &Map, services: &Map) -> Result<Project, LoadError> 
         mentioned: model.mentioned,
         tree: model.tree,
     })
-}
-
-// A file of this machine is mounted as it is; only what is copied can be given to somebody.
-fn owners_without_effect(model: &Model, service: &Service, remarks: &mut Vec<String>) {
-    for (section, references) in [("secrets", &service.secrets), ("configs", &service.configs)] {
-        for reference in references {
-            let told = !reference.uid.is_empty() || !reference.gid.is_empty() || reference.mode.is_some();
-            if told && model.tree.at(&[section, &reference.source, "file"]).is_some() {
-                remarks.push(format!(
-                    "services.{}.{section}: uid, gid and mode of {} have no effect, because it is a file that is mounted as it is",
-                    service.name, reference.source
-                ));
-            }
-        }
-    }
 }
 
 fn from_node<T: serde::de::DeserializeOwned>(node: &Node, key: &str) -> Result<T, LoadError> {
@@ -262,6 +254,8 @@ impl Project {
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            separator: '-',
+            proxies: Vec::new(),
             directory: PathBuf::new(),
             files: Vec::new(),
             warnings: Vec::new(),
@@ -276,6 +270,16 @@ impl Project {
             all_profiles: BTreeSet::new(),
             tree: Node::map(&crate::node::Place::start_of("")),
         }
+    }
+
+    /// The value of a variable that steers the program, of the surroundings or `.env`.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether such a variable says yes.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.setting(name).is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     /// The services in an order in which each comes after what it depends on.
@@ -295,7 +299,10 @@ impl Project {
 
     /// The image that a service runs: its own, or what is built for it.
     pub fn image_of(&self, service: &Service) -> String {
-        if service.image.is_empty() { format!("{}-{}", self.name, service.name) } else { service.image.clone() }
+        match service.image.is_empty() {
+            true => format!("{}{}{}", self.name, self.separator, service.name),
+            false => service.image.clone(),
+        }
     }
 
     /// The canonical files as YAML, with dollars doubled so that it can be read again.

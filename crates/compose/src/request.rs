@@ -47,7 +47,8 @@ pub struct Creation {
 /// The name of a service's container.
 pub fn container_name(project: &Project, service: &Service, number: u32) -> String {
     if service.container_name.is_empty() {
-        format!("{}-{}-{number}", project.name, service.name)
+        let separator = project.separator;
+        format!("{}{separator}{}{separator}{number}", project.name, service.name)
     } else {
         service.container_name.clone()
     }
@@ -77,7 +78,7 @@ pub fn creation(project: &Project, service: &Service, number: u32, known: &Known
         tty: service.tty,
         open_stdin: service.stdin_open,
         stdin_once: service.stdin_open,
-        env: Some(environment(service)),
+        env: Some(environment(project, service)),
         cmd: service.command.clone().map(StringList),
         healthcheck: service.healthcheck.as_ref().and_then(health),
         image: project.image_of(service),
@@ -132,12 +133,16 @@ pub fn resolved_hash(project: &Project, service: &Service, known: &Known) -> Res
     Ok(crate::hash::service(&node))
 }
 
-fn environment(service: &Service) -> Vec<String> {
+fn environment(project: &Project, service: &Service) -> Vec<String> {
     let line = |(name, value): (&String, &Option<String>)| match value {
         Some(value) => format!("{name}={value}"),
         None => name.clone(),
     };
-    service.environment.iter().map(line).collect()
+    let is_own = |proxy: &&String| {
+        let name = proxy.split('=').next().unwrap_or_default();
+        !service.environment.contains_key(name)
+    };
+    project.proxies.iter().filter(is_own).cloned().chain(service.environment.iter().map(line)).collect()
 }
 
 fn health(check: &Healthcheck) -> Option<HealthConfig> {

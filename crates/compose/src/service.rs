@@ -38,6 +38,7 @@ pub struct Service {
     pub container_name: String,
     pub depends_on: BTreeMap<String, Dependency>,
     pub deploy: Option<Deploy>,
+    pub develop: Option<Develop>,
     pub device_cgroup_rules: Texts,
     pub devices: Vec<Device>,
     pub dns: Texts,
@@ -76,6 +77,8 @@ pub struct Service {
     pub pids_limit: i64,
     pub platform: String,
     pub ports: Vec<Port>,
+    pub post_start: Vec<Hook>,
+    pub pre_stop: Vec<Hook>,
     pub privileged: bool,
     pub profiles: Texts,
     pub pull_policy: String,
@@ -216,6 +219,37 @@ pub struct Amounts {
 pub struct DeployRestart {
     pub condition: String,
     pub max_attempts: Option<i64>,
+}
+
+/// What a service wants while somebody works on its sources.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Develop {
+    pub watch: Vec<WatchEntry>,
+}
+
+/// Which changes mean what.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct WatchEntry {
+    pub path: PathBuf,
+    pub action: String,
+    pub target: String,
+    pub exec: Option<Hook>,
+    pub include: Texts,
+    pub ignore: Texts,
+    pub initial_sync: bool,
+}
+
+/// A command in a container that is there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Hook {
+    pub command: Texts,
+    pub user: String,
+    pub privileged: bool,
+    pub working_dir: String,
+    pub environment: BTreeMap<String, Option<String>>,
 }
 
 /// Devices asked of a driver.

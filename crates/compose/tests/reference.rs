@@ -80,6 +80,11 @@ fn files_of_version_3_work_unchanged() {
 }
 
 #[test]
+fn corners_of_the_short_forms_are_those_of_the_reference() {
+    check("corners");
+}
+
+#[test]
 fn files_are_laid_over_each_other() {
     check("merged");
 }

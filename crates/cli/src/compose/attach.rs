@@ -39,6 +39,7 @@ impl Command for Attach {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "attach")?;
         let project = project_or_name(cx, &words)?;
         let seen = one_container(&cx.client()?, &project, &words[0], self.index, false).await?;
         let attach = container::attach::Attach::of(self.detach_keys, self.no_stdin, self.sig_proxy);

@@ -149,6 +149,10 @@ async fn build_all(
     for service in in_order(project, wanted) {
         let Some(recipe) = &service.build else { continue };
         let image = project.image_of(service);
+        if cx.compose.dry_run {
+            cx.remark(&format!(" Image {image} (dry run)  Built"));
+            continue;
+        }
         let built = build::build(cx, wanted_of(cx, project, service, recipe, asked)?, mode).await;
         built.map_err(|error| CommandError::Said(format!("service {}: image {image}: {error}", service.name)))?;
         if !asked.check {
@@ -241,7 +245,8 @@ fn flags_of(project: &Project, service: &Service, recipe: &Recipe, asked: &Asked
         (labels::SERVICE, service.name.as_str()),
         (labels::VERSION, labels::COMPOSE_VERSION),
     ];
-    let mut arguments: Vec<String> = recipe.args.iter().map(argument).collect();
+    let mut arguments: Vec<String> = project.proxies.clone();
+    arguments.extend(recipe.args.iter().map(argument));
     arguments.extend(asked.arguments.iter().cloned());
     let mut allow = recipe.entitlements.clone();
     if recipe.privileged {

@@ -33,6 +33,7 @@ impl Command for Commit {
     }
 
     async fn run(self, cx: &mut Context, mut words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "commit")?;
         let project = project_or_name(cx, &words[..1])?;
         words[0] = one_container(&cx.client()?, &project, &words[0], self.index, true).await?.id;
         self.inner.run(cx, words).await
@@ -60,6 +61,7 @@ impl Command for Export {
     }
 
     async fn run(self, cx: &mut Context, mut words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "export")?;
         let project = project_or_name(cx, &words)?;
         words[0] = one_container(&cx.client()?, &project, &words[0], self.index, true).await?.id;
         self.inner.run(cx, words).await

@@ -32,6 +32,7 @@ impl Command for Cp {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "cp")?;
         let place = |word: &str| container::cp::Place::parse(word).in_container();
         let (service, path, is_source) = match (place(&words[0]), place(&words[1])) {
             (Some((service, path)), None) => (service, path, true),

@@ -44,8 +44,7 @@ impl Command for Down {
                 return Err(CommandError::Said(format!("invalid value for --rmi: {other:?}; local and all are known")));
             }
         };
-        let variable =
-            std::env::var("COMPOSE_REMOVE_ORPHANS").is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+        let variable = project.is_set("COMPOSE_REMOVE_ORPHANS");
         let options = DownOptions {
             services,
             volumes: self.volumes,
@@ -53,12 +52,6 @@ impl Command for Down {
             images,
             timeout_s: self.timeout,
         };
-        if cx.compose.dry_run {
-            let list = super::containers(&cx.client()?, &project, &options.services, true).await?;
-            return list
-                .iter()
-                .try_for_each(|seen| cx.print_line(&format!("- container {}: stop and remove", seen.name)));
-        }
         let (actor, _) = actor(cx, project)?;
         Ok(actor.down(&options).await?)
     }

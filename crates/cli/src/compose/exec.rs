@@ -54,6 +54,7 @@ impl Command for Exec {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "exec")?;
         let project = project_or_name(cx, &words[..1])?;
         let client = cx.client()?;
         let seen = one_container(&client, &project, &words[0], self.index, false).await?;

@@ -1,6 +1,6 @@
 //! The output of a project's containers while they run: who has ended, and with which exit code.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hako_api::{
     Filters,
@@ -34,46 +34,77 @@ pub(super) struct Wanted {
     pub silent: Vec<String>,
 }
 
-/// Follows every container until it ends; ends are sent as they come.
-///
-/// # Errors
-/// When the daemon does not tell its events.
-pub(super) async fn follow(
-    client: &Client,
-    project: &str,
-    containers: Vec<(Seen, bool)>,
-    console: &Console,
-    wanted: &Wanted,
-) -> Result<mpsc::UnboundedReceiver<Result<Ended, CommandError>>, CommandError> {
-    let mut filters = Filters::default();
-    filters.add("type", "container");
-    filters.add("label", format!("{}={project}", hako_compose::labels::PROJECT));
-    let mut events = client.system_events(&SystemEventsQuery { filters, ..SystemEventsQuery::default() }).await?;
-    let (tick, changes) = watch::channel(0_u64);
-    tokio::spawn(async move {
-        while let Ok(Some(_)) = events.next().await {
-            tick.send_modify(|count| *count += 1);
-        }
-    });
-    let (send, receive) = mpsc::unbounded_channel();
-    let wanted = Arc::new(wanted.clone());
-    for (seen, is_new) in containers {
-        let one = Follower {
+/// Follows containers until they end.
+pub(super) struct Following {
+    known: BTreeSet<String>,
+    client: Client,
+    project: String,
+    console: Console,
+    wanted: Arc<Wanted>,
+    changes: watch::Receiver<u64>,
+    send: mpsc::UnboundedSender<Result<Ended, CommandError>>,
+}
+
+impl Following {
+    /// Begins with these containers; ends are sent as they come.
+    ///
+    /// # Errors
+    /// When the daemon does not tell its events.
+    pub(super) async fn begin(
+        client: &Client,
+        project: &str,
+        containers: Vec<(Seen, bool)>,
+        console: &Console,
+        wanted: &Wanted,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Result<Ended, CommandError>>), CommandError> {
+        let mut filters = Filters::default();
+        filters.add("type", "container");
+        filters.add("label", format!("{}={project}", hako_compose::labels::PROJECT));
+        let mut events = client.system_events(&SystemEventsQuery { filters, ..SystemEventsQuery::default() }).await?;
+        let (tick, changes) = watch::channel(0_u64);
+        tokio::spawn(async move {
+            while let Ok(Some(_)) = events.next().await {
+                tick.send_modify(|count| *count += 1);
+            }
+        });
+        let (send, receive) = mpsc::unbounded_channel();
+        let following = Self {
+            known: BTreeSet::new(),
             client: client.clone(),
-            name: short_name(project, &seen),
-            seen,
+            project: project.to_owned(),
             console: console.clone(),
-            wanted: wanted.clone(),
-            changes: changes.clone(),
+            wanted: Arc::new(wanted.clone()),
+            changes,
+            send,
         };
-        let send = send.clone();
+        let mut following = following;
+        for (seen, is_new) in containers {
+            following.add(seen, is_new);
+        }
+        Ok((following, receive))
+    }
+
+    /// Follows one more; gives whether it was not followed already.
+    pub(super) fn add(&mut self, seen: Seen, is_new: bool) -> bool {
+        if !self.known.insert(seen.id.clone()) {
+            return false;
+        }
+        let one = Follower {
+            client: self.client.clone(),
+            name: short_name(&self.project, &seen),
+            seen,
+            console: self.console.clone(),
+            wanted: self.wanted.clone(),
+            changes: self.changes.clone(),
+        };
+        let send = self.send.clone();
         tokio::spawn(async move {
             let ended = one.run(is_new).await;
             // Nobody may be listening any more.
             let _ = send.send(ended);
         });
+        true
     }
-    Ok(receive)
 }
 
 struct Follower {

@@ -9,7 +9,7 @@ use hako_compose::{
 use super::{
     actor,
     build::{Quiet, plan_with_images},
-    containers, project, project_or_name, selection,
+    project, project_or_name, selection,
     up::parse_scale,
 };
 use crate::{
@@ -22,10 +22,6 @@ use crate::{
 
 async fn act(cx: &Context, services: Vec<String>, deed: Deed, alone: bool) -> Result<(), CommandError> {
     let project = project_or_name(cx, &services)?;
-    if cx.compose.dry_run {
-        let list = containers(&cx.client()?, &project, &services, true).await?;
-        return list.iter().try_for_each(|seen| cx.print_line(&format!("{deed:?} container {}", seen.name)));
-    }
     let (actor, _) = actor(cx, project)?;
     Ok(actor.act(&services, &deed, alone).await?)
 }
@@ -167,12 +163,15 @@ impl Command for Kill {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
-        set.add(&mut self.remove_orphans, "--remove-orphans", "Remove containers of services that are gone").hide();
+        set.add(&mut self.remove_orphans, "--remove-orphans", "Remove containers of services that are gone");
         set.add(&mut self.signal, "-s, --signal", "Signal (default \"SIGKILL\")");
     }
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
-        act(cx, services, Deed::Kill(self.signal), true).await
+        let project = project_or_name(cx, &services)?;
+        let (actor, _) = actor(cx, project)?;
+        actor.act(&services, &Deed::Kill(self.signal), true).await?;
+        if self.remove_orphans { Ok(actor.remove_orphans().await?) } else { Ok(()) }
     }
 }
 

@@ -82,6 +82,9 @@ impl Command for Ps {
 
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
         let project = project_or_name(cx, &services)?;
+        if let Some(unknown) = self.filter.0.0.keys().find(|key| *key != "status") {
+            return Err(CommandError::Said(format!("unknown filter {unknown:?}; status is known")));
+        }
         let mut status = self.status.clone();
         status.extend(self.filter.0.0.get("status").into_iter().flatten().cloned());
         let all = self.all || !status.is_empty();
@@ -213,17 +216,21 @@ impl Command for List {
         }
         let rows: Vec<(String, String, String)> = projects.iter().map(|(name, list)| project_row(name, list)).collect();
         if self.format.as_deref() == Some("json") {
-            let rows: Vec<serde_json::Value> = rows
+            // In the order in which docker compose writes them.
+            let text = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+            let rows: Vec<String> = rows
                 .iter()
-                .map(|(name, status, files)| serde_json::json!({"Name": name, "Status": status, "ConfigFiles": files}))
+                .map(|(name, status, files)| {
+                    format!(r#"{{"Name":{},"Status":{},"ConfigFiles":{}}}"#, text(name), text(status), text(files))
+                })
                 .collect();
-            return cx.print_line(&serde_json::to_string(&rows).unwrap_or_default());
+            return cx.print_line(&format!("[{}]", rows.join(",")));
         }
         let mut text = "NAME\tSTATUS\tCONFIG FILES\n".to_owned();
         for (name, status, files) in rows {
             text.push_str(&format!("{name}\t{status}\t{files}\n"));
         }
-        cx.print(&crate::format::table::align_with(&text, 20, 1))
+        cx.print(&crate::format::table::align_with(&text, 20, 3))
     }
 }
 

@@ -4,12 +4,18 @@
 use std::{
     io::{self, IsTerminal, Write},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use hako_compose::apply::{Event, Phase, Tell};
+use hako_compose::{
+    apply::{Event, Phase, Tell},
+    project::Project,
+};
 
-use crate::{error::CommandError, terminal};
+use crate::{context::Context, error::CommandError, terminal};
+
+/// How often a tree is drawn again while something is being done.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,37 +25,72 @@ enum Mode {
     Quiet,
 }
 
-/// Shows events on standard error.
+/// Shows events on standard error, or where `COMPOSE_STATUS_STDOUT` wants them.
 #[derive(Clone)]
 pub(super) struct Display {
     screen: Arc<Mutex<Screen>>,
+    to_stdout: bool,
 }
 
 impl Display {
     /// # Errors
     /// When the flag's value is none of the known ones.
-    pub(super) fn new(progress: &str, ansi: &str) -> Result<Self, CommandError> {
-        let variable = std::env::var("COMPOSE_PROGRESS").unwrap_or_default();
-        let wanted = if progress == "auto" && !variable.is_empty() { variable.as_str() } else { progress };
-        let mode = match (wanted, ansi) {
+    pub(super) fn new(cx: &Context, project: &Project) -> Result<Self, CommandError> {
+        let chosen = |flag: &'static str, given: &str| match given {
+            "auto" => project.setting(flag).unwrap_or("auto").to_owned(),
+            given => given.to_owned(),
+        };
+        let progress = chosen("COMPOSE_PROGRESS", &cx.compose.progress);
+        let ansi = chosen("COMPOSE_ANSI", &cx.compose.ansi);
+        if !matches!(ansi.as_str(), "auto" | "never" | "always") {
+            return Err(CommandError::Said(format!(
+                "unsupported --ansi value {ansi:?}; never, always and auto are known"
+            )));
+        }
+        let to_stdout = project.is_set("COMPOSE_STATUS_STDOUT");
+        let is_terminal = if to_stdout { io::stdout().is_terminal() } else { io::stderr().is_terminal() };
+        let mode = match (progress.as_str(), ansi.as_str()) {
             ("quiet", _) => Mode::Quiet,
             ("plain", _) | ("auto" | "tty", "never") => Mode::Lines,
             ("tty", _) | ("auto", "always") => Mode::Tree,
-            ("auto", _) if io::stderr().is_terminal() => Mode::Tree,
+            ("auto", _) if is_terminal => Mode::Tree,
             ("auto", _) => Mode::Lines,
             (other, _) => return Err(CommandError::Said(format!("unsupported --progress value {other:?}"))),
         };
-        Ok(Self { screen: Arc::new(Mutex::new(Screen { mode, lines: Vec::new(), drawn: 0 })) })
+        let screen = Screen { mode, lines: Vec::new(), drawn: 0, hidden: false };
+        let display = Self { screen: Arc::new(Mutex::new(screen)), to_stdout };
+        if mode == Mode::Tree {
+            display.keep_drawing();
+        }
+        Ok(display)
+    }
+
+    // Times go on although nothing happens, until nobody holds the screen any more.
+    fn keep_drawing(&self) {
+        let (screen, to_stdout) = (Arc::downgrade(&self.screen), self.to_stdout);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(TICK);
+            loop {
+                ticks.tick().await;
+                let Some(screen) = screen.upgrade() else { return };
+                let text = screen.lock().unwrap_or_else(PoisonError::into_inner).tick();
+                show(&text, to_stdout);
+            }
+        });
     }
 
     /// What the work tells its events to.
     pub(super) fn tell(&self) -> Tell {
-        let screen = self.screen.clone();
+        let (screen, to_stdout) = (self.screen.clone(), self.to_stdout);
         Arc::new(move |event| {
             let text = screen.lock().unwrap_or_else(PoisonError::into_inner).update(event);
-            // Work goes on although nobody watches.
-            let _ = io::stderr().write_all(text.as_bytes());
+            show(&text, to_stdout);
         })
+    }
+
+    /// Shows nothing until the next tree: the lines of containers have the screen.
+    pub(super) fn hide(&self) {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner).hidden = true;
     }
 
     /// Begins a new tree below the old one.
@@ -57,7 +98,16 @@ impl Display {
         let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         screen.lines.clear();
         screen.drawn = 0;
+        screen.hidden = false;
     }
+}
+
+fn show(text: &str, to_stdout: bool) {
+    // Work goes on although nobody watches.
+    let _ = match to_stdout {
+        true => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()),
+        false => io::stderr().write_all(text.as_bytes()),
+    };
 }
 
 struct Line {
@@ -70,22 +120,33 @@ struct Screen {
     mode: Mode,
     lines: Vec<Line>,
     drawn: usize,
+    hidden: bool,
 }
 
 impl Screen {
     fn update(&mut self, event: Event) -> String {
         match self.mode {
             Mode::Quiet => String::new(),
+            _ if self.hidden && event.phase != Phase::Failed => String::new(),
             // A line cannot be drawn over: how far something is, is not worth one.
             Mode::Lines if !event.detail.is_empty() => String::new(),
             Mode::Lines => format!(" {} {}  {}\n", event.kind, event.name, event.state),
             Mode::Tree => {
                 self.remember(event);
-                let (rows, columns) =
-                    terminal::size().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()));
-                self.redraw(rows, columns)
+                self.redraw_to_fit()
             }
         }
+    }
+
+    // Nothing where all is done, or where there is no tree.
+    fn tick(&mut self) -> String {
+        let works = self.lines.iter().any(|line| line.took_s.is_none());
+        if works && self.drawn > 0 && !self.hidden { self.redraw_to_fit() } else { String::new() }
+    }
+
+    fn redraw_to_fit(&mut self) -> String {
+        let (rows, columns) = terminal::size().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()));
+        self.redraw(rows, columns)
     }
 
     fn remember(&mut self, event: Event) {
@@ -147,13 +208,13 @@ mod tests {
 
     #[test]
     fn without_a_terminal_each_state_is_a_line() {
-        let mut screen = Screen { mode: Mode::Lines, lines: Vec::new(), drawn: 0 };
+        let mut screen = Screen { mode: Mode::Lines, lines: Vec::new(), drawn: 0, hidden: false };
         assert_eq!(screen.update(event("p-web-1", "Creating", Phase::Working)), " Container p-web-1  Creating\n");
     }
 
     #[test]
     fn a_tree_is_drawn_over_itself() {
-        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0 };
+        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
         screen.remember(event("a", "Creating", Phase::Working));
         let first = screen.redraw(24, 60);
         assert!(first.starts_with("\x1b[2K[+] Running 0/1\n"), "{first:?}");
@@ -163,8 +224,24 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_not_done_is_drawn_again() {
+        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
+        assert_eq!(screen.tick(), "");
+        screen.update(event("a", "Creating", Phase::Working));
+        assert!(screen.tick().contains("Creating"));
+        screen.hidden = true;
+        assert_eq!(
+            (screen.tick(), screen.update(event("b", "Creating", Phase::Working))),
+            (String::new(), String::new())
+        );
+        screen.hidden = false;
+        screen.update(event("a", "Created", Phase::Done));
+        assert_eq!(screen.tick(), "");
+    }
+
+    #[test]
     fn a_tree_higher_than_the_screen_shows_its_end() {
-        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0 };
+        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
         (0..50).for_each(|at| screen.remember(event(&format!("c{at}"), "Creating", Phase::Working)));
         let text = screen.redraw(10, 80);
         assert!(text.contains("c49") && !text.contains("c42 "), "{text}");

@@ -94,6 +94,7 @@ impl Command for Run {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
+        super::refuse_dry_run(cx, "run")?;
         if self.quiet {
             cx.compose.progress = "quiet".to_owned();
         }

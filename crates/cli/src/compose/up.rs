@@ -2,24 +2,18 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet};
 
-use hako_client::Client;
 use hako_compose::{
-    apply::{Actor, Deed, UpOptions},
-    observe::Seen,
+    apply::{Actor, UpOptions},
     plan::{self, Action, Recreate, Wishes, text},
     project::Project,
-    service::{Condition, Service},
 };
-use tokio::sync::mpsc;
 
 use super::{
     actor,
+    attached::Attached,
     build::{Quiet, plan_with_images},
-    console::Console,
-    containers,
-    follow::{self, Ended, Wanted},
-    progress::Display,
     project, selection,
+    watch::{Habits, Watching},
 };
 use crate::{
     command::{Arguments, Command, Shape},
@@ -30,20 +24,20 @@ use crate::{
 
 #[derive(Default)]
 pub(crate) struct Up {
-    abort_on_exit: bool,
-    abort_on_failure: bool,
+    pub(super) abort_on_exit: bool,
+    pub(super) abort_on_failure: bool,
     always_recreate_deps: bool,
-    attach: Vec<String>,
-    attach_dependencies: bool,
+    pub(super) attach: Vec<String>,
+    pub(super) attach_dependencies: bool,
     build: bool,
     detach: bool,
-    exit_code_from: Option<String>,
+    pub(super) exit_code_from: Option<String>,
     force_recreate: bool,
-    no_attach: Vec<String>,
+    pub(super) no_attach: Vec<String>,
     no_build: bool,
-    no_color: bool,
+    pub(super) no_color: bool,
     no_deps: bool,
-    no_log_prefix: bool,
+    pub(super) no_log_prefix: bool,
     no_recreate: bool,
     no_start: bool,
     pull: Option<String>,
@@ -52,8 +46,8 @@ pub(crate) struct Up {
     remove_orphans: bool,
     renew_anonymous: bool,
     scale: Vec<String>,
-    timeout: Option<i64>,
-    timestamps: bool,
+    pub(super) timeout: Option<i64>,
+    pub(super) timestamps: bool,
     wait: bool,
     wait_timeout: Option<i64>,
     watch: bool,
@@ -96,7 +90,7 @@ impl Command for Up {
         set.add(&mut self.timestamps, "--timestamps", "Show when each line was written");
         set.add(&mut self.wait, "--wait", "Wait until all run and are healthy; implies --detach");
         set.add(&mut self.wait_timeout, "--wait-timeout", "Seconds to wait at most");
-        set.add(&mut self.watch, "-w, --watch", "Follow changes of sources").hide();
+        set.add(&mut self.watch, "-w, --watch", "Follow changes of sources into the containers");
         set.add(&mut self.yes, "-y, --yes", "Say yes to every question").hide();
     }
 
@@ -110,7 +104,7 @@ impl Command for Up {
         if cx.compose.dry_run {
             return cx.print(&text::text(&project, &plan));
         }
-        remark_orphans(cx, &plan);
+        remark_orphans(cx, &project, &plan);
         let existed: BTreeSet<String> = plan
             .containers
             .iter()
@@ -127,13 +121,20 @@ impl Command for Up {
             actor.start().await?;
             return if self.wait { self.wait_until_up(&actor, &services).await } else { Ok(()) };
         }
+        let watching = match self.watch {
+            true => {
+                let habits = Habits { quiet: self.quiet_build, prune: false };
+                Some(Watching::begin(cx, Project::clone(&actor.project), &services, habits)?)
+            }
+            false => None,
+        };
         let attached = Attached { up: &self, actor, display, services, existed };
-        attached.run(cx).await
+        attached.run(cx, watching).await
     }
 }
 
-fn remark_orphans(cx: &Context, plan: &plan::Plan) {
-    let ignored = std::env::var("COMPOSE_IGNORE_ORPHANS").is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+fn remark_orphans(cx: &Context, project: &Project, plan: &plan::Plan) {
+    let ignored = project.is_set("COMPOSE_IGNORE_ORPHANS");
     if plan.remove_orphans || plan.orphans.is_empty() || ignored {
         return;
     }
@@ -170,10 +171,15 @@ pub(super) fn parse_scale(texts: &[String], project: &Project) -> Result<BTreeMa
 }
 
 impl Up {
+    /// What `watch` does first.
+    pub(super) fn for_watch(quiet: bool) -> Self {
+        Self { detach: true, quiet_build: quiet, ..Self::default() }
+    }
+
     fn check(&self) -> Result<(), CommandError> {
         let said = |text: &str| Err(CommandError::Said(text.to_owned()));
-        if self.watch {
-            return said("up --watch is not there yet: hako does not follow changes of sources so far");
+        if self.watch && (self.detach || self.wait || self.no_start) {
+            return said("--watch stays in the foreground: it cannot be combined with --detach, --wait or --no-start");
         }
         if self.detach && (self.abort_on_exit || self.abort_on_failure || self.exit_code_from.is_some()) {
             return said("--detach cannot be combined with --abort-on-container-exit or --exit-code-from");
@@ -191,8 +197,7 @@ impl Up {
     }
 
     fn wishes(&self, project: &Project, services: Vec<String>) -> Result<Wishes, CommandError> {
-        let variable =
-            std::env::var("COMPOSE_REMOVE_ORPHANS").is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+        let variable = project.is_set("COMPOSE_REMOVE_ORPHANS");
         let recreate = match (self.force_recreate, self.no_recreate) {
             (true, _) => Recreate::Always,
             (_, true) => Recreate::Never,
@@ -224,158 +229,4 @@ impl Up {
             Err(_) => Err(CommandError::Said(format!("application not healthy after {seconds}s"))),
         }
     }
-}
-
-/// `up` in the foreground.
-struct Attached<'u> {
-    up: &'u Up,
-    actor: Actor,
-    display: Display,
-    services: Vec<String>,
-    existed: BTreeSet<String>,
-}
-
-impl Attached<'_> {
-    async fn run(self, cx: &Context) -> Result<(), CommandError> {
-        let client = cx.client()?;
-        let project = self.actor.project.clone();
-        let shown: Vec<Seen> = containers(&client, &project, &[], true)
-            .await?
-            .into_iter()
-            .filter(|seen| project.services.contains_key(&seen.service))
-            .collect();
-        let wanted = Wanted { timestamps: self.up.timestamps, silent: self.silent() };
-        let names: Vec<String> = shown
-            .iter()
-            .filter(|seen| !wanted.silent.contains(&seen.service))
-            .map(|seen| follow::short_name(&project.name, seen))
-            .collect();
-        cx.remark(&format!("Attaching to {}", names.join(", ")));
-        let console = Console::new(&names, !self.up.no_log_prefix, self.up.no_color, &cx.compose.ansi);
-        let count = shown.len();
-        let pairs = shown.into_iter().map(|seen| {
-            let is_new = !self.existed.contains(&seen.name);
-            (seen, is_new)
-        });
-        let ends = follow::follow(&client, &project.name, pairs.collect(), &console, &wanted).await?;
-        let interrupts = interrupts()?;
-        self.watch_over(cx, &client, ends, interrupts, count).await
-    }
-
-    // Whose output is not shown.
-    fn silent(&self) -> Vec<String> {
-        let services = self.actor.project.services.values();
-        let silent = services.filter(|service| {
-            let name = &service.name;
-            let named = self.services.is_empty() || self.services.contains(name) || self.up.attach_dependencies;
-            let chosen = if self.up.attach.is_empty() { named } else { self.up.attach.contains(name) };
-            !chosen || self.up.no_attach.contains(name) || service.attach == Some(false)
-        });
-        silent.map(|service| service.name.clone()).collect()
-    }
-
-    async fn watch_over(
-        self,
-        cx: &Context,
-        client: &Client,
-        mut ends: mpsc::UnboundedReceiver<Result<Ended, CommandError>>,
-        mut interrupts: mpsc::UnboundedReceiver<()>,
-        count: usize,
-    ) -> Result<(), CommandError> {
-        let starter = self.actor.clone();
-        let mut starting = tokio::spawn(async move { starter.start().await });
-        let mut started = false;
-        let mut running = count;
-        let mut exit_code = 0;
-        while running > 0 {
-            tokio::select! {
-                done = &mut starting, if !started => {
-                    started = true;
-                    match done {
-                        Ok(done) => done?,
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    }
-                }
-                Some(()) = interrupts.recv() => {
-                    starting.abort();
-                    cx.remark("Gracefully stopping... (press Ctrl+C again to force)");
-                    self.stop_all(&mut interrupts).await?;
-                    return Err(CommandError::Exit(130));
-                }
-                Some(ended) = ends.recv() => {
-                    let ended = ended?;
-                    running -= 1;
-                    if let Some(code) = self.verdict(&ended) {
-                        exit_code = code;
-                        if self.aborts(&ended) {
-                            cx.remark("Aborting on container exit...");
-                            self.stop_all(&mut interrupts).await?;
-                            // Its own code may only be known now, when it was stopped with the others.
-                            exit_code = self.code_of_chosen(client).await?.unwrap_or(exit_code);
-                            break;
-                        }
-                    }
-                }
-                else => break,
-            }
-        }
-        match u8::try_from(exit_code & 0xff) {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(code) => Err(CommandError::Exit(code)),
-        }
-    }
-
-    fn aborts(&self, ended: &Ended) -> bool {
-        // Whoever is waited for to end well has done so: that is the beginning of the others, not their end.
-        let completes = |service: &Service| {
-            service.depends_on.get(&ended.service).is_some_and(|it| it.condition == Condition::Completed)
-        };
-        if ended.exit_code == 0 && self.actor.project.services.values().any(completes) {
-            return false;
-        }
-        self.up.abort_on_exit || self.up.exit_code_from.is_some() || (self.up.abort_on_failure && ended.exit_code != 0)
-    }
-
-    // The exit code that counts, if this end has one.
-    fn verdict(&self, ended: &Ended) -> Option<i64> {
-        match &self.up.exit_code_from {
-            Some(service) if *service != ended.service => Some(0),
-            _ if self.aborts(ended) => Some(ended.exit_code),
-            _ => None,
-        }
-    }
-
-    async fn code_of_chosen(&self, client: &Client) -> Result<Option<i64>, CommandError> {
-        let Some(service) = &self.up.exit_code_from else { return Ok(None) };
-        let seen = super::one_container(client, &self.actor.project, service, 0, true).await?;
-        let there = client.container_inspect(&seen.id, &hako_api::query::ContainerInspectQuery::default()).await?;
-        Ok(Some(there.state.exit_code))
-    }
-
-    // A second interrupt does not wait any longer.
-    async fn stop_all(&self, interrupts: &mut mpsc::UnboundedReceiver<()>) -> Result<(), CommandError> {
-        self.display.next_tree();
-        let stop = Deed::Stop(self.up.timeout);
-        tokio::select! {
-            done = self.actor.act(&[], &stop, false) => Ok(done?),
-            Some(()) = interrupts.recv() => Ok(self.actor.act(&[], &Deed::Kill(None), true).await?),
-        }
-    }
-}
-
-fn interrupts() -> Result<mpsc::UnboundedReceiver<()>, CommandError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (send, receive) = mpsc::unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut caught = signal(kind).map_err(CommandError::local("catch signals"))?;
-        let send = send.clone();
-        tokio::spawn(async move {
-            while caught.recv().await.is_some() {
-                if send.send(()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    Ok(receive)
 }

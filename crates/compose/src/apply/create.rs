@@ -61,8 +61,8 @@ impl Actor {
             async move {
                 let Some(network) = this.project.networks.get(&key) else { return Ok(()) };
                 let request = network_request(&this.project.name, &key, network);
-                let making = this.client.network_create(&request);
-                this.step("Network", &network.name, ["Creating", "Created"], making).await.map(drop)
+                let making = async { this.client.network_create(&request).await.map(drop) };
+                this.step("Network", &network.name, ["Creating", "Created"], making).await
             }
         })
         .await
@@ -81,8 +81,8 @@ impl Actor {
                     labels: Some(labels::resource(&this.project.name, labels::VOLUME, &key, volume)),
                     cluster_volume_spec: None,
                 };
-                let making = this.client.volume_create(&request);
-                this.step("Volume", &format!("{:?}", volume.name), ["Creating", "Created"], making).await.map(drop)
+                let making = async { this.client.volume_create(&request).await.map(drop) };
+                this.step("Volume", &format!("{:?}", volume.name), ["Creating", "Created"], making).await
             }
         })
         .await
@@ -216,6 +216,7 @@ impl Actor {
         let temporary = format!("{short}_{}", creation.name);
         // Two containers cannot hold the same address or the same port, so the old one stops first.
         let id = self.create_one(&creation, &temporary).await?;
+        self.before_stop(seen).await;
         let stop = ContainerStopQuery { timeout_s: making.options.timeout_s, signal: None };
         self.client.container_stop(&seen.id, &stop).await?;
         self.client.container_remove(&seen.id, &ContainerRemoveQuery::default()).await?;

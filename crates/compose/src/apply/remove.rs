@@ -63,6 +63,17 @@ impl Actor {
         self.remove_images(options).await
     }
 
+    /// Removes the containers of services that no file knows.
+    ///
+    /// # Errors
+    /// At the first that cannot be removed.
+    pub async fn remove_orphans(&self) -> Result<(), ApplyError> {
+        let list = observe::containers(&self.client, Some(&self.project.name), true).await?;
+        let is_orphan = |seen: &Seen| !seen.one_off && !self.project.all_services.contains(&seen.service);
+        let orphans = list.iter().map(Seen::from_summary).filter(is_orphan).collect();
+        self.remove_containers(orphans, None, false).await
+    }
+
     async fn remove_containers(
         &self,
         containers: Vec<Seen>,
@@ -93,6 +104,7 @@ impl Actor {
     /// Stops a container and removes it.
     pub(super) async fn discard(self, seen: Seen, timeout_s: Option<i64>, volumes: bool) -> Result<(), ApplyError> {
         if seen.is_running() || seen.state == "paused" {
+            self.before_stop(&seen).await;
             let query = ContainerStopQuery { timeout_s, signal: None };
             let stopping = async { unless_gone(self.client.container_stop(&seen.id, &query).await) };
             self.step("Container", &seen.name, ["Stopping", "Stopped"], stopping).await?;
@@ -117,6 +129,9 @@ impl Actor {
         order::together(networks, move |name| {
             let this = this.clone();
             async move {
+                if this.dry_run {
+                    return this.step("Network", &name, ["Removing", "Removed"], nothing()).await;
+                }
                 this.say("Network", &name, "Removing", Phase::Working);
                 match this.client.network_remove(&name).await {
                     // Somebody else is still in it; the rest is gone all the same.
@@ -143,6 +158,9 @@ impl Actor {
         order::together(volumes, move |name| {
             let this = this.clone();
             async move {
+                if this.dry_run {
+                    return this.step("Volume", &name, ["Removing", "Removed"], nothing()).await;
+                }
                 let query = VolumeRemoveQuery { force: true };
                 let removing = async {
                     match this.client.volume_remove(&name, &query).await {
@@ -191,6 +209,10 @@ impl Actor {
         filters.add("label", format!("{}={}", labels::PROJECT, self.project.name));
         filters
     }
+}
+
+async fn nothing() -> Result<(), ClientError> {
+    Ok(())
 }
 
 // Somebody else has been quicker.

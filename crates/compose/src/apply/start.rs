@@ -187,6 +187,9 @@ impl Actor {
         }
         let (client, id) = (&self.client, seen.id.as_str());
         let stop = |timeout_s: Option<i64>| ContainerStopQuery { timeout_s, signal: None };
+        if matches!(deed, Deed::Stop(_) | Deed::Restart(_)) {
+            self.before_stop(&seen).await;
+        }
         let doing = async {
             match &deed {
                 Deed::Start => client.container_start(id, &ContainerStartQuery::default()).await,
@@ -197,7 +200,11 @@ impl Actor {
                 Deed::Unpause => client.container_unpause(id).await,
             }
         };
-        self.step("Container", &seen.name, deed.words(), doing).await
+        self.step("Container", &seen.name, deed.words(), doing).await?;
+        match deed {
+            Deed::Start | Deed::Restart(_) if !self.dry_run => self.after_start(&seen).await,
+            _ => Ok(()),
+        }
     }
 
     /// Waits until every container of the named services (none: of all) runs, and is healthy where it has a check.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{
+    merge,
     shape::{self, Field, List, Shape, Short},
     short, size, words,
 };
@@ -71,7 +72,7 @@ impl Canonical {
                     _ => Ok(node),
                 }
             }
-            Shape::Mapping | Shape::Variables => mapping(node, matches!(shape, Shape::Variables), key),
+            Shape::Mapping | Shape::Variables | Shape::Keys => mapping(node, matches!(shape, Shape::Variables), key),
             Shape::Hosts => hosts(node, key),
             Shape::Texts => texts(node, false, true, key),
             Shape::OneOrMany => texts(node, true, true, key),
@@ -169,7 +170,7 @@ impl Canonical {
                 _ => out.push(node),
             }
         }
-        Ok(Node { value: Value::List(out), place, tag })
+        Ok(Node { value: Value::List(merge::once(out, list.unique)), place, tag })
     }
 }
 
@@ -308,7 +309,9 @@ fn value(node: Node, shape: &Shape, key: &Key<'_>) -> Result<Node> {
             let number: f64 = text.trim().parse().map_err(|_| bad(wanted(shape)))?;
             Value::Float(number)
         }
-        Shape::IntOrText => text.parse().map_or(Value::Text(text), Value::Int),
+        Shape::Count if text == "all" => Value::Int(-1),
+        Shape::Count => Value::Int(integer(&text).ok_or_else(|| bad(wanted(shape)))?),
+        Shape::PullPolicy => Value::Text(pull_policy(&text).ok_or_else(|| bad(wanted(shape)))?),
         Shape::Bytes => Value::Text(size::bytes(&text).ok_or_else(|| bad(wanted(shape)))?.to_string()),
         Shape::Duration => {
             let nanos = size::duration(&text).ok_or_else(|| bad(wanted(shape)))?;
@@ -326,6 +329,16 @@ fn value(node: Node, shape: &Shape, key: &Key<'_>) -> Result<Node> {
     Ok(Node { value, ..node })
 }
 
+// The policies that name a time are of newer files than docker compose 2.26 reads.
+fn pull_policy(text: &str) -> Option<String> {
+    let is_known = matches!(text, "always" | "never" | "missing" | "build" | "daily" | "weekly");
+    let is_span = text.strip_prefix("every_").is_some_and(|span| size::duration(span).is_some());
+    match text {
+        "if_not_present" => Some("missing".to_owned()),
+        text => (is_known || is_span).then(|| text.to_owned()),
+    }
+}
+
 fn integer(text: &str) -> Option<i64> {
     let text = text.trim();
     match text.strip_prefix('0') {
@@ -339,6 +352,8 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Bool => "true or false",
         Shape::Int => "a whole number",
         Shape::Float => "a number",
+        Shape::Count => "a number or \"all\"",
+        Shape::PullPolicy => "one of always, missing, never, build, daily, weekly or every_<duration>",
         Shape::Bytes => "a size like 64m or 1.5g",
         Shape::Duration => "a duration like 1m30s",
         _ => "a text",

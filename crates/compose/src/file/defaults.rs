@@ -15,6 +15,7 @@ pub(super) fn version_remark(model: &mut Model) {
 pub(super) fn fill(model: &mut Model) {
     let (project, directory) = (model.name.clone(), model.directory.display().to_string());
     let place = model.tree.place.clone();
+    contexts(&mut model.tree, &directory);
     let Some(top) = model.tree.as_map_mut() else { return };
     let mut uses_default = false;
     if let Some(services) = top.set_default("services", || Node::map(&place)).as_map_mut() {
@@ -22,7 +23,7 @@ pub(super) fn fill(model: &mut Model) {
             if service.is_null() {
                 *service = Node::map(&place);
             }
-            fill_service(service, &directory);
+            fill_service(service);
             uses_default |= service.at(&["networks", "default"]).is_some();
         }
     }
@@ -46,6 +47,18 @@ pub(super) fn fill(model: &mut Model) {
     }
 }
 
+/// Builds that name no directory are made from this one: that of the file that included them, or of the project.
+pub(super) fn contexts(tree: &mut Node, directory: &str) {
+    let Some(services) = tree.get_mut("services").and_then(Node::as_map_mut) else { return };
+    for (_, service) in &mut services.0 {
+        let Some(build) = service.get_mut("build") else { continue };
+        let place = build.place.clone();
+        if let Some(build) = build.as_map_mut() {
+            build.set_default("context", || Node::text(directory, &place));
+        }
+    }
+}
+
 fn name_object(object: &mut Node, key: &str, project: &str) {
     let place = object.place.clone();
     let Some(map) = object.as_map_mut() else { return };
@@ -64,15 +77,14 @@ fn name_object(object: &mut Node, key: &str, project: &str) {
     }
 }
 
-fn fill_service(service: &mut Node, directory: &str) {
+fn fill_service(service: &mut Node) {
     let place = service.place.clone();
     let Some(map) = service.as_map_mut() else { return };
     old_spellings(map, &place);
-    if let Some(build) = map.get_mut("build").and_then(Node::as_map_mut) {
-        build.set_default("context", || Node::text(directory, &place));
-        if !build.contains("dockerfile_inline") {
-            build.set_default("dockerfile", || Node::text("Dockerfile", &place));
-        }
+    if let Some(build) = map.get_mut("build").and_then(Node::as_map_mut)
+        && !build.contains("dockerfile_inline")
+    {
+        build.set_default("dockerfile", || Node::text("Dockerfile", &place));
     }
     if let Some(scale) = map.get("scale").cloned()
         && let Some(deploy) = map.get_mut("deploy").and_then(Node::as_map_mut)

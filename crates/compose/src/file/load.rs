@@ -389,7 +389,10 @@ impl Reading {
         }
         let mut chain = scope.chain.clone();
         chain.push(name);
-        self.merged(documents, &Scope { directory, variables, chain })
+        let whole = directory.display().to_string();
+        let mut tree = self.merged(documents, &Scope { directory, variables, chain })?;
+        defaults::contexts(&mut tree, &whole);
+        Ok(tree)
     }
 
     // `-p`, then the variable, then the last file that has one, then the directory.
@@ -406,6 +409,7 @@ impl Reading {
         }
         let lookup = |name: &str| variables.get(name).cloned();
         let written = documents.iter().rev().find_map(|node| Some((node.get("name")?, node.str_at("name")?)));
+        let written = written.filter(|(_, text)| !text.is_empty());
         let name = match written {
             Some((node, text)) => interpolate::text(text, &lookup, &mut Missing::new())
                 .map_err(|message| Mistake::new(&node.place, "name", message))?,

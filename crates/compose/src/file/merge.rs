@@ -87,9 +87,23 @@ fn lists(mut base: Vec<Node>, over: Vec<Node>, shape: &Shape) -> Vec<Node> {
     base
 }
 
-// Secrets and configs without a target are mounted by their source's name.
-fn target<'n>(node: &'n Node, key: &str) -> Option<&'n Value> {
-    node.get(key).map(|node| &node.value)
+// A port without a protocol is one of TCP.
+fn target(node: &Node, key: &str) -> Option<Value> {
+    let told = node.get(key).map(|node| node.value.clone());
+    if key == "protocol" { told.or_else(|| Some(Value::Text("tcp".to_owned()))) } else { told }
+}
+
+/// Entries of one list that agree in the keys that tell them apart are one: the last of them, in the place of the first.
+pub fn once(items: Vec<Node>, unique: &[&str]) -> Vec<Node> {
+    let mut out: Vec<Node> = Vec::with_capacity(items.len());
+    for node in items {
+        let same = |other: &Node| unique.iter().all(|key| target(other, key) == target(&node, key));
+        match out.iter().position(same).filter(|_| !unique.is_empty()) {
+            Some(at) => out[at] = node,
+            None => out.push(node),
+        }
+    }
+    out
 }
 
 /// A tree in which tags have done what they could: with nothing below, `!reset` leaves nothing.

@@ -19,6 +19,23 @@ pub fn join(directory: &Path, path: impl AsRef<Path>) -> PathBuf {
     out
 }
 
+/// A path in a container without `.`, `..` and doubled slashes.
+pub fn cleaned(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path if path.starts_with('/') => join(Path::new("/"), path).to_string_lossy().into_owned(),
+        path => match join(Path::new(""), path).to_string_lossy().into_owned() {
+            nothing if nothing.is_empty() => ".".to_owned(),
+            path => path,
+        },
+    }
+}
+
+/// `C:\dir`: an absolute path of a machine that is not this one.
+pub fn is_windows(path: &str) -> bool {
+    matches!(path.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
+}
+
 /// Makes all paths of a canonical file absolute.
 pub fn resolve(tree: &mut Node, directory: &Path, home: Option<&Path>) {
     let at = Base { directory, home };
@@ -53,6 +70,10 @@ struct Base<'b> {
 
 impl Base<'_> {
     fn absolute(&self, text: &str) -> String {
+        // What is absolute is left as it is written, as Compose leaves it: the hash is made of it.
+        if text.starts_with('/') || is_windows(text) {
+            return text.to_owned();
+        }
         let path = match (text.strip_prefix('~'), self.home) {
             (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
                 join(home, rest.trim_start_matches('/'))
@@ -82,6 +103,9 @@ impl Base<'_> {
     fn service(&self, service: &mut Node) {
         if let Some(build) = service.get_mut("build") {
             self.context(build.get_mut("context"));
+            if let Some(keys) = build.get_mut("ssh").and_then(Node::as_map_mut) {
+                keys.0.iter_mut().for_each(|(_, node)| self.file(Some(node)));
+            }
             if let Some(contexts) = build.get_mut("additional_contexts").and_then(Node::as_map_mut) {
                 contexts.0.iter_mut().for_each(|(_, node)| self.context(Some(node)));
             }
@@ -121,5 +145,7 @@ mod tests {
         assert_eq!(join(Path::new("/a/b"), "../c/./d"), Path::new("/a/c/d"));
         assert_eq!(join(Path::new("/a"), "/x"), Path::new("/x"));
         assert_eq!(join(Path::new("/a"), "."), Path::new("/a"));
+        assert_eq!(["/a//b/", "a/../b", "./", "/"].map(cleaned), ["/a/b", "b", ".", "/"]);
+        assert_eq!([r"C:\x", "c:/x", "cc:x"].map(is_windows), [true, false, false]);
     }
 }

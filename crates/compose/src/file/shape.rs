@@ -25,8 +25,8 @@ pub enum Shape {
     Duration,
     /// One of these texts.
     Choice(&'static [&'static str]),
-    /// A number or one of the texts.
-    IntOrText,
+    /// A number, or `all`, which is kept as -1.
+    Count,
     /// Texts or numbers, each once.
     Texts,
     /// The same, where a single one needs no list.
@@ -39,6 +39,10 @@ pub enum Shape {
     Mapping,
     /// The same, but a missing value is taken from the surroundings.
     Variables,
+    /// Names of SSH agents, with paths of sockets or keys; printed as a list.
+    Keys,
+    /// When an image is pulled.
+    PullPolicy,
     /// Host names with addresses.
     Hosts,
     Struct(&'static [Field]),

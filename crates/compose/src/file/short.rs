@@ -1,6 +1,6 @@
 //! Short forms: a text that stands for a structure, spelled out.
 
-use super::{canonical::Key, shape::Short};
+use super::{canonical::Key, paths, shape::Short};
 use crate::{
     error::Mistake,
     node::{Map, Node, Place, Value},
@@ -17,7 +17,11 @@ const RANGE_MAX: u16 = 10_000;
 /// When the text is no such short form.
 pub(super) fn expand(node: Node, form: Short, key: &Key<'_>) -> Result<Node> {
     if matches!(node.value, Value::Map(_)) {
-        return Ok(if form == Short::External { external(node) } else { node });
+        return Ok(match form {
+            Short::External => external(node),
+            Short::Mount => with_clean_target(node),
+            _ => node,
+        });
     }
     if form == Short::Gpus && matches!(node.value, Value::List(_)) {
         return Ok(node);
@@ -134,9 +138,19 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (first <= last && last - first < RANGE_MAX).then_some((first, last))
 }
 
+fn with_clean_target(mut node: Node) -> Node {
+    if let Some(Node { value: Value::Text(target), .. }) = node.get_mut("target") {
+        *target = paths::cleaned(target);
+    }
+    node
+}
+
 // `[source:]target[:option,…]`
 fn mount(text: &str, place: &Place) -> std::result::Result<Node, String> {
-    let parts: Vec<&str> = text.split(':').collect();
+    // The colon of `C:\dir` ends nothing.
+    let drive = if paths::is_windows(text) { 2 } else { 0 };
+    let mut parts: Vec<&str> = text[drive..].split(':').collect();
+    parts[0] = &text[..drive + parts[0].len()];
     let (source, target, options) = match parts.as_slice() {
         [target] => ("", *target, ""),
         [source, target] => (*source, *target, ""),
@@ -146,13 +160,13 @@ fn mount(text: &str, place: &Place) -> std::result::Result<Node, String> {
     if target.is_empty() || (source.is_empty() && parts.len() > 1) {
         return Err(format!("{text:?} lacks a {}", if target.is_empty() { "target" } else { "source" }));
     }
-    let is_bind = source.starts_with(['/', '.', '~']);
+    let is_bind = source.starts_with(['/', '.', '~']) || paths::is_windows(source);
     let kind = if is_bind { "bind" } else { "volume" };
     let mut entries = vec![("type", Value::Text(kind.to_owned()))];
     if !source.is_empty() {
         entries.push(("source", Value::Text(source.to_owned())));
     }
-    entries.push(("target", Value::Text(target.to_owned())));
+    entries.push(("target", Value::Text(paths::cleaned(target))));
     let (mut bind, mut volume) = (Map::default(), Map::default());
     let yes = || Node::new(Value::Bool(true), place);
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -163,15 +177,15 @@ fn mount(text: &str, place: &Place) -> std::result::Result<Node, String> {
             "shared" | "slave" | "private" | "rshared" | "rslave" | "rprivate" => {
                 bind.set("propagation", Node::text(option, place));
             }
-            "cached" | "delegated" | "consistent" => entries.push(("consistency", Value::Text(option.to_owned()))),
-            // `rw` is the default, and others are passed over as Compose does.
+            // `rw` is the default; `cached` and others are passed over as Compose does.
             _ => {}
         }
     }
     if is_bind {
         bind.set("create_host_path", yes());
         entries.push(("bind", Value::Map(bind)));
-    } else {
+    } else if text.len() > 2 {
+        // Compose reads so short a text as nothing but a target, and its hash shows it.
         entries.push(("volume", Value::Map(volume)));
     }
     Ok(structure(place, &entries))
@@ -214,5 +228,12 @@ mod tests {
             r#"{"type":"bind","source":"./c","target":"/c","read_only":true,"bind":{"selinux":"z","create_host_path":true}}"#,
         );
         check(Short::Mount, ":/c", r#"":/c" lacks a source"#);
+        check(Short::Mount, "d:/d//e/:cached", r#"{"type":"volume","source":"d","target":"/d/e","volume":{}}"#);
+        check(Short::Mount, "/a", r#"{"type":"volume","target":"/a"}"#);
+        check(
+            Short::Mount,
+            r"C:\x:/y:ro",
+            r#"{"type":"bind","source":"C:\\x","target":"/y","read_only":true,"bind":{"create_host_path":true}}"#,
+        );
     }
 }

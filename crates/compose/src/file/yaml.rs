@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag as YamlTag};
 
+use super::time;
 use crate::{
     error::Mistake,
     node::{Map, Node, Place, Tag, Value},
@@ -191,6 +192,9 @@ fn plain(text: String) -> Value {
     }
     if let Some(number) = integer(&text) {
         return Value::Int(number);
+    }
+    if let Some(moment) = time::go_spelling(&text) {
+        return Value::Text(moment);
     }
     let digits = text.replace('_', "");
     let looks_like_number = digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'))

@@ -1,7 +1,10 @@
 //! Trees as YAML, in the style of Go's library: lists indented below their key, quotes only where a reader would
 //! otherwise take a text for something else.
 
-use crate::node::{Map, Node, Value, float_text};
+use crate::{
+    file::time,
+    node::{Map, Node, Value, float_text},
+};
 
 /// A mapping as a document.
 pub fn yaml(node: &Node) -> String {
@@ -77,13 +80,16 @@ fn scalar(node: &Node, level: usize, out: &mut String) {
 }
 
 fn text(text: &str, level: usize, out: &mut String) {
-    let is_special = text
-        .chars()
-        .any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{feff}' | '\u{85}' | '\u{2028}' | '\u{2029}'));
-    if is_special {
+    // Go's library escapes what lies beyond the first plane too.
+    let is_special = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{10000}'..)
+    };
+    let breaks = text.contains('\n');
+    if text.chars().any(is_special) || (text.contains('\t') && !breaks) {
         double_quoted(text, out);
-    } else if text.contains('\n') {
-        match text.starts_with([' ', '\n']) || text.lines().any(|line| line.ends_with(' ')) {
+    } else if breaks {
+        // A literal's lines cannot end in blanks.
+        match text.lines().any(|line| line.ends_with(' ')) {
             true => double_quoted(text, out),
             false => literal(text, level, out),
         }
@@ -100,10 +106,15 @@ fn text(text: &str, level: usize, out: &mut String) {
 
 fn literal(text: &str, level: usize, out: &mut String) {
     let ends = text.len() - text.trim_end_matches('\n').len();
+    out.push('|');
+    // Where the first line begins with a blank or is empty, a reader must be told how deep the lines stand.
+    if text.starts_with([' ', '\n']) {
+        out.push('2');
+    }
     out.push_str(match ends {
-        0 => "|-",
-        1 => "|",
-        _ => "|+",
+        0 => "-",
+        1 if text.len() > 1 => "",
+        _ => "+",
     });
     let body = text.strip_suffix('\n').unwrap_or(text);
     for line in body.split('\n') {
@@ -128,7 +139,9 @@ fn double_quoted(text: &str, out: &mut String) {
             '\0' => out.push_str("\\0"),
             '\u{7}' => out.push_str("\\a"),
             '\u{8}' => out.push_str("\\b"),
+            '\u{85}' => out.push_str("\\N"),
             '\u{feff}' => out.push_str("\\uFEFF"),
+            c @ '\u{10000}'.. => out.push_str(&format!("\\U{:08X}", u32::from(c))),
             c if c.is_control() => out.push_str(&format!("\\x{:02X}", u32::from(c))),
             c => out.push(c),
         }
@@ -160,13 +173,13 @@ fn looks_like_something_else(text: &str) -> bool {
     const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
     let lower = text.to_ascii_lowercase();
     let all_same_case = text == lower || text == text.to_ascii_uppercase() || text[1..] == lower[1..];
-    if text == "~" || text == "<<" || (WORDS.contains(&lower.as_str()) && all_same_case) {
+    if text == "~" || (WORDS.contains(&lower.as_str()) && all_same_case) {
         return true;
     }
     if matches!(lower.trim_start_matches(['+', '-']), ".inf" | ".nan") {
         return true;
     }
-    is_number(text) || is_base_60(text) || is_time(text)
+    is_number(text) || is_base_60(text) || time::go_spelling(text).is_some()
 }
 
 fn is_number(text: &str) -> bool {
@@ -197,15 +210,4 @@ fn is_base_60(text: &str) -> bool {
             let part = part.split('.').next().unwrap_or_default();
             part.len() <= 2 && digits(part) && part.parse::<u8>().is_ok_and(|value| value < 60)
         })
-}
-
-fn is_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digits =
-        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
-    let is_date =
-        digits(0..4) && bytes.get(4) == Some(&b'-') && digits(5..7) && bytes.get(7) == Some(&b'-') && digits(8..10);
-    is_date
-        && (bytes.len() == 10
-            || (matches!(bytes[10], b'T' | b't' | b' ') && digits(11..13) && bytes.get(13) == Some(&b':')))
 }

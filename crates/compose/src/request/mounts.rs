@@ -58,10 +58,10 @@ pub(super) fn mounts(project: &Project, service: &Service, known: &Known) -> Res
     Ok(out)
 }
 
-// The older form of a bind, which makes a missing directory.
+// The older form of a bind, which makes a missing directory: wherever the file does not say otherwise.
 fn is_bind(mount: &service::Mount) -> bool {
-    let options = mount.bind.clone().unwrap_or_default();
-    mount.kind == "bind" && options.create_host_path && options.recursive.is_empty()
+    let makes = mount.bind.as_ref().is_none_or(|options| options.create_host_path && options.recursive.is_empty());
+    mount.kind == "bind" && makes
 }
 
 fn bind_text(mount: &service::Mount) -> String {

@@ -3,15 +3,15 @@
 use super::{
     List, Shape,
     Shape::{
-        Any, Bool, Bytes, Choice, Command, Duration, Float, Hosts, Int, IntOrText, Mapping, Names, NamesOrList,
-        OneOrMany, Refused, Struct, Test, Text, Texts, Variables,
+        Any, Bool, Bytes, Choice, Command, Count, Duration, Float, Hosts, Int, Mapping, Names, NamesOrList, OneOrMany,
+        Refused, Struct, Test, Text, Texts, Variables,
     },
     Short, Zero, always, called, field, kept,
 };
 
 const MODELS: &str = "models run outside of containers, and hako has nothing that runs them";
 const PROVIDER: &str = "providers are programs that docker starts, and hako runs none";
-const HOOKS: &str = "hooks are not carried out by hako so far";
+const PRE_START: &str = "hako runs commands after the start (post_start) and before the end (pre_stop) of containers";
 
 /// A service.
 pub static SERVICE: Shape = Struct(&[
@@ -83,12 +83,10 @@ pub static SERVICE: Shape = Struct(&[
     field("pids_limit", Int),
     field("platform", Text),
     field("ports", Shape::List(&PORTS)),
-    field("post_start", Refused(HOOKS)),
-    field("pre_start", Refused(HOOKS)),
-    field("pre_stop", Refused(HOOKS)),
+    field("pre_start", Refused(PRE_START)),
     field("privileged", Bool),
     field("provider", Refused(PROVIDER)),
-    field("pull_policy", Text),
+    field("pull_policy", Shape::PullPolicy),
     field("pull_refresh_after", Text),
     field("read_only", Bool),
     field("restart", Text),
@@ -113,7 +111,11 @@ pub static SERVICE: Shape = Struct(&[
     field("volumes", Shape::List(&MOUNTS)),
     field("volumes_from", Texts),
     field("working_dir", Text),
+    field("post_start", Shape::List(&HOOKS)),
+    field("pre_stop", Shape::List(&HOOKS)),
 ]);
+
+static HOOKS: List = List { item: HOOK, unique: &[] };
 
 static BUILD: Shape = Struct(&[
     field("context", Text),
@@ -121,7 +123,7 @@ static BUILD: Shape = Struct(&[
     field("dockerfile_inline", Text),
     field("entitlements", Texts),
     field("args", Variables),
-    field("ssh", Mapping),
+    field("ssh", Shape::Keys),
     field("labels", Mapping),
     field("cache_from", Texts),
     field("cache_to", Texts),
@@ -150,13 +152,22 @@ static WATCH: List = List {
         field("path", Text),
         field("action", Choice(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
         field("target", Text),
-        always("exec", Struct(&[always("command", Command, Zero::Null)]), Zero::Exec),
+        always("exec", HOOK, Zero::Exec),
         field("include", OneOrMany),
         field("ignore", OneOrMany),
         field("initial_sync", Bool),
     ]),
     unique: &["path"],
 };
+
+/// A command in a container that is there.
+const HOOK: Shape = Struct(&[
+    always("command", Command, Zero::Null),
+    field("user", Text),
+    field("privileged", Bool),
+    field("working_dir", Text),
+    field("environment", Variables),
+]);
 
 const BLKIO: Shape = Struct(&[
     field("weight", Int),
@@ -256,7 +267,7 @@ const RESOURCES: Shape = Struct(&[
 const GPU: Shape = Struct(&[
     field("capabilities", Texts),
     field("driver", Text),
-    field("count", IntOrText),
+    field("count", Count),
     field("device_ids", Texts),
     field("options", Mapping),
 ]);
