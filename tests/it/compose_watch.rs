@@ -67,7 +67,7 @@ fn changes_of_sources_reach_running_containers() {
     shows(&host, "cat /conf", "two");
     watch.wait_for("successfully built");
     watch.signal(Signal::INT);
-    watch.end();
+    watch.end().code(130);
     host.run("docker compose down -t 0 --rmi all").success();
 }
 

@@ -201,7 +201,11 @@ impl Session {
     }
 }
 
-fn interrupts() -> Result<mpsc::UnboundedReceiver<()>, CommandError> {
+/// Interrupts and requests to end, as they come.
+///
+/// # Errors
+/// When they cannot be caught.
+pub(super) fn interrupts() -> Result<mpsc::UnboundedReceiver<()>, CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let (send, receive) = mpsc::unbounded_channel();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {

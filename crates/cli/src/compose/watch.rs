@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     actor,
+    attached::interrupts,
     build::{Quiet, plan_with_images},
     containers, project, selection,
     up::Up,
@@ -56,7 +57,12 @@ impl Command for Watch {
         if cx.compose.dry_run {
             return Ok(());
         }
-        watching.run(cx, None).await
+        // Building catches interrupts too, and they would end nothing afterwards.
+        let mut interrupts = interrupts()?;
+        tokio::select! {
+            done = watching.run(cx, None) => done,
+            Some(()) = interrupts.recv() => Err(CommandError::Exit(130)),
+        }
     }
 }
 
