@@ -83,8 +83,8 @@ impl Target {
     }
 }
 
-/// What an image's output may say; `unpack` and `store` are as they are here anyway.
-const IMAGE_KEYS: &[&str] = &["name", "push", "push-by-digest", "unpack", "store", "dangling-name-prefix"];
+/// What an image's output may say; `unpack`, `store` and `load` (docker compose says it) are as they are here anyway.
+const IMAGE_KEYS: &[&str] = &["name", "push", "push-by-digest", "unpack", "store", "load", "dangling-name-prefix"];
 const ARCHIVE_KEYS: &[&str] = &["name", "tar"];
 
 fn is_true(attributes: &HashMap<String, String>, key: &str) -> bool {
