@@ -180,8 +180,11 @@ fn mount(mount: &Mount, plan: &LaunchPlan, place: &dyn Fn(&str) -> String) -> Va
             ("devpts".to_owned(), "devpts".to_owned())
         }
         MountSource::Tmpfs(own) => {
-            options.extend(own.iter().map(|(name, value)| format!("{name}={value}")));
-            ("tmpfs".to_owned(), "tmpfs".to_owned())
+            // What it is called in the table of mounts: a parameter for the kernel, another field here.
+            let (named, rest): (Vec<_>, Vec<_>) = own.iter().partition(|(name, _)| name == "source");
+            options.extend(rest.iter().map(|(name, value)| format!("{name}={value}")));
+            let source = named.first().map_or("tmpfs", |(_, value)| value);
+            ("tmpfs".to_owned(), source.to_owned())
         }
         MountSource::Filesystem { kind, options: own } => {
             let word = |(name, value): &(String, Option<String>)| match value {
@@ -360,6 +363,10 @@ mod tests {
         assert_eq!(told["linux"]["resources"]["pids"], json!({ "limit": 7 }));
         assert_eq!(told["linux"]["namespaces"][3], json!({ "type": "network", "path": "/b/m/ns-network" }));
         assert_eq!(told["mounts"][7]["source"], "/b/m/d3");
+        assert_eq!(
+            (&told["mounts"][6]["destination"], &told["mounts"][6]["source"]),
+            (&json!("/dev/shm"), &json!("shm"))
+        );
     }
 
     #[test]

@@ -135,7 +135,9 @@ fn enter_bundle(external: &External) -> Result<(), LaunchError> {
     rustix::process::chdir(&external.bundle).at(Step::Root, at)?;
     let directory = mount::open_directory(&external.bundle.join(MOUNTS)).at(Step::Root, at)?;
     let fresh = mount::tmpfs(&[("mode", "0700")], MountAttributes::default()).at(Step::Root, at)?;
-    mount::attach(fresh.as_fd(), directory.as_fd()).at(Step::Root, at)
+    mount::attach(fresh.as_fd(), directory.as_fd()).at(Step::Root, at)?;
+    // runc starts everything in the directory of the root, an exec as well.
+    rustix::fs::mkdirat(&fresh, ROOT, Mode::from_raw_mode(0o755)).at(Step::Root, at)
 }
 
 fn place(name: &str, source: BorrowedFd<'_>) -> io::Result<()> {
