@@ -327,7 +327,7 @@ fn images_are_built_where_they_are_missing_and_on_request() {
     host.run(&format!("{compose} build --build-arg WORD=second web && {compose} up -d web")).success();
     host.run("docker compose exec -T web cat /made").says("second t0k file");
     host.write("web/Dockerfile", "FROM busybox\nRUN exit 9\n");
-    host.run(&format!("{compose} build web")).code(1).says("exit code: 9");
+    host.run(&format!("{compose} build web")).code(17).says("exit code: 9");
     host.run(&format!("{compose} down -t 0 --rmi all")).success();
 }
 

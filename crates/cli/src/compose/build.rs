@@ -139,6 +139,9 @@ pub(super) struct Quiet {
 }
 
 /// Builds the named services' images, each after those it is built from.
+/// docker compose's exit code for it.
+const BUILD_FAILED: u8 = 17;
+
 async fn build_all(
     cx: &Context,
     project: &Project,
@@ -154,7 +157,10 @@ async fn build_all(
             continue;
         }
         let built = build::build(cx, wanted_of(cx, project, service, recipe, asked)?, mode).await;
-        built.map_err(|error| CommandError::Said(format!("service {}: image {image}: {error}", service.name)))?;
+        built.map_err(|error| {
+            let message = format!("service {}: image {image}: {error}", service.name);
+            CommandError::Usage { message, hint: None, code: BUILD_FAILED }
+        })?;
         if !asked.check {
             cx.remark(&format!(" Image {image}  Built"));
         }

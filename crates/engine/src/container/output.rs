@@ -102,6 +102,10 @@ struct LogSink<'a> {
 
 impl LogSink<'_> {
     fn push(&mut self, stream: OutputStream, at: jiff::Timestamp, bytes: &[u8]) {
+        // Before the line is written: it may be one too many for the limits that were.
+        if self.plan.has_changed().unwrap_or(false) {
+            self.log.retune(&self.plan.borrow_and_update());
+        }
         let at_ns = u64::try_from(at.as_nanosecond()).unwrap_or_default();
         let (log, passing, forwarded) = (&mut self.log, &mut self.passing, self.queue.is_some());
         self.lines.push(stream, at_ns, bytes, |stream, at_ns, line| {
@@ -136,9 +140,6 @@ impl LogSink<'_> {
         // A quarter of the ring: a prompt without newline never stops a container that writes on.
         if ring.unread_bytes() > ring.size_bytes() / 4 {
             self.flush_lines();
-        }
-        if self.plan.has_changed().unwrap_or(false) {
-            self.log.retune(&self.plan.borrow_and_update());
         }
         // A full disk stops the log, never the container.
         if let Err(error) = self.log.flush() {
