@@ -8,6 +8,7 @@ use hako_api::{
 };
 use hako_engine::{
     container::stats::StatsMode,
+    stdio::StdinWriter,
     view::{AttachOptions, LogOptions, StatsView, WaitCondition},
 };
 
@@ -23,22 +24,17 @@ use crate::{
 };
 
 pub(super) async fn attach(call: Call) -> Result<Reply, Failure> {
-    let query: ContainerAttachQuery = call.query()?;
-    let keys = DetachKeys::parse(query.detach_keys.as_deref())?;
-    let options = AttachOptions {
-        stdin: query.stdin,
-        stdout: query.stdout,
-        stderr: query.stderr,
-        logs: query.logs,
-        stream: query.stream,
-    };
-    let attachment = call.engine().container_attach(call.name(), options).await?;
-    let session = Session::new(attachment, query.stdout || query.stderr, keys);
+    let session = session(&call).await?;
     Ok(hijack::answer(call, session.format, std::future::ready(session)).await)
 }
 
 /// The same over a WebSocket.
 pub(super) async fn attach_ws(call: Call) -> Result<Reply, Failure> {
+    let session = session(&call).await?;
+    websocket::answer(call, session)
+}
+
+async fn session(call: &Call) -> Result<Session<StdinWriter>, Failure> {
     let query: ContainerAttachQuery = call.query()?;
     let keys = DetachKeys::parse(query.detach_keys.as_deref())?;
     let options = AttachOptions {
@@ -49,7 +45,7 @@ pub(super) async fn attach_ws(call: Call) -> Result<Reply, Failure> {
         stream: query.stream,
     };
     let attachment = call.engine().container_attach(call.name(), options).await?;
-    websocket::answer(call, Session::new(attachment, query.stdout || query.stderr, keys))
+    Ok(Session::new(attachment, query.stdout || query.stderr, keys))
 }
 
 pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
