@@ -170,6 +170,91 @@ fn in_the_foreground_output_is_shown_and_an_interrupt_stops() {
 }
 
 #[test]
+fn what_has_ended_is_followed_again() {
+    let host = host!();
+    let file = "name: app\nservices:\n  web: {image: busybox, command: sh -c \"date +%s%N; echo err >&2; exec sleep 1000\", stop_grace_period: 0s}\n";
+    if !with_file(&host, file) {
+        return;
+    }
+    let output = |line: &str| {
+        let up = host.spawn(line);
+        up.wait_for("err");
+        up.signal(hako_testkit::Signal::INT);
+        let shown = up.end();
+        shown.code(130);
+        shown.stdout().lines().find_map(|line| line.split_once("| 1")).map(|(_, time)| time.to_owned())
+    };
+    let first = output("exec docker compose up");
+    let second = output("exec docker compose up");
+    assert!(first.is_some() && second.is_some(), "{first:?} {second:?}");
+    assert_ne!(first, second, "what was said before is not said again");
+    // A pipe finds what was said to standard error too.
+    host.run("docker compose logs --no-log-prefix 2>/dev/null | grep -c err").shows(expect![[r#"
+        2
+    "#]]);
+    host.run("docker compose down -t 0").success();
+}
+
+#[test]
+fn a_service_is_started_with_what_it_depends_on() {
+    let host = host!();
+    if !with_file(&host, APPLICATION) {
+        return;
+    }
+    host.run("docker compose start").code(1).says("service \"db\" has no container to start");
+    host.run("docker compose up -d && docker compose stop -t 0").success();
+    host.run("docker compose start web").success();
+    host.run("docker compose ps --format '{{.Name}}/{{.Health}}'").shows(expect![[r#"
+        app-db-1/healthy
+        app-web-1/
+    "#]]);
+    // Without the file, by what the containers' labels say.
+    host.run("docker compose stop -t 0 && rm compose.yaml && docker compose -p app start web").success();
+    host.run("docker compose -p app ps -q --status running | wc -l").says("2");
+    host.run("docker compose -p app down -v -t 0").success();
+    // Who wants it without its dependencies waits for none of them.
+    host.write("compose.yaml", APPLICATION.replace("cat /data/state\", interval", "exit 1\", interval"));
+    host.run("docker compose up -d db && timeout 10 docker compose up -d --no-deps web").success();
+    host.run("docker compose down -v -t 0").success();
+}
+
+#[test]
+fn what_a_profile_leaves_out_stays() {
+    let host = host!();
+    let file = "name: app\nservices:\n  web: {image: busybox, command: sleep 1000, stop_grace_period: 0s}\n  \
+        debug: {image: busybox, command: sleep 1000, stop_grace_period: 0s, profiles: [debug]}\n";
+    if !with_file(&host, file) {
+        return;
+    }
+    host.run("docker compose --profile debug up -d && docker compose down").success();
+    host.run("docker compose ps --format '{{.Name}}'").shows(expect![[r#"
+        app-debug-1
+    "#]]);
+    host.run("docker compose --profile debug down").success();
+    host.run("docker ps -aq; docker network ls -q --filter name=app_").shows(expect![""]);
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let host = host!();
+    let file = "name: app\nservices: {web: {image: \"127.0.0.1:1/nothing\"}}\n";
+    if !with_file(&host, file) {
+        return;
+    }
+    for words in ["pull", "up -d", "create", "run web"] {
+        host.run(&format!("docker compose {words}")).code(18);
+    }
+    host.run("docker compose pull --ignore-pull-failures").success();
+    host.run("docker compose up --nope").code(16);
+    host.run("docker compose nope").code(16);
+    host.run("docker compose -f missing.yaml ps").code(14);
+    host.run("docker compose up --exit-code-from nothing").code(1).says("no such service: nothing");
+    host.run("docker compose up -d --attach web").code(1).says("--detach cannot be combined");
+    host.run("docker compose run -P -p 80:80 web").code(1).says("--service-ports and --publish are incompatible");
+    host.run("docker compose ls --filter a=b").code(1).says("invalid filter");
+}
+
+#[test]
 fn the_exit_code_of_one_service_counts() {
     let host = host!();
     let file = r#"

@@ -33,6 +33,7 @@ mod build; // builds through the classic API
 mod build_cli; // builds by our own command line
 mod build_remote; // builds from somewhere else
 mod compose; // compose: up, down, plan and the rest
+mod compose_face; // compose: on a terminal, by other names, over ssh
 mod compose_watch; // compose: sources followed into containers
 mod confinement; // capabilities, seccomp, masked paths, devices
 mod context; // contexts: named daemons

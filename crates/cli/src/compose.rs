@@ -156,10 +156,17 @@ impl From<LoadError> for CommandError {
     }
 }
 
+/// docker compose's exit code for an image that could not be pulled.
+const PULL_FAILED: u8 = 18;
+
 impl From<ApplyError> for CommandError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Client(error) => Self::Client(error),
+            ApplyError::Pull(error) => {
+                let message = Self::from(*error).message().unwrap_or_default();
+                Self::Usage { message, hint: None, code: PULL_FAILED }
+            }
             other => Self::Said(hako_base::error::chain(&other)),
         }
     }

@@ -25,7 +25,23 @@ const DIRECTORIES: [&str; 4] = [
 ];
 
 /// The word that asks a plugin what it is.
-const METADATA: &str = "docker-cli-plugin-metadata";
+pub(crate) const METADATA: &str = "docker-cli-plugin-metadata";
+/// Docker's command line tells its plugins by this variable how it was called itself.
+pub(crate) const HOST: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
+
+/// What `hako` says of itself where docker's command line finds it as its plugin `compose`.
+pub(crate) fn own_metadata() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "{}\n",
+        serde_json::json!({
+            "SchemaVersion": "0.1.0",
+            "Vendor": "hako",
+            "Version": version,
+            "ShortDescription": "Run applications that Compose files describe",
+        })
+    )
+}
 
 /// What a plugin says of itself.
 #[derive(Debug, Default, Deserialize)]

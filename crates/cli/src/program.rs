@@ -90,8 +90,13 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let mut words = arguments.into_iter().map(|word| word.to_string_lossy().into_owned());
     let called = words.next().unwrap_or_default();
     let program = program_name(&called);
-    let words: Vec<String> = is_compose(&called).then(|| "compose".to_owned()).into_iter().chain(words).collect();
-    match run(program, &words) {
+    let words: Vec<String> = words.collect();
+    let done = match is_compose(&called) {
+        true if words.first().is_some_and(|word| word == plugin::METADATA) => print(&plugin::own_metadata()),
+        true => run(program, &as_compose(words, variable(plugin::HOST).is_some())),
+        false => run(program, &words),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::restore();
@@ -107,7 +112,14 @@ fn program_name(called: &str) -> &'static str {
     }
 }
 
-// `docker-compose up` is `docker compose up`.
+// `docker-compose up` is `docker compose up`. As docker's plugin it gets docker's whole line, where `compose` is a word.
+fn as_compose(words: Vec<String>, is_plugin: bool) -> Vec<String> {
+    match is_plugin && words.iter().any(|word| word == "compose") {
+        true => words,
+        false => std::iter::once("compose".to_owned()).chain(words).collect(),
+    }
+}
+
 fn is_compose(called: &str) -> bool {
     let name = Path::new(called).file_name().and_then(|name| name.to_str());
     matches!(name, Some("docker-compose" | "hako-compose"))
@@ -310,7 +322,8 @@ fn unknown(program: &str, words: &[String]) -> CommandError {
         hint: elsewhere(program, group, typed).or_else(|| {
             suggest::nearest(typed, members.chain(groups)).map(|name| format!("Did you mean \"{place} {name}\"?"))
         }),
-        code: 1,
+        // docker compose's code for a line that makes no sense.
+        code: if group == Some("compose") { 16 } else { 1 },
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether the parts of a model fit together: names that are declared, options that exclude each other, circles.
 
+mod values; // what has the right shape, and still means nothing
+
 use crate::{
     error::{LoadError, Mistake},
     file::load::Model,
@@ -15,6 +17,7 @@ pub(crate) fn services(model: &Model, all: &Map, enabled: &Map) -> Result<(), Lo
     for (name, service) in enabled.iter() {
         let key = format!("services.{name}");
         one(service, &key)?;
+        values::service(service, &key)?;
         dependencies(service, &key, all, enabled)?;
         references(model, service, &key)?;
     }
@@ -168,7 +171,12 @@ fn circles(services: &Map) -> Result<(), LoadError> {
     ) -> Result<(), LoadError> {
         if let Some(at) = path.iter().position(|known| *known == name) {
             let circle = path[at..].iter().chain([&name]).copied().collect::<Vec<_>>().join(" -> ");
-            return Err(LoadError::Project(format!("dependency cycle detected: {circle}")));
+            let message = format!("dependency cycle detected: {circle}");
+            let last = path.last().and_then(|last| services.get(last)).and_then(|node| node.at(&["depends_on", name]));
+            return Err(match last {
+                Some(node) => Mistake::new(&node.place, format!("services.{}", path[path.len() - 1]), message).into(),
+                None => LoadError::Project(message),
+            });
         }
         if done.contains(&name) {
             return Ok(());
@@ -189,12 +197,15 @@ fn circles(services: &Map) -> Result<(), LoadError> {
 /// Checks what is declared beside services.
 ///
 /// # Errors
-/// When something external is also described.
+/// When something external is also described, or an address is none.
 pub(crate) fn resources(model: &Model) -> Result<(), LoadError> {
     for section in ["networks", "volumes", "secrets", "configs"] {
         for (name, node) in model.tree.get(section).and_then(Node::as_map).into_iter().flat_map(Map::iter) {
             let is_external = matches!(node.get("external"), Some(Node { value: Value::Bool(true), .. }));
             let key = format!("{section}.{name}");
+            if section == "networks" {
+                values::network(node, &key)?;
+            }
             let told = node.as_map().into_iter().flat_map(Map::keys);
             let extra = told.into_iter().find(|key| !matches!(*key, "name" | "external") && !key.starts_with("x-"));
             // Compose passes over what is said of networks, secrets and configs that are somebody else's.

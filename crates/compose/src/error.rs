@@ -81,6 +81,9 @@ pub enum ApplyError {
     Client(#[from] ClientError),
     #[error("{what}: {message}")]
     Object { what: String, message: String },
+    /// An image could not be had: scripts tell this from other failures.
+    #[error(transparent)]
+    Pull(Box<ApplyError>),
     #[error("{0}")]
     Said(String),
 }
@@ -90,6 +93,7 @@ impl ApplyError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Client(error) => error.kind(),
+            Self::Pull(error) => error.kind(),
             Self::Object { .. } | Self::Said(_) => ErrorKind::Internal,
         }
     }

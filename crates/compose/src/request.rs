@@ -71,13 +71,11 @@ pub fn creation(project: &Project, service: &Service, number: u32, known: &Known
         hostname: service.hostname.clone(),
         domainname: service.domainname.clone(),
         user: service.user.clone(),
-        attach_stdin: service.stdin_open,
         attach_stdout: true,
         attach_stderr: true,
         exposed_ports: network.exposed,
         tty: service.tty,
         open_stdin: service.stdin_open,
-        stdin_once: service.stdin_open,
         env: Some(environment(project, service)),
         cmd: service.command.clone().map(StringList),
         healthcheck: service.healthcheck.as_ref().and_then(health),
@@ -85,7 +83,8 @@ pub fn creation(project: &Project, service: &Service, number: u32, known: &Known
         volumes: None,
         working_dir: service.working_dir.clone(),
         entrypoint: service.entrypoint.clone().map(StringList),
-        mac_address: service.mac_address.clone(),
+        // Where there are networks, one of them has it.
+        mac_address: if service.network_mode.is_empty() { String::new() } else { service.mac_address.clone() },
         labels: Some(own_labels),
         stop_signal: service.stop_signal.clone(),
         stop_timeout: service.stop_grace_period.map(|nanos| nanos / 1_000_000_000),
@@ -126,8 +125,10 @@ pub fn resolved_hash(project: &Project, service: &Service, known: &Known) -> Res
         }
     }
     if !service.volumes_from.is_empty() {
-        let from = volumes_from(service, known)?.unwrap_or_default();
-        let from = from.into_iter().map(|text| crate::node::Node::text(text, &place)).collect();
+        // docker compose's own list knows no modes.
+        let id = |text: String| text.split(':').next().unwrap_or_default().to_owned();
+        let from = volumes_from(service, known)?.unwrap_or_default().into_iter().map(id);
+        let from = from.map(|text| crate::node::Node::text(text, &place)).collect();
         map.set("volumes_from", crate::node::Node::new(crate::node::Value::List(from), &place));
     }
     Ok(crate::hash::service(&node))
@@ -191,7 +192,8 @@ fn restart(service: &Service) -> RestartPolicy {
     let policy = service.deploy.as_ref().and_then(|deploy| deploy.restart_policy.as_ref());
     if let Some(policy) = policy {
         let name = match policy.condition.as_str() {
-            "none" | "no" => "no",
+            // Where no condition is named docker compose restarts nothing.
+            "" | "none" | "no" => "no",
             "on-failure" => "on-failure",
             "unless-stopped" => "unless-stopped",
             _ => "always",

@@ -175,6 +175,11 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// The condition of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Started, Self::Healthy, Self::Completed].into_iter().find(|it| it.name() == name)
+    }
+
     /// As files and labels spell it.
     pub fn name(self) -> &'static str {
         match self {

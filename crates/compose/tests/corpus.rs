@@ -70,8 +70,15 @@ fn include_takes_other_files_in() {
 
 #[test]
 fn circles_are_found() {
-    check("compose-depends-on-self.yaml", "dependency cycle detected: service1 -> service1");
-    check("compose-depends-on-cycle.yaml", "dependency cycle detected: service1 -> service2 -> service3 -> service1");
+    check(
+        "compose-depends-on-self.yaml",
+        "/compose-depends-on-self.yaml:6:9: services.service1: dependency cycle detected: service1 -> service1",
+    );
+    check(
+        "compose-depends-on-cycle.yaml",
+        "/compose-depends-on-cycle.yaml:14:9: services.service3: dependency cycle detected: service1 -> service2 -> \
+         service3 -> service1",
+    );
     check("empty.yaml", "empty compose file");
     check("compose-test-with-version.yaml", "other: busybox:1.31.0-uclibc, web: build /Dockerfile");
 }

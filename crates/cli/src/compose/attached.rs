@@ -49,8 +49,8 @@ impl Attached<'_> {
             .map(|seen| follow::short_name(&project.name, seen))
             .collect();
         self.display.hide();
-        cx.remark(&format!("Attaching to {}", names.join(", ")));
         let console = Console::new(&names, !self.up.no_log_prefix, self.up.no_color, &cx.compose.ansi);
+        console.note(&format!("Attaching to {}", names.join(", ")))?;
         let count = shown.len();
         let pairs = shown.into_iter().map(|seen| {
             let is_new = !self.existed.contains(&seen.name);
@@ -160,13 +160,13 @@ impl Attached<'_> {
         Ok(Some(there.state.exit_code))
     }
 
-    // A second interrupt does not wait any longer.
+    // What was named, or all: dependencies of what was named go on. A second interrupt does not wait any longer.
     async fn stop_all(&self, interrupts: &mut mpsc::UnboundedReceiver<()>) -> Result<(), CommandError> {
-        self.display.next_tree();
+        self.display.go_on_in_lines();
         let stop = Deed::Stop(self.up.timeout);
         tokio::select! {
-            done = self.actor.act(&[], &stop, false) => Ok(done?),
-            Some(()) = interrupts.recv() => Ok(self.actor.act(&[], &Deed::Kill(None), true).await?),
+            done = self.actor.act(&self.services, &stop, false) => Ok(done?),
+            Some(()) = interrupts.recv() => Ok(self.actor.act(&self.services, &Deed::Kill(None), true).await?),
         }
     }
 }
@@ -193,7 +193,7 @@ impl Session {
     async fn follow_new(&mut self, actor: &Actor, service: &str) -> Result<(), CommandError> {
         let names = [service.to_owned()];
         for seen in containers(&self.client, &actor.project, &names, true).await? {
-            if self.following.add(seen, true) {
+            if self.following.add(seen) {
                 self.running += 1;
             }
         }

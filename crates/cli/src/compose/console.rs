@@ -24,6 +24,8 @@ struct Inner {
     prefixes: bool,
     width: usize,
     of: BTreeMap<String, &'static str>,
+    /// Lines of standard error go where the others go.
+    joined: bool,
 }
 
 impl Console {
@@ -36,7 +38,24 @@ impl Console {
         };
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let of = names.iter().zip(COLOURS.iter().cycle()).map(|(name, colour)| (name.clone(), *colour)).collect();
-        Self { inner: Arc::new(Mutex::new(Inner { colours, prefixes, width, of })) }
+        Self { inner: Arc::new(Mutex::new(Inner { colours, prefixes, width, of, joined: false })) }
+    }
+
+    /// Everything to standard output, where a pipe finds it, as docker compose prints logs.
+    #[must_use]
+    pub(super) fn joined(self) -> Self {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).joined = true;
+        self
+    }
+
+    /// Prints one line that is about a container.
+    ///
+    /// # Errors
+    /// When nobody reads the output.
+    pub(super) fn note(&self, text: &str) -> Result<(), CommandError> {
+        let _whole_lines = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CommandError::Output)
     }
 
     /// Prints one line of a container.
@@ -51,7 +70,7 @@ impl Console {
             bytes.push(b'\n');
         }
         let written = match stream {
-            Stream::Stderr => io::stderr().write_all(&bytes),
+            Stream::Stderr if !inner.joined => io::stderr().write_all(&bytes),
             _ => {
                 let mut out = io::stdout().lock();
                 out.write_all(&bytes).and_then(|()| out.flush())

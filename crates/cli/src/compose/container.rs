@@ -96,6 +96,8 @@ impl Command for Stats {
     }
 }
 
+// As docker compose lays its table out.
+const COLUMN_WIDTH_MIN: usize = 5;
 const COLUMN_PADDING: usize = 3;
 
 #[derive(Default)]
@@ -119,7 +121,7 @@ impl Command for Top {
             for process in &answer.processes {
                 text.push_str(&format!("{}\n", process.join("\t")));
             }
-            cx.print(&format!("{}\n{}\n", seen.name, table::align_with(&text, 4, COLUMN_PADDING)))?;
+            cx.print(&format!("{}\n{}\n", seen.name, table::align_with(&text, COLUMN_WIDTH_MIN, COLUMN_PADDING)))?;
         }
         Ok(())
     }

@@ -58,14 +58,15 @@ fn shown(event: &EventMessage) -> impl Iterator<Item = (&String, &String)> {
     event.actor.attributes.iter().filter(|(key, _)| !key.starts_with("com.docker.compose."))
 }
 
-fn at(event: &EventMessage, zone: &TimeZone) -> String {
-    let at = Timestamp::from_nanosecond(i128::from(event.time_nano)).unwrap_or_default().to_zoned(zone.clone());
-    at.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+fn at(event: &EventMessage) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(event.time_nano)).unwrap_or_default()
 }
 
 fn plain(event: &EventMessage, zone: &TimeZone) -> String {
     let attributes: Vec<String> = shown(event).map(|(key, value)| format!("{key}={value}")).collect();
-    format!("{} container {} {} ({})", at(event, zone), event.action, event.actor.id, attributes.join(", "))
+    let at = at(event).to_zoned(zone.clone());
+    let at = at.strftime("%Y-%m-%d %H:%M:%S.%6f");
+    format!("{at} container {} {} ({})", event.action, event.actor.id, attributes.join(", "))
 }
 
 fn json(event: &EventMessage, service: &str) -> String {
@@ -75,7 +76,7 @@ fn json(event: &EventMessage, service: &str) -> String {
         "attributes": attributes,
         "id": event.actor.id,
         "service": service,
-        "time": at(event, &TimeZone::system()),
+        "time": at(event).to_string(),
         "type": "container",
     })
     .to_string()

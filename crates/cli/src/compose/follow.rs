@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use hako_api::{
     Filters,
+    container::{ContainerInspect, ContainerState},
     query::{ContainerInspectQuery, ContainerLogsQuery, SystemEventsQuery},
     text::unix_time,
 };
@@ -46,10 +47,10 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Begins with these containers; ends are sent as they come.
+    /// Begins with these containers; ends are sent as they come. To be called before any of them is started.
     ///
     /// # Errors
-    /// When the daemon does not tell its events.
+    /// When the daemon does not tell its events, or how the containers are.
     pub(super) async fn begin(
         client: &Client,
         project: &str,
@@ -68,7 +69,7 @@ impl Following {
             }
         });
         let (send, receive) = mpsc::unbounded_channel();
-        let following = Self {
+        let mut following = Self {
             known: BTreeSet::new(),
             client: client.clone(),
             project: project.to_owned(),
@@ -77,15 +78,19 @@ impl Following {
             changes,
             send,
         };
-        let mut following = following;
         for (seen, is_new) in containers {
-            following.add(seen, is_new);
+            let before = if is_new { Before::Nothing } else { Before::of(client, &seen).await? };
+            following.follow(seen, before);
         }
         Ok((following, receive))
     }
 
-    /// Follows one more; gives whether it was not followed already.
-    pub(super) fn add(&mut self, seen: Seen, is_new: bool) -> bool {
+    /// Follows one more, which is new; gives whether it was not followed already.
+    pub(super) fn add(&mut self, seen: Seen) -> bool {
+        self.follow(seen, Before::Nothing)
+    }
+
+    fn follow(&mut self, seen: Seen, before: Before) -> bool {
         if !self.known.insert(seen.id.clone()) {
             return false;
         }
@@ -99,12 +104,48 @@ impl Following {
         };
         let send = self.send.clone();
         tokio::spawn(async move {
-            let ended = one.run(is_new).await;
+            let ended = one.run(before).await;
             // Nobody may be listening any more.
             let _ = send.send(ended);
         });
         true
     }
+}
+
+/// What a container has done before it is followed; none of it is shown.
+enum Before {
+    Nothing,
+    /// It runs, and what it has said so far is old.
+    Runs,
+    /// It has ended, and will be started again. Times as the daemon tells them.
+    Ended {
+        started_at: String,
+        finished_at: String,
+    },
+}
+
+impl Before {
+    async fn of(client: &Client, seen: &Seen) -> Result<Self, CommandError> {
+        if seen.is_running() || seen.state == "paused" {
+            return Ok(Self::Runs);
+        }
+        match client.container_inspect(&seen.id, &ContainerInspectQuery::default()).await {
+            Ok(ContainerInspect { state, .. }) if has_run(&state) => {
+                Ok(Self::Ended { started_at: state.started_at, finished_at: state.finished_at })
+            }
+            Ok(_) | Err(ClientError::Api { status: 404, .. }) => Ok(Self::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn has_run(state: &ContainerState) -> bool {
+    !state.started_at.starts_with("0001")
+}
+
+// One of the daemon's times as a beginning of its logs.
+fn since(time: &str) -> String {
+    time.parse().map(unix_time).unwrap_or_default()
 }
 
 struct Follower {
@@ -117,9 +158,15 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, is_new: bool) -> Result<Ended, CommandError> {
-        // What an older container has said before is not said again.
-        let mut since = if is_new { String::new() } else { unix_time(hako_base::clock::now()) };
+    async fn run(mut self, before: Before) -> Result<Ended, CommandError> {
+        let shows = !self.wanted.silent.contains(&self.seen.service);
+        // Starts by which lives are told apart: the one that was over before, and the one whose output was shown.
+        let (over, mut from) = match before {
+            Before::Nothing => (String::new(), String::new()),
+            Before::Runs => (String::new(), unix_time(hako_base::clock::now())),
+            Before::Ended { started_at, finished_at } => (started_at, since(&finished_at)),
+        };
+        let mut shown = String::new();
         loop {
             self.changes.mark_unchanged();
             let there = match self.client.container_inspect(&self.seen.id, &ContainerInspectQuery::default()).await {
@@ -129,25 +176,18 @@ impl Follower {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let state = &there.state;
-            let has_run = !state.started_at.starts_with("0001");
-            if !self.wanted.silent.contains(&self.seen.service)
-                && has_run
-                && (state.running || is_new || !since.is_empty())
-            {
-                let from = since.clone();
-                since = unix_time(hako_base::clock::now());
-                self.copy(from, there.config.tty).await?;
-                let after = self.client.container_inspect(&self.seen.id, &ContainerInspectQuery::default()).await;
-                if let Ok(after) = after
-                    && !after.state.running
-                    && !after.state.restarting
-                {
-                    return self.over(after.state.exit_code);
+            let state = there.state;
+            let lives = has_run(&state) && state.started_at != over;
+            if lives && shows && state.started_at != shown {
+                if !shown.is_empty() {
+                    // Started again by the daemon: while it runs, the last end that is known is the former life's.
+                    from = since(if state.running { &state.finished_at } else { &state.started_at });
                 }
+                self.copy(from.clone(), there.config.tty).await?;
+                shown = state.started_at;
                 continue;
             }
-            if has_run && !state.running && !state.restarting && state.status == "exited" {
+            if lives && !state.running && !state.restarting {
                 return self.over(state.exit_code);
             }
             if self.changes.changed().await.is_err() {
@@ -157,9 +197,8 @@ impl Follower {
     }
 
     fn over(self, exit_code: i64) -> Result<Ended, CommandError> {
-        let text = format!("exited with code {exit_code}");
         if !self.wanted.silent.contains(&self.seen.service) {
-            println!("{} {text}", self.name);
+            self.console.note(&format!("{} exited with code {exit_code}", self.name))?;
         }
         Ok(Ended { service: self.seen.service, exit_code })
     }

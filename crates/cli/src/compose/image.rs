@@ -50,13 +50,18 @@ impl Command for Images {
             return ids.iter().try_for_each(|id| cx.print_line(id));
         }
         if self.format.as_deref() == Some("json") {
-            let rows: Vec<serde_json::Value> = rows
+            // In the order in which docker compose writes them.
+            let text = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+            let rows: Vec<String> = rows
                 .iter()
                 .map(|(name, repository, tag, id, size)| {
-                    serde_json::json!({"ContainerName": name, "ID": id, "Repository": repository, "Size": size, "Tag": tag})
+                    let [id, name, repository, tag] = [id, name, repository, tag].map(text);
+                    format!(
+                        r#"{{"ID":{id},"ContainerName":{name},"Repository":{repository},"Tag":{tag},"Size":{size}}}"#
+                    )
                 })
                 .collect();
-            return cx.print_line(&serde_json::to_string(&rows).unwrap_or_default());
+            return cx.print_line(&format!("[{}]", rows.join(",")));
         }
         let mut out = "CONTAINER\tREPOSITORY\tTAG\tIMAGE ID\tSIZE\n".to_owned();
         for (name, repository, tag, id, bytes) in rows {

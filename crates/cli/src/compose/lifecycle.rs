@@ -73,7 +73,7 @@ impl Command for Start {
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
         let project = project_or_name(cx, &services)?;
         let (actor, _) = actor(cx, project)?;
-        actor.act(&services, &Deed::Start, false).await?;
+        actor.start_again(&services).await?;
         if !self.wait {
             return Ok(());
         }

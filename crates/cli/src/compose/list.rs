@@ -203,6 +203,12 @@ impl Command for List {
     }
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
+        if let Some(unknown) = self.filter.0.0.keys().find(|key| *key != "name") {
+            return Err(CommandError::Said(format!("invalid filter {unknown:?}; name is known")));
+        }
+        if let Some(other) = self.format.as_deref().filter(|format| !matches!(*format, "" | "table" | "json")) {
+            return Err(CommandError::Said(format!("unsupported format {other:?}; table and json are known")));
+        }
         let list = observe::containers(&cx.client()?, None, self.all).await?;
         let mut projects: BTreeMap<String, Vec<ContainerSummary>> = BTreeMap::new();
         for it in list {

@@ -49,7 +49,7 @@ impl Command for Logs {
         let mut list = containers(&client, &project, &services, true).await?;
         list.retain(|seen| self.index == 0 || i64::from(seen.number) == self.index);
         let names: Vec<String> = list.iter().map(|seen| short_name(&project.name, seen)).collect();
-        let console = Console::new(&names, !self.no_log_prefix, self.no_color, &cx.compose.ansi);
+        let console = Console::new(&names, !self.no_log_prefix, self.no_color, &cx.compose.ansi).joined();
         let query = ContainerLogsQuery {
             follow: self.follow,
             stdout: true,

@@ -57,7 +57,8 @@ impl Display {
             ("auto", _) => Mode::Lines,
             (other, _) => return Err(CommandError::Said(format!("unsupported --progress value {other:?}"))),
         };
-        let screen = Screen { mode, lines: Vec::new(), drawn: 0, hidden: false };
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let screen = Screen { mode, colours, lines: Vec::new(), drawn: 0, hidden: false };
         let display = Self { screen: Arc::new(Mutex::new(screen)), to_stdout };
         if mode == Mode::Tree {
             display.keep_drawing();
@@ -93,6 +94,17 @@ impl Display {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).hidden = true;
     }
 
+    /// A line for each new state from here on: a tree cannot be drawn over while others write on the screen.
+    pub(super) fn go_on_in_lines(&self) {
+        let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        screen.hidden = false;
+        if screen.mode == Mode::Tree {
+            screen.mode = Mode::Lines;
+            screen.lines.clear();
+            screen.drawn = 0;
+        }
+    }
+
     /// Begins a new tree below the old one.
     pub(super) fn next_tree(&self) {
         let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +130,7 @@ struct Line {
 
 struct Screen {
     mode: Mode,
+    colours: bool,
     lines: Vec<Line>,
     drawn: usize,
     hidden: bool,
@@ -176,27 +189,40 @@ impl Screen {
         let hidden = self.lines.len().saturating_sub(room);
         let width = self.lines.iter().map(|line| line.event.kind.len() + line.event.name.len() + 1).max().unwrap_or(0);
         for line in &self.lines[hidden..] {
-            out.push_str(&format!("\x1b[2K{}\n", shown(line, width, columns)));
+            out.push_str(&format!("\x1b[2K{}\n", shown(line, width, columns, self.colours)));
         }
         self.drawn = self.lines.len() - hidden + 1;
         out
     }
 }
 
-fn shown(line: &Line, width: usize, columns: usize) -> String {
+// Never wider than the screen: a line that wraps cannot be drawn over.
+fn shown(line: &Line, width: usize, columns: usize, colours: bool) -> String {
     let (sign, colour) = match line.event.phase {
         Phase::Working => ("⠿", "\x1b[36m"),
         Phase::Done => ("✔", "\x1b[32m"),
         Phase::Failed => ("✘", "\x1b[31m"),
     };
+    let (colour, plain) = if colours { (colour, "\x1b[0m") } else { ("", "") };
+    let room = columns.saturating_sub(1);
+    let width = width.min(room.saturating_sub(BLANKS));
+    let object: String = format!("{} {}", line.event.kind, line.event.name).chars().take(width).collect();
     let seconds = line.took_s.unwrap_or_else(|| line.since.elapsed().as_secs_f64());
-    let object = format!("{} {}", line.event.kind, line.event.name);
-    let time = format!("{seconds:.1}s");
-    let room = columns.saturating_sub(width + time.len() + 7);
+    let time = format!(" {seconds:.1}s");
+    let rest = room.saturating_sub(width + BLANKS);
+    let (room, time) = match rest.checked_sub(time.len()) {
+        Some(left) if left >= STATE_WIDTH_MIN => (left, time),
+        _ => (rest, String::new()),
+    };
     let state = [line.event.state.as_str(), &line.event.detail].join(" ");
     let state: String = state.trim_end().chars().take(room).collect();
-    format!(" {colour}{sign}\x1b[0m {object:width$}  {colour}{state:room$}\x1b[0m {time}")
+    format!(" {colour}{sign}{plain} {object:width$}  {colour}{state:room$}{plain}{time}")
 }
+
+/// The sign and what stands between it, the object and the state.
+const BLANKS: usize = 5;
+/// With less room a line shows no time.
+const STATE_WIDTH_MIN: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -208,13 +234,13 @@ mod tests {
 
     #[test]
     fn without_a_terminal_each_state_is_a_line() {
-        let mut screen = Screen { mode: Mode::Lines, lines: Vec::new(), drawn: 0, hidden: false };
+        let mut screen = Screen { mode: Mode::Lines, colours: true, lines: Vec::new(), drawn: 0, hidden: false };
         assert_eq!(screen.update(event("p-web-1", "Creating", Phase::Working)), " Container p-web-1  Creating\n");
     }
 
     #[test]
     fn a_tree_is_drawn_over_itself() {
-        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
+        let mut screen = Screen { mode: Mode::Tree, colours: true, lines: Vec::new(), drawn: 0, hidden: false };
         screen.remember(event("a", "Creating", Phase::Working));
         let first = screen.redraw(24, 60);
         assert!(first.starts_with("\x1b[2K[+] Running 0/1\n"), "{first:?}");
@@ -225,7 +251,7 @@ mod tests {
 
     #[test]
     fn only_what_is_not_done_is_drawn_again() {
-        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
+        let mut screen = Screen { mode: Mode::Tree, colours: true, lines: Vec::new(), drawn: 0, hidden: false };
         assert_eq!(screen.tick(), "");
         screen.update(event("a", "Creating", Phase::Working));
         assert!(screen.tick().contains("Creating"));
@@ -241,10 +267,21 @@ mod tests {
 
     #[test]
     fn a_tree_higher_than_the_screen_shows_its_end() {
-        let mut screen = Screen { mode: Mode::Tree, lines: Vec::new(), drawn: 0, hidden: false };
+        let mut screen = Screen { mode: Mode::Tree, colours: true, lines: Vec::new(), drawn: 0, hidden: false };
         (0..50).for_each(|at| screen.remember(event(&format!("c{at}"), "Creating", Phase::Working)));
         let text = screen.redraw(10, 80);
         assert!(text.contains("c49") && !text.contains("c42 "), "{text}");
         assert_eq!(screen.drawn, 8);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        let event = event("application-web-1", "Created", Phase::Done);
+        let line = Line { event, since: Instant::now(), took_s: Some(0.1) };
+        let shown = |columns| shown(&line, 27, columns, false);
+        assert_eq!(shown(60), " ✔ Container application-web-1  Created                0.1s");
+        assert_eq!(shown(42), " ✔ Container application-web-1  Created  ");
+        assert_eq!(shown(20), " ✔ Container appl  ");
+        assert!((1..80).all(|columns| shown(columns).chars().count() <= columns.max(6)));
     }
 }

@@ -6,7 +6,7 @@ use hako_compose::{
     file::words,
     labels, observe,
     plan::Wishes,
-    project::Project,
+    project::{Project, Resource},
     request::{self, Creation},
     service::Service,
 };
@@ -95,6 +95,9 @@ impl Command for Run {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         super::refuse_dry_run(cx, "run")?;
+        if self.service_ports && !self.publish.is_empty() {
+            return Err(CommandError::Said("--service-ports and --publish are incompatible".to_owned()));
+        }
         if self.quiet {
             cx.compose.progress = "quiet".to_owned();
         }
@@ -152,15 +155,17 @@ impl Run {
         let Some(service) = project.services.get(&words[0]) else {
             return Err(CommandError::Said(format!("no such service: {}", words[0])));
         };
-        let tty = !self.no_tty && !self.detach && terminal::stdin_is_terminal() && terminal::stdout_is_terminal();
+        let tty = !self.no_tty && terminal::stdin_is_terminal() && terminal::stdout_is_terminal();
         let slug = hako_base::random::hex(32);
         let mut one = self.changed(project, service, words, tty)?;
         one.container_name =
             self.name.clone().unwrap_or_else(|| format!("{}-{}-run-{}", project.name, service.name, &slug[..12]));
         let mut known = observe::known(observed);
         known.image_id = observed.images.get(&project.image_of(service)).cloned().flatten().unwrap_or_default();
-        let mut creation = request::creation(project, &one, 1, &known).map_err(CommandError::Said)?;
+        let mut creation =
+            request::creation(&with_volumes(project, &one), &one, 1, &known).map_err(CommandError::Said)?;
         let config = &mut creation.request.config;
+        config.attach_stdin = one.stdin_open;
         config.stdin_once = one.stdin_open;
         let labels = config.labels.get_or_insert_default();
         labels.insert(labels::ONE_OFF.to_owned(), "True".to_owned());
@@ -189,7 +194,8 @@ impl Run {
     ) -> Result<Service, CommandError> {
         let mut one = service.clone();
         one.tty = tty;
-        one.stdin_open = self.interactive != Some(false) && !self.detach;
+        // In the background too: "attach" may come later.
+        one.stdin_open = self.interactive != Some(false);
         one.restart.clear();
         if let Some(deploy) = &mut one.deploy {
             deploy.restart_policy = None;
@@ -233,6 +239,16 @@ impl Run {
         }
         Ok(creation)
     }
+}
+
+// A volume of `--volume` that no file declares is one of that very name.
+fn with_volumes(project: &Project, service: &Service) -> Project {
+    let mut project = project.clone();
+    for mount in service.volumes.iter().filter(|mount| mount.kind == "volume" && !mount.source.is_empty()) {
+        let own = || Resource { name: mount.source.clone(), ..Resource::default() };
+        project.volumes.entry(mount.source.clone()).or_insert_with(own);
+    }
+    project
 }
 
 fn set_variable(service: &mut Service, line: &str) {

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, collections::BTreeSet};
 
 use hako_compose::{
     apply::{Actor, UpOptions},
+    error::LoadError,
     plan::{self, Action, Recreate, Wishes, text},
     project::Project,
+    suggest,
 };
 
 use super::{
@@ -33,6 +35,7 @@ pub(crate) struct Up {
     detach: bool,
     pub(super) exit_code_from: Option<String>,
     force_recreate: bool,
+    menu: bool,
     pub(super) no_attach: Vec<String>,
     no_build: bool,
     pub(super) no_color: bool,
@@ -73,6 +76,7 @@ impl Command for Up {
         set.add(&mut self.detach, "-d, --detach", "Leave everything in the background");
         set.add(&mut self.exit_code_from, "--exit-code-from", "End as this service ends; stops everything then");
         set.add(&mut self.force_recreate, "--force-recreate", "Recreate containers although nothing has changed");
+        set.add(&mut self.menu, "--menu", "Accepted: there is no menu").hide();
         set.add(&mut self.no_attach, "--no-attach", "Do not show the output of these services").kind("stringArray");
         set.add(&mut self.no_build, "--no-build", "Do not build images, even if they are missing");
         set.add(&mut self.no_color, "--no-color", "No colours");
@@ -97,6 +101,7 @@ impl Command for Up {
     async fn run(self, cx: &mut Context, services: Vec<String>) -> Result<(), CommandError> {
         self.check()?;
         let project = project(cx, &selection(cx, &services, self.no_deps))?;
+        self.check_names(&project)?;
         let wishes = self.wishes(&project, services.clone())?;
         let client = cx.client()?;
         let quiet = Quiet { build: self.quiet_build, pull: self.quiet_pull };
@@ -123,6 +128,10 @@ impl Command for Up {
         }
         let watching = match self.watch {
             true => {
+                // Builds and new containers are told between the lines of the old ones.
+                if matches!(cx.compose.progress.as_str(), "auto" | "tty") {
+                    cx.compose.progress = "plain".to_owned();
+                }
                 let habits = Habits { quiet: self.quiet_build, prune: false };
                 Some(Watching::begin(cx, Project::clone(&actor.project), &services, habits)?)
             }
@@ -184,6 +193,9 @@ impl Up {
         if self.detach && (self.abort_on_exit || self.abort_on_failure || self.exit_code_from.is_some()) {
             return said("--detach cannot be combined with --abort-on-container-exit or --exit-code-from");
         }
+        if self.detach && (!self.attach.is_empty() || self.attach_dependencies) {
+            return said("--detach cannot be combined with --attach or --attach-dependencies");
+        }
         if self.force_recreate && self.no_recreate {
             return said("--force-recreate and --no-recreate are incompatible");
         }
@@ -194,6 +206,18 @@ impl Up {
             return said("--no-recreate and --renew-anon-volumes are incompatible");
         }
         Ok(())
+    }
+
+    fn check_names(&self, project: &Project) -> Result<(), CommandError> {
+        let named = self.exit_code_from.iter().chain(&self.attach).chain(&self.no_attach);
+        match named.into_iter().find(|name| !project.all_services.contains(*name)) {
+            None => Ok(()),
+            Some(name) => {
+                let hint = suggest::nearest(name, project.all_services.iter().map(String::as_str));
+                let hint = hint.map(|meant| format!("did you mean {meant:?}?"));
+                Err(LoadError::NoService { name: name.clone(), hint }.into())
+            }
+        }
     }
 
     fn wishes(&self, project: &Project, services: Vec<String>) -> Result<Wishes, CommandError> {

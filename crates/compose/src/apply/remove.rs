@@ -47,10 +47,11 @@ impl Actor {
         let project = &self.project;
         let list = observe::containers(&self.client, Some(&project.name), true).await?;
         let no_file = project.all_services.is_empty();
-        let goes = |seen: &Seen| {
-            let is_known = no_file || options.orphans || project.all_services.contains(&seen.service);
-            let is_named = options.services.is_empty() || options.services.contains(&seen.service);
-            is_known && is_named
+        let goes = |seen: &Seen| match options.services.is_empty() {
+            false => options.services.contains(&seen.service),
+            // What is left out by its profile stays.
+            true if no_file || project.services.contains_key(&seen.service) => true,
+            true => options.orphans && !project.all_services.contains(&seen.service),
         };
         let containers: Vec<Seen> = list.iter().map(Seen::from_summary).filter(goes).collect();
         self.remove_containers(containers, options.timeout_s, options.volumes).await?;

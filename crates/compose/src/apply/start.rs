@@ -1,6 +1,9 @@
 //! The second half of `up`, and everything that is done to containers in the order of their dependencies.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hako_api::query::{ContainerKillQuery, ContainerStartQuery, ContainerStopQuery};
 
@@ -9,7 +12,7 @@ use crate::{
     error::ApplyError,
     observe::{self, Seen},
     project::Project,
-    service::Condition,
+    service::{Condition, Dependency, Service},
 };
 
 /// What is done to containers.
@@ -60,13 +63,41 @@ pub(super) fn dependencies(project: &Project) -> Dependencies {
 
 /// The same read from the labels of containers, where there is no file.
 pub(super) fn dependencies_by_label(containers: &[Seen]) -> Dependencies {
-    let mut graph = Dependencies::new();
+    let services = services_by_label(containers.iter());
+    services.into_iter().map(|(name, service)| (name, service.depends_on.into_keys().collect())).collect()
+}
+
+// Services as far as the labels of their containers tell: who depends on whom, and how.
+fn services_by_label<'s>(containers: impl Iterator<Item = &'s Seen>) -> BTreeMap<String, Service> {
+    let mut services: BTreeMap<String, Service> = BTreeMap::new();
     for seen in containers {
+        let service = services.entry(seen.service.clone()).or_default();
+        service.name.clone_from(&seen.service);
         let label = seen.labels.get(crate::labels::DEPENDS_ON).map_or("", String::as_str);
-        let on = label.split(',').filter_map(|entry| entry.split(':').next()).filter(|name| !name.is_empty());
-        graph.entry(seen.service.clone()).or_default().extend(on.map(str::to_owned));
+        for entry in label.split(',').filter(|entry| !entry.is_empty()) {
+            let mut parts = entry.split(':');
+            let name = parts.next().unwrap_or_default();
+            let condition = parts.next().and_then(Condition::named).unwrap_or_default();
+            let dependency = Dependency { condition, ..Dependency::default() };
+            service.depends_on.insert(name.to_owned(), dependency);
+        }
     }
-    graph
+    services
+}
+
+// The named services (none: all), and what they depend on.
+fn with_dependencies(project: &Project, named: &[String]) -> BTreeSet<String> {
+    let mut wanted = BTreeSet::new();
+    let mut open: Vec<String> =
+        if named.is_empty() { project.services.keys().cloned().collect() } else { named.to_vec() };
+    while let Some(name) = open.pop() {
+        if let Some(service) = project.services.get(&name)
+            && wanted.insert(name)
+        {
+            open.extend(service.depends_on.keys().cloned());
+        }
+    }
+    wanted
 }
 
 impl Actor {
@@ -97,6 +128,25 @@ impl Actor {
         .await
     }
 
+    /// Starts the containers of the named services (none: of all) and of what they depend on; makes none.
+    ///
+    /// # Errors
+    /// When one of these services has no container, and as [`Actor::start`].
+    pub async fn start_again(&self, services: &[String]) -> Result<(), ApplyError> {
+        let containers = self.own_containers().await?;
+        let mut project = Project::clone(&self.project);
+        if project.services.is_empty() {
+            project.services = services_by_label(containers.values().flatten());
+        }
+        let wanted = with_dependencies(&project, services);
+        project.services.retain(|name, _| wanted.contains(name));
+        let lacks = |service: &&Service| service.replicas() > 0 && !containers.contains_key(&service.name);
+        if let Some(service) = project.services.values().find(lacks) {
+            return Err(ApplyError::Said(format!("service {:?} has no container to start", service.name)));
+        }
+        Self { project: Arc::new(project), ..self.clone() }.start().await
+    }
+
     /// Waits until what a service depends on is as far as it must be.
     ///
     /// # Errors
@@ -123,7 +173,9 @@ impl Actor {
         watch: &Watch,
     ) -> Result<(), ApplyError> {
         let Some(service) = self.project.services.get(name) else { return Ok(()) };
-        for (other, dependency) in &service.depends_on {
+        // What does not take part (`--no-deps`, a profile that is off) is not waited for.
+        let taking_part = service.depends_on.iter().filter(|(other, _)| self.project.services.contains_key(*other));
+        for (other, dependency) in taking_part {
             let wanted = match dependency.condition {
                 Condition::Started => continue,
                 Condition::Healthy => Wanted::Healthy,

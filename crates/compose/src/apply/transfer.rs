@@ -31,7 +31,8 @@ impl Actor {
             let stream = self.client.image_create(&query, credentials.as_ref(), RequestBody::Empty).await?;
             self.follow(stream, image, "Pulling").await
         };
-        self.step("Image", image, ["Pulling", "Pulled"], pulling).await
+        let pulled = self.step("Image", image, ["Pulling", "Pulled"], pulling).await;
+        pulled.map_err(|error| ApplyError::Pull(Box::new(error)))
     }
 
     /// Pushes an image.

@@ -153,22 +153,23 @@ fn old_spellings(map: &mut Map, place: &Place) {
 
 // Who shares somebody's namespaces, links or mounts needs it first.
 fn imply_dependencies(map: &mut Map, place: &Place) {
-    let mut implied: Vec<(String, bool)> = Vec::new();
-    let texts = |map: &Map, key: &str| -> Vec<String> {
+    let mut implied: Vec<(String, bool, Place)> = Vec::new();
+    let texts = |map: &Map, key: &str| -> Vec<(String, Place)> {
         let list = map.get(key).and_then(Node::as_list).unwrap_or_default();
-        list.iter().filter_map(|node| node.as_str().map(str::to_owned)).collect()
+        list.iter().filter_map(|node| Some((node.as_str()?.to_owned(), node.place.clone()))).collect()
     };
-    for link in texts(map, "links") {
-        implied.push((link.split(':').next().unwrap_or_default().to_owned(), true));
+    for (link, place) in texts(map, "links") {
+        implied.push((link.split(':').next().unwrap_or_default().to_owned(), true, place));
     }
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
-        if let Some(name) = map.get(key).and_then(Node::as_str).and_then(|mode| mode.strip_prefix("service:")) {
-            implied.push((name.to_owned(), true));
+        let Some(node) = map.get(key) else { continue };
+        if let Some(name) = node.as_str().and_then(|mode| mode.strip_prefix("service:")) {
+            implied.push((name.to_owned(), true, node.place.clone()));
         }
     }
-    for from in texts(map, "volumes_from") {
+    for (from, place) in texts(map, "volumes_from") {
         if !from.starts_with("container:") {
-            implied.push((from.split(':').next().unwrap_or_default().to_owned(), false));
+            implied.push((from.split(':').next().unwrap_or_default().to_owned(), false, place));
         }
     }
     if implied.is_empty() {
@@ -176,15 +177,15 @@ fn imply_dependencies(map: &mut Map, place: &Place) {
     }
     let depends = map.set_default("depends_on", || Node::map(place));
     let Some(depends) = depends.as_map_mut() else { return };
-    for (name, restart) in implied {
+    for (name, restart, place) in implied {
         depends.set_default(&name, || {
             let mut node = Map::default();
-            node.set("condition", Node::text("service_started", place));
+            node.set("condition", Node::text("service_started", &place));
             if restart {
-                node.set("restart", Node::new(Value::Bool(true), place));
+                node.set("restart", Node::new(Value::Bool(true), &place));
             }
-            node.set("required", Node::new(Value::Bool(true), place));
-            Node::new(Value::Map(node), place)
+            node.set("required", Node::new(Value::Bool(true), &place));
+            Node::new(Value::Map(node), &place)
         });
     }
 }

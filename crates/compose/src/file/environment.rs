@@ -9,7 +9,7 @@ use super::{
     load::Model,
 };
 use crate::{
-    error::LoadError,
+    error::{LoadError, Mistake},
     node::{Map, Node, Value},
 };
 
@@ -79,7 +79,7 @@ pub fn resolve_service(
         let mut labels = Map::default();
         for file in files.as_list().unwrap_or_default() {
             let path = Path::new(file.as_str().unwrap_or_default());
-            for (name, value) in read_pairs(path, "", variables, &labels, missing)? {
+            for (name, value) in read_pairs(file, path, "", variables, &labels, missing)? {
                 labels.set(&name, Node::text(value.unwrap_or_default(), &file.place));
             }
         }
@@ -112,10 +112,11 @@ fn environment_file(
     if !required && !path.exists() {
         return Ok(Vec::new());
     }
-    read_pairs(path, file.str_at("format").unwrap_or_default(), variables, before, missing)
+    read_pairs(file, path, file.str_at("format").unwrap_or_default(), variables, before, missing)
 }
 
 fn read_pairs(
+    named: &Node,
     path: &Path,
     format: &str,
     variables: &BTreeMap<String, String>,
@@ -125,7 +126,8 @@ fn read_pairs(
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(LoadError::Project(format!("env file {} not found: {error}", path.display())));
+            let mistake = Mistake::new(&named.place, "", format!("env file {} not found", path.display()));
+            return Err(mistake.hint("\"required: false\" would do without it").into());
         }
         Err(source) => return Err(LoadError::Read { path: path.to_owned(), source }),
     };
@@ -136,7 +138,8 @@ fn read_pairs(
         "raw" => dotenv::parse_raw(&text, &lookup),
         "" => dotenv::parse(&text, &lookup, missing),
         other => {
-            return Err(LoadError::Project(format!("unsupported env_file format {other:?}; only \"raw\" is known")));
+            let message = format!("unsupported env_file format {other:?}; only \"raw\" is known");
+            return Err(Mistake::new(&named.place, "", message).into());
         }
     };
     pairs.map_err(|bad| LoadError::Dotenv { file: path.display().to_string(), line: bad.line, message: bad.message })

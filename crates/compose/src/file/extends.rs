@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{LoadError, Mistake},
-    node::{Node, Value},
+    node::{Node, Place, Value},
     suggest,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn resolve(reading: &mut Reading, tree: &mut Node, scope: &Scope) -> 
         })
         .unwrap_or_default();
     for name in names {
-        let service = resolved(reading, tree, &name, scope, &mut Vec::new())?;
+        let service = resolved(reading, tree, (&name, &tree.place), scope, &mut Vec::new())?;
         if let Some(services) = tree.get_mut("services").and_then(Node::as_map_mut) {
             services.set(&name, service);
         }
@@ -34,15 +34,15 @@ pub(super) fn resolve(reading: &mut Reading, tree: &mut Node, scope: &Scope) -> 
 fn resolved(
     reading: &mut Reading,
     tree: &Node,
-    name: &str,
+    (name, asked): (&str, &Place),
     scope: &Scope,
     chain: &mut Vec<String>,
 ) -> Result<Node, LoadError> {
     let services = tree.get("services").and_then(Node::as_map);
     let Some(service) = services.and_then(|map| map.get(name)) else {
         let known = services.map(|map| map.keys().collect::<Vec<_>>()).unwrap_or_default();
-        let mistake =
-            Mistake::new(&tree.place, format!("services.{name}"), "the service that is extended is not in this file");
+        let message = format!("extends service {name:?}, which is not in {}", tree.place.file);
+        let mistake = Mistake::new(asked, "", message);
         return Err(match suggest::nearest(name, known) {
             Some(meant) => mistake.hint(format!("did you mean {meant:?}?")).into(),
             None => mistake.into(),
@@ -64,7 +64,7 @@ fn resolved(
         return Err(Mistake::new(&extends.place, key, "expected the name of a service below \"service\"").into());
     };
     let base = match extends.str_at("file") {
-        None => resolved(reading, tree, base_name, scope, chain)?,
+        None => resolved(reading, tree, (base_name, &extends.place), scope, chain)?,
         Some(file) => {
             let path = paths::join(&scope.directory, file);
             let directory = path.parent().unwrap_or(&scope.directory).to_owned();
@@ -76,7 +76,7 @@ fn resolved(
                 other = merge::merge(other, node, &shape::PROJECT);
             }
             other.place.file = path.display().to_string().into();
-            let mut base = resolved(reading, &other, base_name, &inner, chain)?;
+            let mut base = resolved(reading, &other, (base_name, &extends.place), &inner, chain)?;
             if reading.resolve_paths {
                 paths::resolve_service(&mut base, &directory, reading.home.as_deref());
             }

@@ -29,8 +29,18 @@ pub(super) fn expand(node: Node, form: Short, key: &Key<'_>) -> Result<Node> {
     let bad = |what: &str| Mistake::new(&node.place, key.to_string(), format!("{what}, found {}", node.kind_name()));
     if form == Short::External {
         let Some(text) = node.scalar_text() else { return Err(bad("expected true or false")) };
-        let value = Value::Bool(matches!(text.as_str(), "true" | "yes" | "1"));
-        return Ok(Node { value, ..node });
+        let value = match text.as_str() {
+            "true" | "yes" | "y" | "on" | "1" => true,
+            "false" | "no" | "n" | "off" | "0" | "" => false,
+            _ => {
+                return Err(Mistake::new(
+                    &node.place,
+                    key.to_string(),
+                    format!("expected true or false, found {text:?}"),
+                ));
+            }
+        };
+        return Ok(Node { value: Value::Bool(value), ..node });
     }
     let Some(text) = node.scalar_text() else {
         return Err(bad("expected a text or a mapping"));

@@ -45,8 +45,11 @@ pub(super) fn mounts(project: &Project, service: &Service, known: &Known) -> Res
                 kept.source.clone_from(name);
                 out.mounts.push(kept);
             }
-            None if is_bind(mount) => out.binds.push(bind_text(mount)),
-            None => out.mounts.push(plain(project, mount)?),
+            None if is_bind(mount) => out.binds.push(bind_text(&mount.source, mount)),
+            None => match bound(project, mount) {
+                Some(volume) => out.binds.push(bind_text(&volume.name, mount)),
+                None => out.mounts.push(plain(project, mount)?),
+            },
         }
     }
     // Volumes that the image asks for, and nobody named.
@@ -64,11 +67,19 @@ fn is_bind(mount: &service::Mount) -> bool {
     mount.kind == "bind" && makes
 }
 
-fn bind_text(mount: &service::Mount) -> String {
+// A volume that is a directory of the host is told in the older form too, as docker compose does.
+fn bound<'p>(project: &'p Project, mount: &service::Mount) -> Option<&'p Resource> {
+    let volume = project.volumes.get(&mount.source).filter(|_| mount.kind == "volume")?;
+    let binds = volume.driver_opts.get("o").is_some_and(|options| options == "bind");
+    (binds && volume.driver_opts.contains_key("device") && matches!(volume.driver.as_str(), "" | "local"))
+        .then_some(volume)
+}
+
+fn bind_text(source: &str, mount: &service::Mount) -> String {
     let options = mount.bind.clone().unwrap_or_default();
     let mut modes = vec![if mount.read_only { "ro" } else { "rw" }.to_owned()];
     modes.extend([options.selinux, options.propagation].into_iter().filter(|text| !text.is_empty()));
-    format!("{}:{}:{}", mount.source, mount.target, modes.join(","))
+    format!("{source}:{}:{}", mount.target, modes.join(","))
 }
 
 fn plain(project: &Project, mount: &service::Mount) -> Result<Mount, String> {
@@ -130,7 +141,6 @@ fn files(project: &Project, service: &Service, out: &mut Mounted) -> Result<(), 
                 source: file.display().to_string(),
                 target,
                 read_only: true,
-                bind_options: Some(MountBindOptions::default()),
                 ..Mount::default()
             }),
             (None, None) => {}

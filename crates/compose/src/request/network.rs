@@ -30,21 +30,23 @@ pub(super) fn network(project: &Project, service: &Service, name: &str, known: &
     let links = links(service, known);
     if !service.network_mode.is_empty() {
         let mode = namespace(&service.network_mode, known)?;
-        // Links belong to networks of one's own, except on the default bridge.
-        let host_links = if matches!(mode.as_str(), "bridge" | "default") { links } else { Vec::new() };
-        return Ok(Network { mode, networking: NetworkingConfig::default(), exposed, bindings, links: host_links });
+        return Ok(Network { mode, networking: NetworkingConfig::default(), exposed, bindings, links });
     }
     let mut ordered: Vec<(&String, Endpoint)> =
         service.networks.iter().map(|(key, endpoint)| (key, endpoint.clone().unwrap_or_default())).collect();
     ordered.sort_by_key(|(_, endpoint)| std::cmp::Reverse(endpoint.priority));
     let mut endpoints = BTreeMap::new();
     let mut mode = String::new();
-    for (key, endpoint) in ordered {
+    for (key, mut endpoint) in ordered {
         let Some(network) = project.networks.get(key) else {
             return Err(format!("service {} refers to undefined network {key}", service.name));
         };
         if mode.is_empty() {
             mode.clone_from(&network.name);
+            // The service's own address is that of its first network.
+            if endpoint.mac_address.is_empty() {
+                endpoint.mac_address.clone_from(&service.mac_address);
+            }
         }
         endpoints.insert(network.name.clone(), Some(settings(service, name, &endpoint, &links)));
     }
@@ -52,7 +54,7 @@ pub(super) fn network(project: &Project, service: &Service, name: &str, known: &
         "none".clone_into(&mut mode);
     }
     let networking = NetworkingConfig { endpoints_config: endpoints };
-    Ok(Network { mode, networking, exposed, bindings, links: Vec::new() })
+    Ok(Network { mode, networking, exposed, bindings, links })
 }
 
 fn settings(service: &Service, name: &str, endpoint: &Endpoint, links: &[String]) -> EndpointSettings {
