@@ -11,8 +11,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// One blob: 1 TiB, what the image store takes for a layer.
 pub const BLOB_BYTES_MAX: u64 = 1 << 40;
 
-/// Bytes of a body that nobody wants and that are read anyway, so that the sender hears the answer.
-pub const BODY_BYTES_DRAINED: u64 = 1 << 20;
+/// Bytes of a body that nobody wants and that are read anyway, so that the sender hears the answer: a manifest of twice
+/// the size that is taken is still told that it is too large.
+pub const BODY_BYTES_DRAINED: u64 = 8 << 20;
 
 /// Bytes read from a blob at a time, and how many such chunks wait for a slow client: 512 KiB a download.
 pub const CHUNK_BYTES: usize = 128 << 10;

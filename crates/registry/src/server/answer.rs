@@ -88,7 +88,22 @@ async fn dispatch(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Re
         (&Method::GET | &Method::HEAD, Endpoint::Referrers(name, digest)) => {
             referrers::list(shared, name, digest, &parameters).await
         }
-        _ => Err(ApiError::unsupported("the operation is unsupported")),
+        (_, endpoint) => {
+            transfer::drain(body).await;
+            let error = ApiError::unsupported("the operation is unsupported");
+            Err(error.header(header::ALLOW, allowed(&endpoint)))
+        }
+    }
+}
+
+/// What may be done at an endpoint: a refusal has to say it (RFC 9110, section 15.5.6).
+fn allowed(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Endpoint::Blob(..) => "GET, HEAD, DELETE",
+        Endpoint::Uploads(_) => "POST",
+        Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+        _ => "GET, HEAD",
     }
 }
 
@@ -109,7 +124,11 @@ async fn judge(
         let wishes: Vec<Grant> = from.map(|name| Grant::repository(name, &["pull"])).into_iter().collect();
         granted = shared.access.check(headers, &needs, &wishes).await?;
     }
-    let endpoint = parsed?;
+    let endpoint = parsed.map_err(|error| match (method, error.code) {
+        // What is asked for under such a tag is not there; what is put there is wrong.
+        (&Method::PUT, "MANIFEST_UNKNOWN") => ApiError::tag_invalid(path),
+        _ => error,
+    })?;
     let changes = !method.is_safe();
     if shared.upstream.is_some() && (changes || matches!(endpoint, Endpoint::Referrers(..))) {
         // Clients look for referrers under a tag when there is no such endpoint, and tags are brought.
@@ -122,7 +141,8 @@ async fn judge(
     // A tag is as much worth as a manifest (CVE-2026-41888): one switch for both, and for blobs.
     let deletes = method == Method::DELETE && matches!(endpoint, Endpoint::Manifest(..) | Endpoint::Blob(..));
     if deletes && !shared.settings.delete {
-        return Err(ApiError::unsupported("deleting is not allowed here (REGISTRY_STORAGE_DELETE_ENABLED)"));
+        let error = ApiError::unsupported("deleting is not allowed here (REGISTRY_STORAGE_DELETE_ENABLED)");
+        return Err(error.header(header::ALLOW, "GET, HEAD"));
     }
     Ok((endpoint, granted))
 }

@@ -19,6 +19,14 @@ pub(crate) async fn read(
     name: Repository,
     digest: ContentDigest,
 ) -> Answer {
+    let (held, known) = (shared.clone(), name.clone());
+    let is_here = move || Ok(held.storage.has_blob(&known, digest));
+    if is_known(headers, digest) && blocking("cannot look for a blob", is_here).await? {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        set(&mut response, header::ETAG, &format!("\"{digest}\""));
+        return Ok(response);
+    }
     let source = source(shared, method, &name, digest).await?;
     let source = source.ok_or_else(|| ApiError::blob_unknown(&digest.to_string()))?;
     let size = source.size();
@@ -50,6 +58,12 @@ pub(crate) async fn read(
         *response.body_mut() = source.body(start, count);
     }
     Ok(response)
+}
+
+/// Whether the client has what is of this digest: `If-None-Match` lists what it has.
+pub(crate) fn is_known(headers: &HeaderMap, digest: ContentDigest) -> bool {
+    let listed = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    listed.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_matches('"') == digest.to_string())
 }
 
 /// Where a blob's bytes are.

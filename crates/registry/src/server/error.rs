@@ -70,6 +70,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown").detail(json!({ "reference": target }))
     }
 
+    /// The last part of a path is to become a tag and cannot be one.
+    pub(crate) fn tag_invalid(path: &str) -> Self {
+        let tag = path.rsplit('/').next().unwrap_or_default();
+        Self::new(StatusCode::BAD_REQUEST, "TAG_INVALID", format!("{tag:?} is not a tag"))
+    }
+
     pub(crate) fn manifest_invalid(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why)
     }

@@ -9,7 +9,14 @@ use hyper::{
     header::{self, HeaderName},
 };
 
-use super::{Shared, answer::blocking, blob::set, endpoint::Parameters, error::ApiError, transfer};
+use super::{
+    Shared,
+    answer::blocking,
+    blob::{is_known, set},
+    endpoint::Parameters,
+    error::ApiError,
+    transfer,
+};
 use crate::{
     body::Body,
     digest::Algorithm,
@@ -47,8 +54,7 @@ pub(crate) async fn read(
     let mut response = Response::new(Body::empty());
     set(&mut response, header::ETAG, &format!("\"{digest}\""));
     set(&mut response, CONTENT_DIGEST, &digest.to_string());
-    let known = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
-    if known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_matches('"') == digest.to_string()) {
+    if is_known(headers, digest) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
@@ -92,7 +98,7 @@ pub(crate) async fn write(
         Target::Tag(tag) => tags.push(tag.clone()),
     }
     if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "TAG_INVALID", format!("{bad:?} is not a tag")));
+        return Err(ApiError::tag_invalid(bad));
     }
     let subject = document.subject.as_ref().map(|subject| subject.digest);
     let (held, known) = (shared.clone(), name.clone());

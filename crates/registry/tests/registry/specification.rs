@@ -54,6 +54,59 @@ fn a_head_is_a_get_without_its_body() {
 }
 
 #[test]
+fn a_refusal_says_what_may_be_done() {
+    let (_folder, place) = place();
+    let text = image(&place);
+    let blob = digest(b"{}");
+    for (method, path, allowed) in [
+        ("POST", "/v2/".to_owned(), "GET, HEAD"),
+        ("PUT", "/v2/a/tags/list".to_owned(), "GET, HEAD"),
+        ("POST", "/v2/a/manifests/1".to_owned(), "GET, HEAD, PUT, DELETE"),
+        ("PUT", format!("/v2/a/blobs/{blob}"), "GET, HEAD, DELETE"),
+        ("GET", "/v2/a/blobs/uploads/".to_owned(), "POST"),
+        ("DELETE", format!("/v2/a/referrers/{}", digest(text.as_bytes())), "GET, HEAD"),
+    ] {
+        let answer = place.send(method, &path, &[], b"");
+        assert_eq!((answer.status, answer.header("Allow")), (405, allowed), "{method} {path}");
+        assert_eq!(json(&answer)["errors"][0]["code"], "UNSUPPORTED", "{method} {path}");
+    }
+}
+
+#[test]
+fn what_a_client_has_is_not_sent_again() {
+    let (_folder, place) = place();
+    let text = image(&place);
+    for (path, of) in [
+        ("/v2/a/manifests/1".to_owned(), text.as_bytes()),
+        (format!("/v2/a/blobs/{}", digest(b"{}")), b"{}".as_slice()),
+    ] {
+        let tag = place.get(&path).header("ETag").to_owned();
+        assert_eq!(tag, format!("\"{}\"", digest(of)));
+        let known = place.send("GET", &path, &[("If-None-Match", &format!("\"other\", {tag}"))], b"");
+        assert_eq!((known.status, known.body.len(), known.header("ETag")), (304, 0, tag.as_str()), "{path}");
+        assert_eq!(place.send("GET", &path, &[("If-None-Match", "\"other\"")], b"").status, 200, "{path}");
+    }
+    let gone = digest(b"not here");
+    let tag = format!("\"{gone}\"");
+    assert_eq!(place.send("GET", &format!("/v2/a/blobs/{gone}"), &[("If-None-Match", &tag)], b"").status, 404);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_kept_is_told_why() {
+    let (_folder, place) = place();
+    let text = image(&place);
+    let long = "t".repeat(129);
+    for tag in [".first", "a%20b", &long] {
+        let answer = place.manifest("a", tag, &text);
+        assert_eq!((answer.status, &json(&answer)["errors"][0]["code"]), (400, &"TAG_INVALID".into()), "{tag}");
+        // Nobody can have put it there, so asking is no mistake.
+        assert_eq!(place.get(&format!("/v2/a/manifests/{tag}")).status, 404, "{tag}");
+    }
+    let answer = place.manifest("a", "big", &format!("{{\"x\":\"{}\"}}", "a".repeat(5 << 20)));
+    assert_eq!((answer.status, &json(&answer)["errors"][0]["code"]), (413, &"SIZE_INVALID".into()));
+}
+
+#[test]
 fn an_upload_ends_with_put_however_its_pieces_came() {
     let (_folder, place) = place();
     let bytes = b"0123456789";
