@@ -212,15 +212,16 @@ impl Engine {
     pub async fn image_load(
         &self,
         input: Box<dyn Read + Send>,
-        wanted: Option<&str>,
+        wanted: &[String],
         progress: mpsc::Sender<Progress>,
     ) -> Result<(), EngineError> {
         let engine = self.clone();
-        let wanted = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
+        let wanted = wanted.iter().filter(|text| !text.is_empty()).map(|text| platform(text));
+        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
         crate::blocking(move || {
             let loaded = engine
                 .images
-                .load(input, wanted.as_ref(), &mut |step| drop(progress.blocking_send(load_progress(step))))
+                .load(input, &wanted, &mut |step| drop(progress.blocking_send(load_progress(step))))
                 .map_err(error)?;
             for image in loaded {
                 let mut lines: Vec<String> =

@@ -41,17 +41,27 @@ impl<'a> Chosen<'a> {
 /// A Unix time, an RFC 3339 time, a date, or a Go duration before now (`1h30m`).
 fn instant(text: &str) -> Result<Timestamp, EngineError> {
     let bad = || EngineError::invalid(format!("failed to parse value as time or duration: {text:?}"));
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Timestamp::from_second(seconds).map_err(|_| bad());
+    if let Some((seconds, fraction)) = unix_time(text) {
+        return Timestamp::new(seconds, fraction).map_err(|_| bad());
     }
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
+    if let Ok(date) = text.trim_end_matches('Z').parse::<jiff::civil::Date>()
+        && !text.contains(' ')
+    {
         return date.to_zoned(jiff::tz::TimeZone::UTC).map(|at| at.timestamp()).map_err(|_| bad());
     }
     let age = hako_base::duration::parse_go(text).map_err(|_| bad())?;
     clock::now().checked_sub(jiff::SignedDuration::from_nanos(age)).map_err(|_| bad())
+}
+
+/// `1700000000.5`: seconds and nanoseconds, as Go's programs spell them.
+fn unix_time(text: &str) -> Option<(i64, i32)> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nanoseconds = is_number.then(|| format!("{fraction:0<9}").parse().ok())??;
+    Some((seconds.parse().ok()?, nanoseconds))
 }
 
 #[cfg(test)]
@@ -60,7 +70,15 @@ mod tests {
 
     #[test]
     fn instants_are_times_or_ages() {
-        assert!(["2020-01-01", "1h30m", "1.5s", "1700000000"].iter().all(|text| instant(text).is_ok()));
-        assert!(["", "never", "5y", "h"].iter().all(|text| instant(text).is_err()));
+        assert!(
+            ["2020-01-01", "2020-01-01Z", "2020-01-01T10:00", "1h30m", "1.5s", "1700000000", "1700000000.25"]
+                .iter()
+                .all(|text| instant(text).is_ok())
+        );
+        assert!(
+            ["", "never", "5y", "h", "1.", "1e3", "2020-01-01 10:00", "2020-13-45"]
+                .iter()
+                .all(|text| instant(text).is_err())
+        );
     }
 }

@@ -16,14 +16,15 @@ use super::{
 use crate::{ImageError, Loaded, Progress, catalog::ImageRecord, codec, config::Document, content::digest_of, limits};
 
 impl Store {
-    /// Loads every image of an archive (a tar, plain or compressed). Of an index, those for `platform` or this host's.
+    /// Loads every image of an archive (a tar, plain or compressed). Of an index, those for `platforms`, or else this
+    /// host's; a name goes to this host's, or to that of the platform that stands first, and the others have none.
     ///
     /// # Errors
-    /// When the archive is damaged or not one, or the disk fails; nothing is left then.
+    /// When the archive is damaged, not one, or lacks a platform, or the disk fails; nothing is left then.
     pub fn load(
         &self,
         input: impl Read,
-        platform: Option<&Platform>,
+        platforms: &[Platform],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Loaded>, ImageError> {
         let (_, input) = codec::plain(input).map_err(|source| ImageError::Stream { what: "read", source })?;
@@ -36,10 +37,9 @@ impl Store {
             known_layer(&self.inner, digest)
         };
         let candidates = if members.has("manifest.json") {
-            of_platform(from_manifest(&members, &known)?, platform)?
+            of_platforms(from_manifest(&members, &known)?, platforms)?
         } else if members.has("index.json") {
-            let host = Platform::host();
-            from_index(&members, platform.unwrap_or(&host), &known)?
+            from_index(&members, &preferred(platforms), &known)?
         } else {
             return Err(ImageError::archive("it has neither manifest.json nor index.json"));
         };
@@ -72,18 +72,33 @@ fn parse<T: DeserializeOwned>(members: &Members, name: &str) -> Result<T, ImageE
 
 type Known<'k> = &'k dyn Fn(Digest) -> Option<Digest>;
 
-// The images for a platform, at least one.
-fn of_platform(candidates: Vec<Candidate>, platform: Option<&Platform>) -> Result<Vec<Candidate>, ImageError> {
-    let Some(wanted) = platform else { return Ok(candidates) };
-    let is_it = |candidate: &Candidate| {
+// The images for these platforms, at least one for each.
+fn of_platforms(candidates: Vec<Candidate>, platforms: &[Platform]) -> Result<Vec<Candidate>, ImageError> {
+    let is_for = |candidate: &Candidate, wanted: &Platform| {
         let own = Document::parse(&candidate.config).map(|document| document.platform());
         own.is_ok_and(|own| {
             (&own.os, &own.architecture) == (&wanted.os, &wanted.architecture)
                 && (wanted.variant.is_none() || wanted.variant == own.variant)
         })
     };
-    let chosen: Vec<Candidate> = candidates.into_iter().filter(is_it).collect();
-    if chosen.is_empty() { Err(no_image_for(wanted)) } else { Ok(chosen) }
+    let has = |wanted: &&Platform| candidates.iter().any(|candidate| is_for(candidate, wanted));
+    if let Some(missing) = platforms.iter().find(|wanted| !has(wanted)) {
+        return Err(no_image_for(missing));
+    }
+    let is_wanted =
+        |candidate: &Candidate| platforms.is_empty() || platforms.iter().any(|wanted| is_for(candidate, wanted));
+    Ok(candidates.into_iter().filter(is_wanted).collect())
+}
+
+// The platforms in the order in which they get names: this host's first.
+fn preferred(platforms: &[Platform]) -> Vec<Platform> {
+    let host = Platform::host();
+    if platforms.is_empty() {
+        return vec![host];
+    }
+    let is_host = |platform: &&Platform| platform.os == host.os && platform.architecture == host.architecture;
+    let (own, others): (Vec<_>, Vec<_>) = platforms.iter().partition(is_host);
+    own.into_iter().chain(others).cloned().collect()
 }
 
 fn no_image_for(platform: &Platform) -> ImageError {
@@ -110,27 +125,33 @@ fn from_manifest(members: &Members, known: Known<'_>) -> Result<Vec<Candidate>, 
     Ok(candidates)
 }
 
-fn from_index(members: &Members, platform: &Platform, known: Known<'_>) -> Result<Vec<Candidate>, ImageError> {
+fn from_index(members: &Members, platforms: &[Platform], known: Known<'_>) -> Result<Vec<Candidate>, ImageError> {
     let index: Index = parse(members, "index.json")?;
     let mut candidates: Vec<Candidate> = Vec::new();
+    let mut missing: Vec<&Platform> = platforms.iter().collect();
     for descriptor in &index.manifests {
-        let Some(manifest) = choose(members, descriptor, platform, 0)? else { continue };
-        let config = members.document_of(&blob(manifest.config.digest))?;
-        let layers = manifest
-            .layers
-            .iter()
-            .map(|layer| members.layer_of(&blob(layer.digest), known))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut new = candidate(config, &layers, name_of(descriptor).into_iter().collect())?;
-        match candidates.iter_mut().find(|known| known.id == new.id) {
-            Some(known) => known.references.append(&mut new.references),
-            None => candidates.push(new),
+        let mut names: Vec<Reference> = name_of(descriptor).into_iter().collect();
+        for platform in platforms {
+            let Some(manifest) = choose(members, descriptor, platform, 0)? else { continue };
+            missing.retain(|wanted| *wanted != platform);
+            let config = members.document_of(&blob(manifest.config.digest))?;
+            let layers = manifest
+                .layers
+                .iter()
+                .map(|layer| members.layer_of(&blob(layer.digest), known))
+                .collect::<Result<Vec<_>, _>>()?;
+            // A name stands for one image.
+            let mut new = candidate(config, &layers, std::mem::take(&mut names))?;
+            match candidates.iter_mut().find(|known| known.id == new.id) {
+                Some(known) => known.references.append(&mut new.references),
+                None => candidates.push(new),
+            }
         }
     }
-    if candidates.is_empty() {
-        return Err(no_image_for(platform));
+    match missing.first() {
+        Some(platform) => Err(no_image_for(platform)),
+        None => Ok(candidates),
     }
-    Ok(candidates)
 }
 
 fn blob(digest: Digest) -> String {

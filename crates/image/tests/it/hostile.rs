@@ -136,7 +136,7 @@ fn names_need_not_be_text() {
     let mut archive = Vec::new();
     fixture.store.save(&["odd".to_owned()], &mut archive).unwrap();
     let other = Fixture::new();
-    other.store.load(&archive[..], None, &mut |_| {}).unwrap();
+    other.store.load(&archive[..], &[], &mut |_| {}).unwrap();
     assert!(other.layer(id).join(name).is_file());
 }
 

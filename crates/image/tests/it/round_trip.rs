@@ -17,7 +17,7 @@ use hako_image::{
     ChangeKind, CommitOptions, ImageError, RemoveOptions, Removed, Use,
     tar::{Entry, Kind, Reader, Time, Writer},
 };
-use hako_model::{ContainerId, Digest, ImageConfig};
+use hako_model::{ContainerId, Digest, ImageConfig, Platform, Reference};
 
 const BASE: &str = "
     d bin
@@ -204,8 +204,90 @@ fn a_directory_that_a_layer_does_not_describe_stays_as_it_was() {
     let link = Entry { link: b"../old/layer.tar".to_vec(), ..Entry::new("a/layer.tar", Kind::Symlink) };
     writer.entry(&link).unwrap();
     let other = Fixture::new();
-    let loaded = other.store.load(&writer.finish().unwrap()[..], None, &mut |_| {}).unwrap();
+    let loaded = other.store.load(&writer.finish().unwrap()[..], &[], &mut |_| {}).unwrap();
     assert_eq!(listing(&other.layer(loaded[0].id)), "data/ 1770\ndata/b \"2\"");
+}
+
+// An OCI layout with an index of two platforms under one name.
+fn layout_of_two() -> Vec<u8> {
+    let mut blobs: Vec<Vec<u8>> = Vec::new();
+    let mut keep = |bytes: Vec<u8>| {
+        let described = format!("\"digest\":\"{}\",\"size\":{}", digest(&bytes), bytes.len());
+        blobs.push(bytes);
+        described
+    };
+    let mut manifests = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let mut layer = Writer::new(Vec::new());
+        layer.whole(&Entry { mode: 0o644, ..Entry::new("arch", Kind::File) }, architecture.as_bytes()).unwrap();
+        let layer = layer.finish().unwrap();
+        let config = format!(
+            "{{\"os\":\"linux\",\"architecture\":\"{architecture}\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{}\"]}}}}",
+            digest(&layer)
+        );
+        let (layer, config) = (keep(layer), keep(config.into_bytes()));
+        let manifest = format!(
+            "{{\"schemaVersion\":2,\"config\":{{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",{config}}},\
+             \"layers\":[{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",{layer}}}]}}"
+        );
+        let manifest = keep(manifest.into_bytes());
+        manifests.push(format!(
+            "{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",{manifest},\
+             \"platform\":{{\"os\":\"linux\",\"architecture\":\"{architecture}\"}}}}"
+        ));
+    }
+    let inner = keep(format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", manifests.join(",")).into_bytes());
+    let index = format!(
+        "{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",{inner},\
+         \"annotations\":{{\"io.containerd.image.name\":\"docker.io/library/two:1\"}}}}]}}"
+    );
+    let mut writer = Writer::new(Vec::new());
+    for blob in &blobs {
+        let name = format!("blobs/sha256/{}", digest(blob).trim_start_matches("sha256:"));
+        writer.whole(&Entry::new(name.as_str(), Kind::File), blob).unwrap();
+    }
+    writer.whole(&Entry::new("index.json", Kind::File), index.as_bytes()).unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn of_several_platforms_those_are_loaded_that_are_wanted() {
+    if !may_run() {
+        return;
+    }
+    let archive = layout_of_two();
+    let loaded = |platforms: &[&str]| {
+        let fixture = Fixture::new();
+        let wanted: Vec<Platform> = platforms
+            .iter()
+            .map(|text| Platform { os: "linux".to_owned(), architecture: (*text).to_owned(), ..Platform::host() })
+            .map(|platform| Platform { variant: None, ..platform })
+            .collect();
+        let loaded = fixture.store.load(&archive[..], &wanted, &mut |_| {});
+        loaded.map_err(|error| error.to_string()).map(|loaded| {
+            let mut lines: Vec<String> = Vec::new();
+            for image in loaded {
+                let names: Vec<String> = image.references.iter().map(Reference::familiar).collect();
+                let platform = fixture.store.resolve(&image.id.to_string()).unwrap().platform.architecture.clone();
+                lines.push(format!("{platform} [{}] {}", names.join(" "), listing(&fixture.layer(image.id))));
+            }
+            // What was not wanted is not kept.
+            assert_eq!(fixture.store.list().len(), lines.len());
+            lines.join("; ")
+        })
+    };
+    let (host, other) = match Platform::host().architecture.as_str() {
+        "arm64" => ("arm64", "amd64"),
+        _ => ("amd64", "arm64"),
+    };
+    let shown = |arch: &str, name: &str| format!("{arch} [{name}] arch {arch:?}");
+    assert_eq!(loaded(&[]), Ok(shown(host, "two:1")));
+    assert_eq!(loaded(&[other]), Ok(shown(other, "two:1")));
+    // The name is this host's, whichever stands first.
+    let both = Ok(format!("{}; {}", shown(host, "two:1"), shown(other, "")));
+    assert_eq!((loaded(&[other, host]), loaded(&[host, other])), (both.clone(), both));
+    let error = loaded(&[host, "s390x"]).unwrap_err();
+    assert!(error.ends_with("it has no image for linux/s390x"), "{error}");
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -329,7 +411,7 @@ fn what_is_saved_is_loaded() {
     };
     for archive in [first.clone(), gzip, zstd::encode_all(&first[..], 1).unwrap(), without(&first, "manifest.json")] {
         let mut other = Fixture::new();
-        let loaded = other.store.load(&archive[..], None, &mut |_| {}).unwrap();
+        let loaded = other.store.load(&archive[..], &[], &mut |_| {}).unwrap();
         let mut ids: Vec<_> = loaded.iter().map(|loaded| loaded.id).collect();
         ids.sort();
         let mut expected = vec![base, made];
@@ -344,7 +426,7 @@ fn what_is_saved_is_loaded() {
         other.store.save(&names, &mut again).unwrap();
         assert!(again == first, "a loaded image is saved as it was");
         // Loading it once more changes nothing.
-        other.store.load(&archive[..], None, &mut |_| {}).unwrap();
+        other.store.load(&archive[..], &[], &mut |_| {}).unwrap();
         assert_eq!(other.leftovers(), "layers 2 blobs 4 staged 0 0 trash 0");
     }
 }
@@ -383,7 +465,7 @@ fn a_damaged_archive_is_refused_whole() {
     let layer = fixture.store.resolve("base").unwrap().diff_ids[0].hex();
     let check = |name: &str, bytes: &[u8], expected: &str| {
         let other = Fixture::new();
-        let error = other.store.load(bytes, None, &mut |_| {}).unwrap_err();
+        let error = other.store.load(bytes, &[], &mut |_| {}).unwrap_err();
         let text = chain(&error);
         assert!(text.contains(expected), "{name}: {text}");
         assert_eq!(error.kind(), hako_base::ErrorKind::InvalidInput, "{name}: {text}");

@@ -112,15 +112,18 @@ pub(super) async fn commit(mut call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn save(call: Call) -> Result<Reply, Failure> {
     let query: ImageSaveQuery = call.query()?;
-    for name in &query.names {
-        check_platform(&call, name, query.platform.clone())?;
+    for (name, platform) in query.names.iter().flat_map(|name| query.platform.iter().map(move |one| (name, one))) {
+        // Whoever wants two does not want one of them.
+        check_platform(&call, name, [platform.clone()])?;
     }
     archive(&call, query.names, &query.without).await
 }
 
 pub(super) async fn save_one(call: Call) -> Result<Reply, Failure> {
     let query: ImageSaveQuery = call.query()?;
-    check_platform(&call, call.name(), query.platform.clone())?;
+    for platform in &query.platform {
+        check_platform(&call, call.name(), [platform.clone()])?;
+    }
     archive(&call, vec![call.name().to_owned()], &query.without).await
 }
 
@@ -140,15 +143,12 @@ async fn archive(call: &Call, names: Vec<String>, without: &[String]) -> Result<
 /// The head goes out with the first line; what goes wrong later is told in band, as Docker does.
 pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
     let query: ImageLoadQuery = call.query()?;
-    if query.platform.len() > 1 {
-        return Err(Failure::not_built("image_load of several platforms, but not all, is not built yet"));
-    }
     let engine = call.engine().clone();
     let (progress, mut steps) = mpsc::channel::<Progress>(limits::PROGRESS_QUEUED);
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
     let input = call.into_reader();
     tokio::spawn(async move {
-        let loading = engine.image_load(input, query.platform.first().map(String::as_str), progress);
+        let loading = engine.image_load(input, &query.platform, progress);
         let telling = async {
             while let Some(step) = steps.recv().await {
                 // `--quiet` wants the names alone.
