@@ -78,6 +78,8 @@ impl Store {
                 check.files_damaged = differences.len();
                 check.files = differences.into_iter().take(limits::DAMAGE_TOLD_MAX).collect();
             }
+            // Nowhere to unpack it to says nothing of what is there.
+            Err(error) if is_full(&error) => return Err(error),
             Err(error) => check.blob_damage = Some(hako_base::error::chain(&error)),
         }
         Ok(check)
@@ -165,6 +167,20 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+// Whether the disk had no room, or did not let us write.
+fn is_full(error: &ImageError) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(StorageFull | QuotaExceeded | ReadOnlyFilesystem)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 // Paths that are not the same in both trees, and what is wrong with them in the second.
@@ -255,5 +271,19 @@ fn same_bytes(visit: &walk::Visit<'_>, above: rustix::fd::BorrowedFd<'_>) -> io:
             // A disk that cannot read it is what is looked for.
             Err(_) => return Ok(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_damage() {
+        let failed = |kind: io::ErrorKind| ImageError::io("cannot unpack a layer")(kind.into());
+        assert!(is_full(&failed(io::ErrorKind::StorageFull)));
+        assert!(is_full(&failed(io::ErrorKind::QuotaExceeded)));
+        assert!(!is_full(&failed(io::ErrorKind::NotFound)));
+        assert!(!is_full(&failed(io::ErrorKind::InvalidData)));
     }
 }
