@@ -8,6 +8,7 @@ mod bench; // the speed budgets, side by side with another daemon
 mod bless; // accepts what the tests print now
 mod check; // before each commit: format, lints, invariants, unit tests
 mod coverage; // whether each route has a test that fails without it, and the page about it
+mod cuts; // the plug of the emulated machine is pulled while images come and go
 mod demo; // the main job, narrated, on this machine
 mod dist; // the binary as it is published
 mod hunt; // long runs against everything that reads foreign bytes

@@ -3,14 +3,18 @@
 //! The machine is Debian 12's kernel 6.1 with cgroup v2 alone and AppArmor; the program that boots it lies beside the
 //! checkout and is not part of it, so the ring is skipped, with that reason, where it is missing. Emulation is ten to
 //! twenty times slower than the host: what runs is what that kernel does differently. Programs go in static and
-//! stripped, since the machine's C library is older than the one they were built with.
+//! stripped, since the machine's C library is older than the one they were built with. `vm cuts` is another matter: see
+//! `cuts.rs`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use crate::{dist, images, run, test};
+use crate::{cuts, dist, images, run, test};
 
 /// Where the program that boots the machine is, seen from the checkout.
-const MACHINE: &str = "../shared/lab/vm";
+pub(crate) const MACHINE: &str = "../shared/lab/vm";
 
 /// What is run in there: the package, the program of tests in it, and which of them.
 const SELECTION: &[(&str, &str, &str)] = &[
@@ -33,7 +37,10 @@ const LIMIT: &str = "3000";
 /// Runs the ring, or says why not. Words such as `runtime-launch` choose programs; others replace the choice of tests in
 /// each of them.
 pub(crate) fn vm(arguments: &[String]) -> Result<(), String> {
-    let machine = run::root().join(MACHINE);
+    if let Some(("cuts", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return cuts::cuts(rest);
+    }
+    let machine = machine();
     if !machine.exists() {
         println!("skipped: the emulated machine is not here ({MACHINE})");
         return Ok(());
@@ -55,6 +62,11 @@ pub(crate) fn vm(arguments: &[String]) -> Result<(), String> {
     command.arg("--copy").arg(format!("{}:/vm", folder.display())).args(["--mem", "4096", "--timeout", LIMIT]);
     command.args(["--", "sh", "/vm/run"]);
     test::judge(&mut run::rooted(command))
+}
+
+/// The program that boots it.
+pub(crate) fn machine() -> PathBuf {
+    run::root().join(MACHINE)
 }
 
 /// The programs of the selection, built statically.
@@ -89,12 +101,12 @@ fn script(arguments: &[String]) -> String {
     script
 }
 
-fn stripped(program: &Path, to: &Path) -> Result<(), String> {
+pub(crate) fn stripped(program: &Path, to: &Path) -> Result<(), String> {
     let mut strip = run::program("strip");
     strip.arg("-o").arg(to).arg(program);
     run::succeed(strip).or_else(|_| copied(program, to))
 }
 
-fn copied(program: &Path, to: &Path) -> Result<(), String> {
+pub(crate) fn copied(program: &Path, to: &Path) -> Result<(), String> {
     fs::copy(program, to).map(drop).map_err(|error| format!("cannot copy {}: {error}", program.display()))
 }
