@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod examples;
+mod images;
 
 use std::path::{Path, PathBuf};
 

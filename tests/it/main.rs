@@ -30,6 +30,7 @@ macro_rules! own_host {
 
 mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
+mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
 mod build_remote; // builds from somewhere else
 mod compose; // compose: up, down, plan and the rest

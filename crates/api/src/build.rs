@@ -31,6 +31,26 @@ pub struct BuildCache {
     pub usage_count: u64,
 }
 
+/// A build that was or is: what the daemon remembers of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BuildRecord {
+    #[serde(rename = "ref")]
+    pub reference: String,
+    pub attributes: std::collections::BTreeMap<String, String>,
+    pub created: String,
+    /// Empty while it goes on.
+    pub completed: String,
+    /// Why it failed; empty if it did not.
+    pub error: String,
+    /// What clients were told of the result.
+    pub result: std::collections::BTreeMap<String, String>,
+    pub steps: i32,
+    pub completed_steps: i32,
+    pub cached_steps: i32,
+    pub warnings: i32,
+}
+
 /// What a build tells, in the form of BuildKit's `rawjson`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

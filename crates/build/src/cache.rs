@@ -14,10 +14,18 @@ use hako_model::Digest;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use redb::{ReadableTable, TableDefinition};
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context as Sha, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::BuildError, prune::PruneWish};
+use crate::{
+    context::{Context, lasting},
+    error::BuildError,
+    prune::PruneWish,
+};
+
+/// How the descriptions of what is no record begin.
+const CACHE_MOUNT: &str = "cache mount ";
+const LOCAL_SOURCE: &str = "local source for the context ";
 
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
@@ -51,11 +59,22 @@ pub struct CacheEntry {
     pub in_use: bool,
 }
 
+/// What an image's time was taken from.
+pub(crate) struct Stamp {
+    /// It was made before.
+    pub(crate) is_known: bool,
+    pub(crate) key: Digest,
+    pub(crate) record: Record,
+}
+
 /// The records, in memory and on disk.
 pub(crate) struct Cache {
     database: Database,
     state: Mutex<State>,
+    root: PathBuf,
     pub(crate) mounts: PathBuf,
+    /// Files of clients' directories, which stay from build to build.
+    contexts: PathBuf,
 }
 
 #[derive(Default)]
@@ -67,13 +86,13 @@ struct State {
 
 /// A key in the making: every word with its length, so that no two lists of words are the same bytes.
 pub(crate) struct Key {
-    context: Context,
+    context: Sha,
     inputs: BTreeMap<String, String>,
 }
 
 impl Key {
     pub(crate) fn new(kind: &str, below: &Digest) -> Self {
-        let mut key = Self { context: Context::new(&SHA256), inputs: BTreeMap::new() };
+        let mut key = Self { context: Sha::new(&SHA256), inputs: BTreeMap::new() };
         key.raw(kind.as_bytes());
         key.input("what is below", &below.to_string());
         key
@@ -100,11 +119,11 @@ impl Key {
 }
 
 /// A digest as it goes.
-pub(crate) struct Hasher(Context);
+pub(crate) struct Hasher(Sha);
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self(Context::new(&SHA256))
+        Self(Sha::new(&SHA256))
     }
 }
 
@@ -148,7 +167,8 @@ impl Cache {
             }
         }
         write.commit().map_err(|error| failed(error.into()))?;
-        let cache = Self { database, state: Mutex::new(state), mounts: root.join("mounts") };
+        let (mounts, contexts) = (root.join("mounts"), lasting(root));
+        let cache = Self { database, state: Mutex::new(state), root: root.to_owned(), mounts, contexts };
         let wanted: Vec<Digest> = cache.state.lock().records.values().filter_map(|record| record.stack).collect();
         let strays: Vec<Digest> = store.kept_stacks().into_iter().filter(|kept| !wanted.contains(kept)).collect();
         if !strays.is_empty() {
@@ -189,8 +209,13 @@ impl Cache {
     }
 
     /// Gives an image and those of its lines that made no layer a time: that of the first time it was made, so that
-    /// the same build makes the same image. Answers whether it was made before.
-    pub(crate) fn stamp(&self, image: &mut hako_image::BuiltImage, fresh: bool) -> bool {
+    /// the same build makes the same image. `elsewhere` is asked for what was made on other machines.
+    pub(crate) fn stamp(
+        &self,
+        image: &mut hako_image::BuiltImage,
+        fresh: bool,
+        elsewhere: impl FnOnce(&Digest) -> Option<Record>,
+    ) -> Stamp {
         let mut key = Key::new("image", &image.stack.unwrap_or_else(|| digest(b"")));
         key.input("configuration", &serde_json::to_string(&image.config).unwrap_or_default());
         key.input("base", &format!("{:?} {:?}", image.base, image.platform));
@@ -198,17 +223,19 @@ impl Cache {
             key.input("line", &line.created_by);
         }
         let (key, inputs) = key.finish();
-        let known = if fresh { None } else { self.state.lock().records.get(&key.to_string()).cloned() };
+        let here = self.state.lock().records.get(&key.to_string()).cloned();
+        let known = if fresh { None } else { here.clone().or_else(|| elsewhere(&key)) };
         let at = known.as_ref().map_or_else(clock::now, |record| record.created);
         image.created = at;
         image.lines.iter_mut().filter(|line| line.empty_layer).for_each(|line| line.created = at);
         let is_known = known.is_some();
-        if !is_known {
-            let description = image.lines.last().map(|line| line.created_by.clone()).unwrap_or_default();
-            let stack = image.stack;
-            self.put(&key, Record { stack, has_layer: false, created: at, used: at, uses: 0, description, inputs });
+        let description = image.lines.last().map(|line| line.created_by.clone()).unwrap_or_default();
+        let record =
+            Record { stack: image.stack, has_layer: false, created: at, used: at, uses: 0, description, inputs };
+        if fresh || here.is_none() {
+            self.put(&key, record.clone());
         }
-        is_known
+        Stamp { is_known, key, record }
     }
 
     pub(crate) fn put(&self, key: &Digest, record: Record) {
@@ -271,19 +298,19 @@ impl Cache {
                 in_use: false,
             })
             .collect();
-        for (name, size, created) in mounts(&self.mounts) {
-            entries.push(CacheEntry {
-                id: name.chars().take(25).collect(),
-                kind: "exec.cachemount",
-                description: format!("cache mount {name}"),
-                size,
-                created,
-                last_used: created,
-                uses: 0,
-                shared: false,
-                in_use: false,
-            });
-        }
+        let mounts = directories(&self.mounts).into_iter().map(|found| ("exec.cachemount", CACHE_MOUNT, found));
+        let contexts = directories(&self.contexts).into_iter().map(|found| ("source.local", LOCAL_SOURCE, found));
+        entries.extend(mounts.chain(contexts).map(|(kind, what, (name, size, created))| CacheEntry {
+            id: name.chars().take(25).collect(),
+            kind,
+            description: format!("{what}{name}"),
+            size,
+            created,
+            last_used: created,
+            uses: 0,
+            shared: false,
+            in_use: false,
+        }));
         entries.sort_by(|a, b| b.last_used.cmp(&a.last_used).then_with(|| a.id.cmp(&b.id)));
         entries
     }
@@ -321,16 +348,21 @@ impl Cache {
         }
         store.keep_stacks(&[], &stacks)?;
         self.write(&[], &keys)?;
-        for entry in gone.iter().filter(|entry| entry.kind != "regular") {
-            let name = entry.description.trim_start_matches("cache mount ");
+        gone.retain(|entry| match entry.description.strip_prefix(LOCAL_SOURCE) {
+            // One that a build uses stays.
+            Some(name) if entry.kind == "source.local" => Context::forget(&self.root, name),
+            _ => true,
+        });
+        for entry in gone.iter().filter(|entry| entry.kind == "exec.cachemount") {
+            let name = entry.description.trim_start_matches(CACHE_MOUNT);
             let _ = std::fs::remove_dir_all(self.mounts.join(name));
         }
         Ok(gone)
     }
 }
 
-// Name, bytes and age of every cache mount.
-fn mounts(root: &Path) -> Vec<(String, u64, Timestamp)> {
+// Name, bytes and age of every directory.
+fn directories(root: &Path) -> Vec<(String, u64, Timestamp)> {
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
     let described = entries.filter_map(Result::ok).filter_map(|entry| {
         let modified = entry.metadata().ok()?.modified().ok()?;

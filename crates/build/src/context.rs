@@ -57,7 +57,7 @@ impl Context {
     /// Those of the disk.
     pub fn lasting(root: &Path, name: &str) -> Result<Self, BuildError> {
         let failed = || BuildError::io("cannot make a directory for the build context");
-        let path = root.join("locals").join(name);
+        let path = lasting(root).join(name);
         fs::create_dir_all(&path).map_err(failed())?;
         let directory = walk::open_trusted(&path).map_err(failed())?;
         // The lock goes with the descriptor.
@@ -65,6 +65,14 @@ impl Context {
             Ok(()) => Ok(Self { directory, remove: None, ignore: Ignore::default(), digests: HashMap::new() }),
             Err(_) => Self::empty(root),
         }
+    }
+
+    /// Removes a context that stays for further builds, unless one uses it; answers whether it is gone.
+    pub(crate) fn forget(root: &Path, name: &str) -> bool {
+        let path = lasting(root).join(name);
+        let Ok(directory) = walk::open_trusted(&path) else { return true };
+        let locked = rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        locked.is_ok() && fs::remove_dir_all(&path).is_ok()
     }
 
     /// A directory of this one as the context; links in its path lead nowhere out.
@@ -163,6 +171,11 @@ impl Context {
             Some(_) => Keep::No,
         }
     }
+}
+
+/// Where the contexts are that stay from build to build.
+pub(crate) fn lasting(root: &Path) -> PathBuf {
+    root.join("locals")
 }
 
 fn contexts(root: &Path) -> PathBuf {

@@ -61,7 +61,7 @@ impl BuildError {
             Self::Command { command, code } => {
                 format!("process {command:?} did not complete successfully: exit code: {code}")
             }
-            Self::Syntax { error, excerpt } => format!("{error}\n{excerpt}"),
+            Self::Syntax { error, .. } => error.to_string(),
             other => hako_base::error::chain(other),
         }
     }

@@ -10,6 +10,7 @@ pub mod plan; // stages: which there are, which are needed
 
 mod cache; // what was built before
 mod context; // the files that somebody sent
+mod depot; // results that are elsewhere
 mod event; // what a build tells while it goes on
 mod git; // repositories as sources of files
 mod outline; // targets and their parameters
@@ -26,6 +27,7 @@ mod limits; // every limit, with its reason
 
 pub use classic::ClassicText;
 pub use context::Context;
+pub use depot::Depot;
 pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
 pub use prune::PruneWish;

@@ -6,11 +6,29 @@ pub(crate) const DOCKERFILE_BYTES_MAX: usize = 4 << 20;
 /// Packets of a transfer that wait for the other side.
 pub(crate) const PACKETS_QUEUED: usize = 64;
 
+/// Bytes of a session within a connection that wait for the other side.
+pub(crate) const SESSION_BYTES_BUFFERED: usize = 256 << 10;
+
 /// Bytes of a file in one packet: what fsutil sends.
 pub(crate) const DATA_BYTES: usize = 32 << 10;
 
 /// One packet of a transfer: a piece of a file, or a name with its attributes.
 pub(crate) const PACKET_BYTES_MAX: usize = 16 << 20;
+
+/// What a depot says of itself: a record is some hundred bytes.
+pub(crate) const DEPOT_DOCUMENT_BYTES_MAX: usize = 16 << 20;
+
+/// Records of one depot. A Dockerfile of a thousand steps is unheard of; one depot may serve many.
+pub(crate) const DEPOT_RECORDS_MAX: usize = 100_000;
+
+/// Bytes of a blob in one message to a client's directory: each message is answered before the next.
+pub(crate) const DEPOT_PIECE_BYTES: usize = 1 << 20;
+
+/// Builds that are remembered after they are over, beside those that somebody pinned.
+pub(crate) const HISTORY_BUILDS_MAX: usize = 100;
+
+/// What a build has told, as far as it is remembered.
+pub(crate) const HISTORY_BYTES_MAX: usize = 8 << 20;
 
 /// Files of one context. The largest known (monorepos with `node_modules`) have about two million.
 pub(crate) const CONTEXT_FILES_MAX: usize = 20_000_000;

@@ -101,12 +101,12 @@ pub fn plan(file: &Dockerfile, wishes: &Wishes<'_>) -> Result<Plan, SyntaxError>
             (_, None) => {
                 let word = instruction.original.split_whitespace().next().unwrap_or_default();
                 let error = SyntaxError::new(instruction.lines, "no build stage in current context");
-                return Err(error.words(word).hint("the first instruction is FROM (or ARG)"));
+                return Err(error.bare().words(word).hint("the first instruction is FROM (or ARG)"));
             }
         }
     }
     if stages.is_empty() {
-        return Err(SyntaxError::new((1, 1), "no build stage in current context"));
+        return Err(SyntaxError::new((1, 1), "no build stage in current context").bare());
     }
     let target = target(&stages, wishes.target)?;
     if let Some(Stage { name, .. }) = stages.get_mut(target) {
@@ -222,7 +222,7 @@ fn target(stages: &[Stage], wanted: Option<&str>) -> Result<usize, SyntaxError> 
     let numbered = || wanted.parse::<usize>().ok().filter(|index| *index <= last);
     named.or_else(numbered).ok_or_else(|| {
         let names = stages.iter().filter_map(|stage| stage.name.as_deref());
-        let error = SyntaxError::new((1, 1), format!("target stage {wanted:?} could not be found"));
+        let error = SyntaxError::new((1, 1), format!("target stage {wanted:?} could not be found")).bare();
         match language::suggest(wanted, names) {
             Some(name) => error.hint(format!("did you mean {name}?")),
             None => error,
@@ -344,14 +344,9 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        check("RUN x", &[], None, "dockerfile parse error on line 1: no build stage in current context");
+        check("RUN x", &[], None, "no build stage in current context");
         check("ARG A\nFROM $A", &[], None, "dockerfile parse error on line 2: base name ($A) should not be blank");
-        check(
-            "FROM a AS web",
-            &[],
-            Some("wbe"),
-            "dockerfile parse error on line 1: target stage \"wbe\" could not be found",
-        );
+        check("FROM a AS web", &[], Some("wbe"), "target stage \"wbe\" could not be found");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hako_engine::view::Credentials;
 use hako_model::{HostSpec, Platform, Reference};
 use jiff::Timestamp;
 
-use crate::context::Context;
+use crate::{context::Context, depot::Depot};
 
 /// One build.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub struct BuildRequest {
     /// All times that an image speaks of (`SOURCE_DATE_EPOCH`), and whether files are no younger.
     pub epoch: Option<Timestamp>,
     pub rewrite_times: bool,
+    /// Where results are looked for that are not here (`--cache-from`).
+    pub depots: Vec<Arc<Depot>>,
 }
 
 /// Where secrets, agents and credentials of a build come from.

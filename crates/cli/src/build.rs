@@ -4,6 +4,7 @@
 //! shown (`progress.rs`) from one board. Compose's builds use [`build`] as well.
 
 mod board; // what a build has told so far
+mod commit; // when what is built was committed
 mod flags; // the flags of every command that builds
 mod output; // `--output`
 mod plain; // progress as lines
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use board::Board;
 pub(crate) use flags::BuildFlags;
-pub(crate) use progress::Mode;
+pub(crate) use progress::{Mode, show};
 pub(crate) use request::wanted;
 
 use crate::{
@@ -51,7 +52,8 @@ impl Command for Build {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let flags = self.0;
-        flags.ignored().iter().for_each(|warning| cx.remark(warning));
+        let limits = flags.limits().is_empty() || cx.client()?.system_version().await?.platform.name == "hako";
+        flags.ignored(limits).iter().for_each(|warning| cx.remark(warning));
         let wanted = wanted(cx, &flags, &words[0])?;
         let mode = if flags.quiet { Mode::Quiet } else { Mode::parse(&flags.progress())? };
         let built = build(cx, wanted, mode).await?;
@@ -141,7 +143,10 @@ pub(crate) async fn build(cx: &Context, wanted: ImageBuild, mode: Mode) -> Resul
                 cx.remark(failure.trim_end_matches('\n'));
             }
             Err(match error {
-                hako_client::ClientError::Build { message, .. } => {
+                hako_client::ClientError::Build { message, excerpt, .. } => {
+                    if mode != Mode::Json && !excerpt.is_empty() {
+                        cx.remark(excerpt.trim_end_matches('\n'));
+                    }
                     CommandError::Said(format!("ERROR: failed to build: failed to solve: {message}"))
                 }
                 other => other.into(),

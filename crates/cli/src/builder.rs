@@ -2,4 +2,5 @@
 
 pub(crate) mod bake; // what a file describes
 pub(crate) mod cache; // du and prune
+pub(crate) mod history; // builds that are over
 pub(crate) mod nodes; // ls, inspect, version: there is one builder, the daemon

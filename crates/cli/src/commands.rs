@@ -13,6 +13,10 @@ static TABLE: &[Entry] = &[
     entry::<builder::bake::Bake>(),
     entry::<builder::cache::Disk>(),
     entry::<builder::cache::Prune>(),
+    entry::<builder::history::Inspect>(),
+    entry::<builder::history::List>(),
+    entry::<builder::history::Logs>(),
+    entry::<builder::history::Remove>(),
     entry::<builder::nodes::Inspect>(),
     entry::<builder::nodes::List>(),
     entry::<builder::nodes::Version>(),
@@ -196,6 +200,14 @@ pub(crate) fn find(path: &str) -> Option<&'static Entry> {
 
 /// The command that these words begin with, how it was called, and how many words that took.
 pub(crate) fn resolve(words: &[String]) -> Option<(&'static Entry, String, usize)> {
+    if let [group, name, third, ..] = words {
+        // `build history` alone would be a directory of that name.
+        let group = if group == "build" && name == "history" { "builder" } else { group.as_str() };
+        let path = format!("{group} {name} {third}");
+        if let Some(entry) = find(&path) {
+            return Some((entry, path, 3));
+        }
+    }
     if let [group, name, ..] = words {
         let path = format!("{group} {name}");
         if let Some(entry) = find(&path) {

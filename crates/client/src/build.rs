@@ -6,11 +6,14 @@
 //! ```
 //! The protocol is the one of every Docker daemon since 18.09, so that this works against those too.
 
+mod history; // builds that are over
 mod news; // messages as plain values
+mod place; // where a build failed
 mod receive; // results to here
 mod request; // what a build is asked for
 mod send; // files from here
 mod services; // what the session offers
+mod store; // directories of caches
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -51,9 +54,11 @@ use tonic::{
 };
 
 pub use request::{BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget};
+pub use store::layout_digest;
 
 use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
 use services::Services;
+use store::Stores;
 
 impl Client {
     /// Builds an image from a tar; errors after the first line come in band.
@@ -116,12 +121,26 @@ impl Client {
             both = async { tokio::join!(solving, &mut telling) } => both.0,
             () = &mut serving => Err(Status::unavailable("the daemon ended the session")),
         };
-        solved.map(|answer| answer.exporter_response).map_err(|status| build_error(&status))
+        let answer = solved.map(|answer| answer.exporter_response).map_err(|status| build_error(&status))?;
+        if let Some(descriptor) = answer.get("cache.manifest") {
+            for (directory, tag) in build.cache_directories() {
+                store::layout_tag(&directory, descriptor, &tag).map_err(|error| ClientError::Build {
+                    kind: hako_base::ErrorKind::Internal,
+                    message: format!("cannot write the cache's index in {}: {error}", directory.display()),
+                    excerpt: String::new(),
+                })?;
+            }
+        }
+        Ok(answer)
     }
 }
 
 fn build_error(status: &Status) -> ClientError {
-    ClientError::Build { kind: kind(status.code()), message: status.message().to_owned() }
+    ClientError::Build {
+        kind: kind(status.code()),
+        message: status.message().to_owned(),
+        excerpt: place::excerpts(status.details()),
+    }
 }
 
 fn kind(code: tonic::Code) -> hako_base::ErrorKind {
@@ -137,32 +156,41 @@ fn kind(code: tonic::Code) -> hako_base::ErrorKind {
 
 // Daemons ask only for what was announced.
 fn methods(build: &ImageBuild) -> Vec<String> {
-    let mut methods = vec![
+    let mut methods: Vec<String> = [
         "/grpc.health.v1.Health/Check",
         "/moby.filesync.v1.FileSync/DiffCopy",
         "/moby.filesync.v1.Auth/Credentials",
         "/moby.buildkit.secrets.v1.Secrets/GetSecret",
         "/moby.upload.v1.Upload/Pull",
-    ];
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if build.outputs.iter().any(|output| output.target != OutputTarget::Daemon) {
-        methods.push("/moby.filesync.v1.FileSend/DiffCopy");
+        methods.push("/moby.filesync.v1.FileSend/DiffCopy".to_owned());
+    }
+    if !build.stores().is_empty() {
+        let of = |method| format!("/{}/{method}", <Stores as tonic::server::NamedService>::NAME);
+        methods.extend(["Read", "Write"].map(of));
     }
     if !build.agents.is_empty() {
-        methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
+        methods
+            .extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"].map(str::to_owned));
     }
-    methods.into_iter().map(str::to_owned).collect()
+    methods
 }
 
 // Answers what the daemon asks on its session, for as long as it lasts.
 async fn serve(build: Arc<ImageBuild>, connection: Hijacked) {
     let takes_tree = build.outputs.iter().any(|output| matches!(output.target, OutputTarget::Directory(_)));
+    let stores = Stores::new(build.stores());
     let services = Services(build);
     let routes = Routes::new(HealthServer::new(services.clone()))
         .add_service(FileSyncServer::new(services.clone()).max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX))
         .add_service(AuthServer::new(services.clone()))
         .add_service(SecretsServer::new(services.clone()))
         .add_service(SshServer::new(services.clone()))
-        .add_service(UploadServer::new(services.clone()));
+        .add_service(UploadServer::new(services.clone()))
+        .add_service(stores);
     // A tree and one file come by the same method, in different messages.
     let size = limits::BUILD_MESSAGE_BYTES_MAX;
     let routes = if takes_tree {
@@ -190,6 +218,7 @@ async fn channel(connection: Hijacked) -> Result<Channel, ClientError> {
     connected.map_err(|error| ClientError::Build {
         kind: hako_base::ErrorKind::Unavailable,
         message: hako_base::error::chain(&error),
+        excerpt: String::new(),
     })
 }
 

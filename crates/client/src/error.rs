@@ -37,7 +37,12 @@ pub enum ClientError {
     Request { operation: &'static str, source: hyper::http::Error },
     /// A build that failed, in the daemon's words.
     #[error("{message}")]
-    Build { kind: ErrorKind, message: String },
+    Build {
+        kind: ErrorKind,
+        message: String,
+        /// The lines of the Dockerfile that it is about, if the daemon told.
+        excerpt: String,
+    },
     #[error("the stream of {operation} broke off")]
     Stream { operation: &'static str, source: io::Error },
 }

@@ -7,6 +7,7 @@
 //! Start reading at `container/create.rs`: it shows the shape of every operation.
 #![forbid(unsafe_code)]
 
+mod artifact; // what registries keep beside images
 mod claim; // whose exec-root this is
 pub mod config; // what the daemon was told
 pub mod container; // create, start, stop, remove, list, inspect, logs, attach, …

@@ -28,7 +28,7 @@ const SEARCH_FILTERS: &[&str] = &["is-automated", "is-official", "stars"];
 const SEARCH_LIMIT_MAX: usize = 100;
 const SEARCH_LIMIT_DEFAULT: usize = 25;
 
-fn error(error: RegistryError) -> EngineError {
+pub(crate) fn error(error: RegistryError) -> EngineError {
     match error {
         RegistryError::Image(ImageError::NoSuchImage { reference }) => EngineError::NoImage { name: reference },
         other => EngineError::mechanism(other.kind(), &other),

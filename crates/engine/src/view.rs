@@ -461,6 +461,8 @@ pub struct DistributionView {
 pub use hako_registry::client::{Credentials, SearchResult};
 /// What a web server has at an address.
 pub use hako_registry::client::{WebAnswer, WebRequest};
+/// What registries keep beside images.
+pub use hako_registry::{ArtifactBlob, Manifest};
 
 /// What `import` makes an image of, besides the tar.
 #[derive(Debug, Clone, Default)]

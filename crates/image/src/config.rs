@@ -33,6 +33,9 @@ pub(crate) struct Document {
     #[serde(rename = "os.version", skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub(crate) os_version: String,
     pub(crate) rootfs: RootFs,
+    /// What BuildKit's clients read as a cache (`--cache-to type=inline`).
+    #[serde(rename = "moby.buildkit.cache.v0", skip_serializing_if = "Option::is_none")]
+    pub(crate) inline_cache: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) variant: Option<String>,
 }

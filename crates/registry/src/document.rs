@@ -96,7 +96,12 @@ impl Client {
     }
 
     // The registry itself, which comes after its mirrors.
-    fn home(&self, name: &Reference, credentials: &Credentials, pushes: bool) -> Result<Remote, RegistryError> {
+    pub(crate) fn home(
+        &self,
+        name: &Reference,
+        credentials: &Credentials,
+        pushes: bool,
+    ) -> Result<Remote, RegistryError> {
         let home = self.remotes(name, credentials, pushes)?.pop();
         home.ok_or_else(|| RegistryError::Invalid(format!("{name} is nowhere")))
     }

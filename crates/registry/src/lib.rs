@@ -16,6 +16,7 @@ mod body; // what requests and answers carry
 
 mod storage; // the server's directory
 
+mod artifact; // blobs and manifests that are no images
 pub mod client; // requests to registries
 mod document; // manifests as such
 mod download; // one blob, whatever it takes
@@ -26,6 +27,7 @@ mod repair; // a damaged layer, once more
 
 pub mod server; // the registry server
 
+pub use artifact::ArtifactBlob;
 pub use document::Manifest;
 pub use progress::{Step, Steps};
 pub use pull::{Found, PullOptions, Pulled};

@@ -232,7 +232,7 @@ async fn one(
 }
 
 // A blob, from another repository of the registry or from here; answers whether it came from there.
-async fn send(
+pub(crate) async fn send(
     remote: &Remote,
     digest: Digest,
     body: BlobBody,

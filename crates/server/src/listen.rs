@@ -14,6 +14,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{Tls, limits};
 
+/// How HTTP/2 begins (RFC 9113, section 3.4), as far as no request of HTTP/1 does.
+const HTTP2: &[u8] = b"PRI ";
+
 /// How the head of an answer begins after which the connection is the client's and the process's.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 ";
 
@@ -94,6 +97,25 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Whether the client speaks HTTP/2 from the beginning, as those of gRPC do. Its first bytes are looked at and stay.
+    pub(crate) async fn speaks_http2(&self) -> io::Result<bool> {
+        let mut first = [0; HTTP2.len()];
+        let count = match self {
+            Self::Unix(stream) => loop {
+                stream.readable().await?;
+                let look = || Ok(rustix::net::recv(stream, &mut first, rustix::net::RecvFlags::PEEK)?.0);
+                match stream.try_io(Interest::READABLE, look) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    other => break other?,
+                }
+            },
+            Self::Tcp(stream) => stream.peek(&mut first).await?,
+            // The protocol is chosen while TLS is set up, and HTTP/1.1 is all that is offered.
+            Self::Tls(_) => 0,
+        };
+        Ok(first[..count] == *HTTP2)
+    }
+
     /// Waits until the client has read the head of an upgraded answer, which was the last thing written.
     ///
     /// Clients that read the head through a buffer and then throw the buffer away would lose what

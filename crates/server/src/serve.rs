@@ -118,6 +118,18 @@ async fn connection(accepted: Accepted, daemon: Arc<Daemon>) {
         },
         () = stopped.as_mut() => return,
     };
+    // Nothing may come for as long as a head may take.
+    let is_grpc = tokio::select! {
+        first = tokio::time::timeout(limits::HEAD_DEADLINE, socket.speaks_http2()) => matches!(first, Ok(Ok(true))),
+        () = stopped.as_mut() => return,
+    };
+    if is_grpc {
+        tokio::select! {
+            () = daemon.buildkit.clone().serve(TokioIo::new(socket)) => {}
+            () = stopped => {}
+        }
+        return;
+    }
     let service = service_fn(move |request: Request<Incoming>| {
         let daemon = daemon.clone();
         async move { Ok::<_, Infallible>(dispatch::answer(daemon, request).await) }

@@ -1,7 +1,7 @@
 //! Front end attributes become a request; the files that it speaks of come over the session.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     io,
     path::PathBuf,
     sync::Arc,
@@ -17,6 +17,7 @@ use super::{
     BuildKit,
     bridge::failed,
     news,
+    place::failed_in,
     receive::{self, Wanted},
     session::{Session, SessionSecrets},
     solves::Solve,
@@ -25,9 +26,9 @@ use crate::{
     context::Context,
     error::BuildError,
     event::Progress,
-    language::{Around, Dockerfile, Finding, Ignore, lint},
+    language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
     limits, outline,
-    plan::{Wishes, parse_platform, plan},
+    plan::{Plan, Wishes, parse_platform, plan},
     request::BuildRequest,
 };
 
@@ -111,9 +112,6 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
             return not_built(format!("the attestation {kind}"));
         }
     }
-    if attributes.get("build-arg:BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1") {
-        return not_built("an inline cache (BUILDKIT_INLINE_CACHE=1)".to_owned());
-    }
     if attributes.get("platform").is_some_and(|platform| platform.contains(',')) {
         return not_built("a build for several platforms".to_owned());
     }
@@ -152,6 +150,21 @@ fn host(attributes: &Attributes) -> Result<HostSpec, Status> {
         let number = |text: &str| text.parse().map_err(|_| invalid());
         limits.ulimits.push(Ulimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? });
     }
+    let number = |key: &str| match text(key) {
+        "" => Ok(0_i64),
+        said => said.parse().map_err(|_| Status::invalid_argument(format!("invalid {key} {said}"))),
+    };
+    let unsigned = |key: &str| {
+        let said = number(key)?;
+        u64::try_from(said).map_err(|_| Status::invalid_argument(format!("{key} cannot be negative: {said}")))
+    };
+    limits.memory_bytes = unsigned("hako.memory")?;
+    limits.memory_swap_bytes = number("hako.memory-swap")?;
+    limits.cpu_shares = unsigned("hako.cpu-shares")?;
+    limits.cpu_period_us = unsigned("hako.cpu-period")?;
+    limits.cpu_quota_us = number("hako.cpu-quota")?;
+    limits.cpuset_cpus = text("hako.cpuset-cpus").to_owned();
+    limits.cpuset_mems = text("hako.cpuset-mems").to_owned();
     host.limits = limits;
     Ok(host)
 }
@@ -172,8 +185,8 @@ impl BuildKit {
         };
         let file = named("filename", "Dockerfile");
         let (dockerfile, context) = match text("context") {
-            "" => self.sent(&session, &file, &named, progress).await?,
-            local if local.starts_with("local:") => self.sent(&session, &file, &named, progress).await?,
+            "" => self.sent(&session, &file, &named, attributes, progress).await?,
+            local if local.starts_with("local:") => self.sent(&session, &file, &named, attributes, progress).await?,
             address if address.starts_with(UPLOADED) => self.uploaded(&session, &file, address, progress).await?,
             address => self.elsewhere(&session, &file, address, attributes, progress).await?,
         };
@@ -209,6 +222,7 @@ impl BuildKit {
             classic: false,
             epoch: epoch.transpose()?,
             rewrite_times: attributes.contains_key("hako.reproducible"),
+            depots: Vec::new(),
         })
     }
 
@@ -221,7 +235,7 @@ impl BuildKit {
     ) -> Result<HashMap<String, String>, Status> {
         let file = attributes.get("filename").map_or("Dockerfile", String::as_str);
         let (text, ignore) = self.asked_of(solve, attributes, file, progress).await?;
-        let wrong = |error| failed(&BuildError::from((error, file, text.as_str())));
+        let wrong = |error| failed_in(&BuildError::from((error, file, text.as_str())), file, &text);
         let read = Dockerfile::parse(&text).map_err(wrong)?;
         let kind = attributes.get("requestid").map_or("", String::as_str);
         let answer = if kind == DESCRIBE {
@@ -231,17 +245,7 @@ impl BuildKit {
             let around = Around { source: &text, ignore: Some(&ignore), environment: Some(&environment) };
             findings(&lint(&read, around), file, &text)
         } else {
-            let arguments = with_prefix(attributes, "build-arg:");
-            let arguments = arguments.into_iter().map(|(name, value)| (name, Some(value))).collect();
-            let platform = Platform::host();
-            let wishes = Wishes {
-                arguments: &arguments,
-                target: attributes.get("target").map(String::as_str),
-                platform: &platform,
-                contexts: BTreeSet::new(),
-                images: &BTreeMap::new(),
-            };
-            let made = plan(&read, &wishes).map_err(wrong)?;
+            let made = planned(&read, attributes).map_err(wrong)?;
             let answer =
                 if kind == TARGETS { outline::targets(&made, &text) } else { outline::outline(&read, &made, &text) };
             vec![("result.txt", answer.text), ("result.json", answer.json), ("version", "1.0.0".to_owned())]
@@ -279,11 +283,16 @@ impl BuildKit {
         session: &Session,
         file: &str,
         named: &impl Fn(&str, &str) -> String,
+        attributes: &Attributes,
         progress: &Progress,
     ) -> Result<(String, Context), Status> {
         let context_name = named("contextkey", "context");
         let definition_name = named("dockerfilekey", "dockerfile");
         let (dockerfile, own_ignore) = self.definition(session, &definition_name, file, progress).await?;
+        // A Dockerfile that makes no sense is told before the files come, which may take long.
+        let wrong = |error| failed_in(&BuildError::from((error, file, dockerfile.as_str())), file, &dockerfile);
+        let read = Dockerfile::parse(&dockerfile).map_err(wrong)?;
+        planned(&read, attributes).map_err(wrong)?;
         let ignore = match own_ignore {
             Some(text) => text,
             None => self.ignore_of(session, &context_name, progress).await?,
@@ -397,7 +406,12 @@ impl BuildKit {
             let wanted = Wanted { exclude: ignore.patterns(), ..Wanted::default() };
             let key = format!("{} {name}", session.shared_key);
             let context = self.0.builder.context(&key).map_err(|error| failed(&error))?;
-            let (context, bytes) = receive::receive(session, name, &wanted, context).await?;
+            let received = receive::receive(session, name, &wanted, context).await;
+            if received.is_err() {
+                // Half a directory serves nobody, least of all on a disk that is full.
+                self.0.builder.forget_context(&key);
+            }
+            let (context, bytes) = received?;
             news::status(progress, vertex, "transferring context:", bytes, true).await;
             Ok(context)
         };
@@ -449,6 +463,27 @@ impl crate::Builder {
         let name = crate::cache::digest(key.as_bytes()).hex();
         Context::lasting(self.root(), &name)
     }
+
+    /// Removes it, unless a build uses it.
+    pub(super) fn forget_context(&self, key: &str) {
+        Context::forget(self.root(), &crate::cache::digest(key.as_bytes()).hex());
+    }
+}
+
+// The stages that attributes ask for.
+fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxError> {
+    let arguments = with_prefix(attributes, "build-arg:");
+    let arguments = arguments.into_iter().map(|(name, value)| (name, Some(value))).collect();
+    let platform = attributes.get("platform").and_then(|text| parse_platform(text).ok()).unwrap_or_else(Platform::host);
+    let places = with_prefix(attributes, "context:").into_iter();
+    let wishes = Wishes {
+        arguments: &arguments,
+        target: attributes.get("target").map(String::as_str),
+        platform: &platform,
+        contexts: places.filter(|(_, place)| !place.starts_with(IMAGE)).map(|(name, _)| name.to_lowercase()).collect(),
+        images: &images(attributes),
+    };
+    plan(file, &wishes)
 }
 
 // Named contexts that are images.

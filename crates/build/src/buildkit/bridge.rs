@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
+use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1::{
+    CacheOptionsEntry,
     apicaps::ApiCap,
     frontend::{
         EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
@@ -18,14 +20,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     BuildKit, attributes,
+    depots::Export,
     news::{self, Teller},
+    place::{failed_in, with_details},
     solves::Solve,
 };
-use crate::{
-    error::BuildError,
-    event::{Event, Progress},
-    solve::Built,
-};
+use crate::{error::BuildError, event::Progress, solve::Built};
 
 /// Which build a call speaks of.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -94,7 +94,7 @@ impl BuildKit {
         solve: &Solve,
         frontend: &str,
         attributes: &HashMap<String, String>,
-        imports: &[String],
+        imports: &[CacheOptionsEntry],
     ) -> Result<Built, Status> {
         attributes::check(frontend, attributes)?;
         let (progress, mut events) = Progress::channel();
@@ -105,12 +105,20 @@ impl BuildKit {
             }
         };
         let building = async {
-            for kind in imports {
-                let text = format!("--cache-from type={kind} is not built yet: nothing is taken from there");
-                progress.tell(Event::Warning { line: 0, text }).await;
+            let mut request = self.request(solve, attributes, &progress).await?;
+            // Whoever drives a build through the bridge names them twice, here without what Solve has found out.
+            let more = imports.iter().filter(|one| !solve.imports.iter().any(|known| is_same(known, one)));
+            let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
+            request.depots = self.depots(solve, &imports, &progress).await?;
+            let (file, text) = (request.dockerfile_name.clone(), request.dockerfile.clone());
+            let built = self.0.builder.build(request, progress).await;
+            let mut built = built.map_err(|error| failed_in(&error, &file, &text))?;
+            // An image to which nothing was done is its base, which carries nothing.
+            if solve.exports.iter().any(Export::is_inline) && !built.image.lines.is_empty() {
+                let document = self.0.builder.depot_inline(&built);
+                built.image.inline_cache = Some(base64::engine::general_purpose::STANDARD.encode(document));
             }
-            let request = self.request(solve, attributes, &progress).await?;
-            self.0.builder.build(request, progress).await.map_err(|error| failed(&error))
+            Ok(built)
         };
         let (built, ()) = tokio::join!(building, telling);
         built
@@ -152,10 +160,8 @@ impl LlbBridge for BuildKit {
                 WireResult { metadata, ..WireResult::default() }
             }
             frontend => {
-                let built = {
-                    let imports: Vec<String> = request.cache_imports.iter().map(|one| one.r#type.clone()).collect();
-                    self.build(&solve, frontend, &request.frontend_opt, &imports).await?
-                };
+                let imports: Vec<CacheOptionsEntry> = request.cache_imports.iter().map(controls).collect();
+                let built = self.build(&solve, frontend, &request.frontend_opt, &imports).await?;
                 let id = solve.keep(built);
                 WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
             }
@@ -195,7 +201,7 @@ impl LlbBridge for BuildKit {
         let solve = self.solve_of(&request).await?;
         let request = request.into_inner();
         let result = match request.error {
-            Some(error) => Err(Status::new(error.code.into(), error.message)),
+            Some(error) => Err(with_details(&error)),
             None => name_of(request.result.and_then(|result| result.result)),
         };
         solve.give_back(result);
@@ -244,6 +250,17 @@ impl LlbBridge for BuildKit {
         news::Teller::default().tell(&solve, &crate::event::Event::Warning { line: 0, text });
         Ok(Response::new(WarnResponse {}))
     }
+}
+
+// The same words, once as the bridge has them and once as Control has them.
+fn controls(entry: &bollard_buildkit_proto::moby::buildkit::v1::frontend::CacheOptionsEntry) -> CacheOptionsEntry {
+    CacheOptionsEntry { r#type: entry.r#type.clone(), attrs: entry.attrs.clone() }
+}
+
+// Whether two speak of one place: a client may have found out the digest of one of them.
+fn is_same(one: &CacheOptionsEntry, other: &CacheOptionsEntry) -> bool {
+    let same = |key: &str| one.attrs.get(key) == other.attrs.get(key);
+    one.r#type == other.r#type && same("ref") && same("src")
 }
 
 // Which result is to be exported.

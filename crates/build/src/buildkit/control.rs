@@ -4,9 +4,10 @@ use std::{collections::HashMap, pin::Pin};
 
 use bollard_buildkit_proto::{
     moby::buildkit::v1::{
-        BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse, InfoRequest,
-        InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest, SolveRequest, SolveResponse,
-        StatusRequest, StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
+        BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRequest, BytesMessage, DiskUsageRequest,
+        DiskUsageResponse, InfoRequest, InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest,
+        SolveRequest, SolveResponse, StatusRequest, StatusResponse, UpdateBuildHistoryRequest,
+        UpdateBuildHistoryResponse, UsageRecord,
         control_server::Control,
         types::{BuildkitVersion, WorkerRecord},
     },
@@ -14,11 +15,16 @@ use bollard_buildkit_proto::{
 };
 use hako_base::clock;
 use hako_model::Platform;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::broadcast,
+};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, attributes, bridge::failed, export::Target, news, solves::Solve};
-use crate::{CacheEntry, PruneWish};
+use super::{BuildKit, SessionHead, attributes, bridge::failed, export::Target, news, solves::Solve};
+use crate::{CacheEntry, PruneWish, limits};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -65,9 +71,6 @@ impl BuildKit {
 
     async fn solve_to_the_end(&self, solve: &Solve, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
         let targets = Target::all(&request)?;
-        if let Some(export) = request.cache.as_ref().and_then(|cache| cache.exports.first()) {
-            return Err(not_built(&format!("--cache-to type={}", export.r#type)));
-        }
         let name = match request.frontend.as_str() {
             // The client drives the build through the bridge.
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => solve.returned().await?,
@@ -76,16 +79,16 @@ impl BuildKit {
                 return self.ask(solve, &request.frontend, &request.frontend_attrs).await;
             }
             "dockerfile.v0" | "gateway.v0" => {
-                let imports = request.cache.iter().flat_map(|cache| &cache.imports);
-                let imports: Vec<String> = imports.map(|one| one.r#type.clone()).collect();
-                let built = self.build(solve, &request.frontend, &request.frontend_attrs, &imports).await?;
+                let built = self.build(solve, &request.frontend, &request.frontend_attrs, &[]).await?;
                 Some(solve.keep(built))
             }
             other => return Err(not_built(&format!("the front end {other}"))),
         };
         let Some(name) = name else { return Ok(HashMap::new()) };
         let built = solve.result(&name)?;
-        self.export(solve, &built, &targets).await
+        let mut answer = self.export(solve, &built, &targets).await?;
+        answer.extend(self.leave(solve, &built, &solve.exports).await?);
+        Ok(answer)
     }
 }
 
@@ -120,16 +123,25 @@ impl Control for BuildKit {
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
         let request = request.into_inner();
-        let (solve, _ending) =
-            self.0.solves.begin(request.r#ref.clone(), request.session.clone(), request.entitlements.clone())?;
-        let exporter_response = self.solve_to_the_end(&solve, request).await?;
-        Ok(Response::new(SolveResponse { exporter_response }))
+        let (solve, _ending) = self.0.solves.begin(&request)?;
+        let noting = self.0.history.begin(&solve, &request);
+        let done = self.solve_to_the_end(&solve, request).await;
+        noting.ended(&done);
+        Ok(Response::new(SolveResponse { exporter_response: done? }))
     }
 
     type StatusStream = Answers<StatusResponse>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
-        let solve = self.0.solves.hear(&request.into_inner().r#ref).await?;
+        let reference = request.into_inner().r#ref;
+        if let (false, Some(news)) = (self.0.solves.has(&reference), self.0.history.news(&reference)) {
+            let mut news = news.into_iter();
+            return Ok(Response::new(answers(move || {
+                let next = news.next().map(Ok);
+                async move { next }
+            })));
+        }
+        let solve = self.0.solves.hear(&reference).await?;
         let mut index = 0;
         Ok(Response::new(answers(move || {
             let (solve, at) = (solve.clone(), index);
@@ -140,8 +152,44 @@ impl Control for BuildKit {
 
     type SessionStream = Answers<BytesMessage>;
 
-    async fn session(&self, _: Request<Streaming<BytesMessage>>) -> Result<Response<Self::SessionStream>, Status> {
-        Err(not_built("a session within the connection: use POST /session"))
+    // The session of a client that has this one connection: bytes of HTTP/2 within messages.
+    async fn session(
+        &self,
+        request: Request<Streaming<BytesMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let header =
+            |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let head = SessionHead {
+            id: header("x-docker-expose-session-uuid").to_owned(),
+            shared_key: header("x-docker-expose-session-sharedkey").to_owned(),
+        };
+        if head.id.is_empty() {
+            return Err(Status::invalid_argument("the session has no X-Docker-Expose-Session-Uuid"));
+        }
+        let (ours, theirs) = tokio::io::duplex(limits::SESSION_BYTES_BUFFERED);
+        let buildkit = self.clone();
+        tokio::spawn(async move { buildkit.0.sessions.hold(head, TokioIo::new(ours)).await });
+        let (mut reader, mut writer) = tokio::io::split(theirs);
+        let mut messages = request.into_inner();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                if writer.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown().await;
+        });
+        let (send, receive) = tokio::sync::mpsc::channel(limits::PACKETS_QUEUED);
+        tokio::spawn(async move {
+            let mut buffer = vec![0; limits::DATA_BYTES];
+            while let Ok(count) = reader.read(&mut buffer).await {
+                let message = BytesMessage { data: buffer[..count].to_vec() };
+                if count == 0 || send.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive))))
     }
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Result<Response<ListWorkersResponse>, Status> {
@@ -156,16 +204,55 @@ impl Control for BuildKit {
 
     async fn listen_build_history(
         &self,
-        _: Request<BuildHistoryRequest>,
+        request: Request<BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Err(not_built("the history of builds"))
+        let request = request.into_inner();
+        if !request.filter.is_empty() {
+            return Err(not_built("a filter for the history of builds"));
+        }
+        let (mut events, mut changes) = self.0.history.listen(&request.r#ref);
+        if request.active_only {
+            events.retain(|event| event.r#type() == BuildHistoryEventType::Started);
+        }
+        let limit = usize::try_from(request.limit).unwrap_or_default();
+        if limit > 0 {
+            events.drain(..events.len().saturating_sub(limit));
+        }
+        let (send, receive) = tokio::sync::mpsc::channel(64);
+        tokio::spawn(async move {
+            for event in events {
+                if send.send(Ok(event)).await.is_err() {
+                    return;
+                }
+            }
+            while !request.early_exit {
+                let event = match changes.recv().await {
+                    Ok(event) => event,
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                let is_wanted = request.r#ref.is_empty()
+                    || event.record.as_ref().is_some_and(|record| record.r#ref == request.r#ref);
+                if is_wanted && send.send(Ok(event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive))))
     }
 
     async fn update_build_history(
         &self,
-        _: Request<UpdateBuildHistoryRequest>,
+        request: Request<UpdateBuildHistoryRequest>,
     ) -> Result<Response<UpdateBuildHistoryResponse>, Status> {
-        Err(not_built("the history of builds"))
+        let request = request.into_inner();
+        // There is nothing to be finalized: what is known of a build is known when it is over.
+        if request.delete {
+            self.0.history.remove(&request.r#ref)?;
+        } else if !request.finalize {
+            self.0.history.pin(&request.r#ref, request.pinned)?;
+        }
+        Ok(Response::new(UpdateBuildHistoryResponse {}))
     }
 }
 

@@ -10,10 +10,14 @@
 
 mod attributes; // front end attributes become a request
 mod bridge; // LLBBridge
+mod content; // blobs in directories of the client's
 mod control; // Control
+mod depots; // caches elsewhere
 mod export; // results to where the client wants them
 mod files; // trees of files to a client
+mod history; // builds that are over
 mod news; // news in BuildKit's words
+mod place; // where a build failed
 mod receive; // trees of files from a client
 mod session; // what clients offer
 mod solves; // builds that go on
@@ -23,7 +27,7 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     control_server::ControlServer, frontend::llb_bridge_server::LlbBridgeServer,
 };
-use hyper::upgrade::Upgraded;
+use hyper::rt::{Read, Write};
 use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     service::TowerToHyperService,
@@ -33,11 +37,17 @@ use tonic::service::Routes;
 pub use session::SessionHead;
 
 use crate::Builder;
+use history::History;
 use session::Sessions;
 use solves::Solves;
 
 /// The largest message of a client: definitions of graphs can be large.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Something that HTTP/2 is spoken on.
+pub trait Connection: Read + Write + Unpin + Send + 'static {}
+
+impl<C: Read + Write + Unpin + Send + 'static> Connection for C {}
 
 /// BuildKit's services on our builder; cheap to clone.
 #[derive(Clone)]
@@ -47,17 +57,19 @@ struct Parts {
     builder: Builder,
     sessions: Sessions,
     solves: Solves,
+    history: Arc<History>,
     version: String,
 }
 
 impl BuildKit {
     /// The services of this builder; `version` is what clients are told.
     pub fn new(builder: Builder, version: String) -> Self {
-        Self(Arc::new(Parts { builder, sessions: Sessions::default(), solves: Solves::default(), version }))
+        let history = History::open(builder.root().join("history"));
+        Self(Arc::new(Parts { builder, sessions: Sessions::default(), solves: Solves::default(), history, version }))
     }
 
-    /// Serves a connection that was upgraded to h2c on `/grpc`, to its end.
-    pub async fn serve(self, connection: Upgraded) {
+    /// Serves a connection that speaks HTTP/2, upgraded on `/grpc` or from its beginning, to its end.
+    pub async fn serve(self, connection: impl Connection) {
         let control = ControlServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let routes = Routes::new(control).add_service(bridge).prepare();
@@ -71,7 +83,7 @@ impl BuildKit {
     }
 
     /// Takes a connection that was upgraded on `/session` as the client's session, for as long as it lasts.
-    pub async fn session(self, head: SessionHead, connection: Upgraded) {
+    pub async fn session(self, head: SessionHead, connection: impl Connection) {
         self.0.sessions.hold(head, connection).await;
     }
 }

@@ -18,6 +18,8 @@ pub(super) const DEFINITION: u64 = u64::MAX;
 pub(super) const IGNORE: u64 = u64::MAX - 1;
 pub(super) const CONTEXT: u64 = u64::MAX - 2;
 pub(super) const EXPORT: u64 = u64::MAX - 3;
+/// Caches elsewhere count down from here: those that are read, and a thousand below them those that are written.
+pub(super) const DEPOT: u64 = u64::MAX - 500_000;
 /// Pushes and further contexts count down from here.
 pub(super) const PUSH: u64 = u64::MAX - 1_000_000;
 
@@ -139,8 +141,31 @@ fn wire(solve: &Solve, vertex: &Vertex) -> WireVertex {
     }
 }
 
+/// An error as a vertex shows it: a status without its code.
+pub(super) trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for tonic::Status {
+    fn shown(&self) -> String {
+        self.message().to_owned()
+    }
+}
+
+impl Shown for crate::BuildError {
+    fn shown(&self) -> String {
+        self.modern()
+    }
+}
+
+impl Shown for String {
+    fn shown(&self) -> String {
+        self.clone()
+    }
+}
+
 /// Tells about one thing that is no instruction, from its beginning to its end.
-pub(super) async fn around<T, E: std::fmt::Display>(
+pub(super) async fn around<T, E: Shown>(
     progress: &Progress,
     id: u64,
     title: &str,
@@ -158,7 +183,7 @@ pub(super) async fn around<T, E: std::fmt::Display>(
     progress.tell(Event::Vertex(vertex)).await;
     progress.started(id).await;
     let done = work.await;
-    let error = done.as_ref().err().map(ToString::to_string);
+    let error = done.as_ref().err().map(Shown::shown);
     let completed = crate::event::Completed { id, at: clock::now(), cached: false, error, why: None, image: None };
     progress.tell(Event::Completed(completed)).await;
     done

@@ -35,7 +35,10 @@ pub(super) struct Wanted {
 }
 
 fn io_status(what: &str) -> impl Fn(io::Error) -> Status {
-    move |error| Status::internal(format!("{what}: {error}"))
+    move |error| {
+        let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+        Status::internal(format!("{what}: {why}"))
+    }
 }
 
 /// Makes a directory what the client's is; answers it, and how many bytes came.

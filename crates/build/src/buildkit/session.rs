@@ -11,7 +11,6 @@ use bollard_buildkit_proto::{
     },
 };
 use hako_engine::view::Credentials;
-use hyper::upgrade::Upgraded;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixListener,
@@ -25,6 +24,7 @@ use tonic::{
 };
 use tower::service_fn;
 
+use super::Connection;
 use crate::{
     limits,
     request::{AgentFuture, AgentSocket, CredentialsFuture, SecretFuture, Secrets},
@@ -61,7 +61,7 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Keeps a session until its connection ends.
-    pub(super) async fn hold(&self, head: SessionHead, connection: Upgraded) {
+    pub(super) async fn hold(&self, head: SessionHead, connection: impl Connection) {
         let once = StdMutex::new(Some(connection));
         let connector = service_fn(move |_| {
             let connection = once.lock().ok().and_then(|mut slot| slot.take());

@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
+use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptionsEntry, SolveRequest, StatusResponse};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
+use super::depots::Export;
 use crate::solve::Built;
 
 /// How long news of a build that is not there yet are waited for: clients ask for both at once.
@@ -40,6 +41,9 @@ pub(super) struct Solve {
     pub(super) reference: String,
     pub(super) session: String,
     pub(super) entitlements: Vec<String>,
+    /// Caches elsewhere that the client named when it began the build.
+    pub(super) imports: Vec<CacheOptionsEntry>,
+    pub(super) exports: Vec<Export>,
     news: Mutex<Vec<StatusResponse>>,
     has_news: Notify,
     is_over: watch::Sender<bool>,
@@ -75,16 +79,14 @@ impl Drop for Ending<'_> {
 }
 
 impl Solves {
-    pub(super) fn begin(
-        &self,
-        reference: String,
-        session: String,
-        entitlements: Vec<String>,
-    ) -> Result<(Arc<Solve>, Ending<'_>), Status> {
+    pub(super) fn begin(&self, request: &SolveRequest) -> Result<(Arc<Solve>, Ending<'_>), Status> {
+        let reference = request.r#ref.clone();
         let solve = Arc::new(Solve {
             reference: reference.clone(),
-            session,
-            entitlements,
+            session: request.session.clone(),
+            entitlements: request.entitlements.clone(),
+            imports: request.cache.iter().flat_map(|cache| cache.imports.clone()).collect(),
+            exports: Export::all(request)?,
             news: Mutex::default(),
             has_news: Notify::new(),
             is_over: watch::Sender::new(false),
@@ -103,6 +105,11 @@ impl Solves {
             return Err(Status::already_exists("a build with this reference goes on"));
         }
         Ok((solve.clone(), Ending { solves: self, solve }))
+    }
+
+    /// Whether there is such a build, which goes on or waits to be heard of.
+    pub(super) fn has(&self, reference: &str) -> bool {
+        self.all.borrow().contains_key(reference)
     }
 
     /// The build with this reference, as soon as it is there.
@@ -147,6 +154,11 @@ impl Solve {
         self.has_news.notify_waiters();
     }
 
+    /// Everything that it has told so far.
+    pub(super) fn told(&self) -> Vec<StatusResponse> {
+        self.news.lock().map(|all| all.clone()).unwrap_or_default()
+    }
+
     /// News number `index`; `None` when the build is over and there are no more.
     pub(super) async fn news(&self, index: usize) -> Option<StatusResponse> {
         loop {
@@ -189,6 +201,10 @@ impl Solve {
 mod tests {
     use super::*;
 
+    fn named(reference: &str) -> SolveRequest {
+        SolveRequest { r#ref: reference.to_owned(), ..SolveRequest::default() }
+    }
+
     fn news(name: &str) -> StatusResponse {
         StatusResponse {
             logs: vec![bollard_buildkit_proto::moby::buildkit::v1::VertexLog {
@@ -202,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_build_that_is_over_is_still_heard_of_once() {
         let solves = Solves::default();
-        let (solve, ending) = solves.begin("short".into(), String::new(), Vec::new()).unwrap();
+        let (solve, ending) = solves.begin(&named("short")).unwrap();
         solve.tell(news("all"));
         drop(ending);
         let late = solves.hear("short").await.unwrap();
@@ -210,21 +226,21 @@ mod tests {
         assert_eq!(late.news(1).await, None);
         assert!(solves.all.borrow().is_empty());
         // The reference is free again.
-        let (_, ending) = solves.begin("short".into(), String::new(), Vec::new()).unwrap();
-        assert!(solves.begin("short".into(), String::new(), Vec::new()).is_err());
+        let (_, ending) = solves.begin(&named("short")).unwrap();
+        assert!(solves.begin(&named("short")).is_err());
         drop(ending);
-        assert!(solves.begin("short".into(), String::new(), Vec::new()).is_ok());
+        assert!(solves.begin(&named("short")).is_ok());
     }
 
     #[tokio::test]
     async fn those_that_nobody_asks_for_are_forgotten() {
         let solves = Solves::default();
         for number in 0..100 {
-            drop(solves.begin(number.to_string(), String::new(), Vec::new()).unwrap());
+            drop(solves.begin(&named(&number.to_string())).unwrap());
         }
         assert_eq!(solves.all.borrow().len(), UNHEARD_MAX);
         assert!(solves.all.borrow().contains_key("99"));
-        let (_, ending) = solves.begin("heard".into(), String::new(), Vec::new()).unwrap();
+        let (_, ending) = solves.begin(&named("heard")).unwrap();
         solves.hear("heard").await.unwrap();
         drop(ending);
         assert!(!solves.all.borrow().contains_key("heard"));

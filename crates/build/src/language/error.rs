@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// A Dockerfile that says nothing, and where it stops doing so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("dockerfile parse error on line {line}: {text}")]
+#[error("{}{text}", if *is_bare { String::new() } else { format!("dockerfile parse error on line {line}: ") })]
 pub struct SyntaxError {
     /// The first line of the instruction, from 1.
     pub line: usize,
@@ -18,15 +18,22 @@ pub struct SyntaxError {
     pub words: String,
     /// What to do instead.
     pub hint: Option<String>,
+    /// About the whole file rather than a line: Docker says it without one.
+    is_bare: bool,
 }
 
 impl SyntaxError {
     pub(crate) fn new(lines: (usize, usize), text: impl Into<String>) -> Self {
-        Self { line: lines.0, end_line: lines.1, text: text.into(), words: String::new(), hint: None }
+        Self { line: lines.0, end_line: lines.1, text: text.into(), words: String::new(), hint: None, is_bare: false }
     }
 
     pub(crate) fn words(mut self, words: impl Into<String>) -> Self {
         self.words = words.into();
+        self
+    }
+
+    pub(crate) fn bare(mut self) -> Self {
+        self.is_bare = true;
         self
     }
 

@@ -309,9 +309,8 @@ impl Reader<'_> {
         let mut paths = self.json().unwrap_or_else(|| self.words());
         if paths.len() < 2 {
             let error = self.error(format!(
-                "{} requires at least two arguments, but only {} was provided. Destination could not be determined",
-                self.keyword,
-                paths.len()
+                "{} requires at least two arguments, but only one was provided. Destination could not be determined",
+                self.keyword
             ));
             return Err(error.words(self.node.rest.clone()));
         }

@@ -15,7 +15,7 @@ mod stage; // one stage: its state, instruction after instruction
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,12 +30,12 @@ use tokio::{
 
 pub use crate::cache::CacheEntry;
 use crate::{
-    cache::Cache,
+    cache::{Cache, Record},
     context,
     error::BuildError,
     event::{Event, Progress, Vertex},
     language::{Around, CheckWish, Dockerfile, Finding, lint},
-    plan::{self, Plan, Wishes},
+    plan::{self, Base, Plan, Wishes},
     prune::PruneWish,
     request::BuildRequest,
 };
@@ -61,6 +61,25 @@ pub struct Built {
     /// Images of every step (classic builds), oldest first.
     pub(crate) steps: Vec<BuiltImage>,
     hold: Hold,
+    trail: Trail,
+}
+
+/// What a build has taken from the cache or put there.
+#[derive(Default)]
+struct Trail {
+    records: Vec<(Digest, Record)>,
+    /// Cache mounts that steps name, whether the steps were done or not.
+    mounts: BTreeSet<String>,
+}
+
+impl Built {
+    pub(crate) fn trail(&self) -> &[(Digest, Record)] {
+        &self.trail.records
+    }
+
+    pub(crate) fn mounts(&self) -> &BTreeSet<String> {
+        &self.trail.mounts
+    }
 }
 
 impl Builder {
@@ -78,8 +97,13 @@ impl Builder {
     }
 
     /// Where contexts are kept.
-    pub fn root(&self) -> &std::path::Path {
+    pub fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// Where the files of cache mounts are.
+    pub(crate) fn mounts_root(&self) -> &Path {
+        &self.0.cache.mounts
     }
 
     /// The engine that steps run in.
@@ -137,6 +161,7 @@ impl Builder {
             results,
             images: Mutex::default(),
             bases: bases::Bases::default(),
+            trail: parking_lot::Mutex::default(),
         });
         for vertex in solving.vertices.values() {
             progress.tell(Event::Vertex(vertex.clone())).await;
@@ -160,7 +185,11 @@ impl Builder {
         let image = last.unwrap_or_else(|| solving.finish(&state));
         let hold = self.store().hold();
         hold.stack(image.stack);
-        (Some(Built { image, steps: images, hold }), None)
+        let trail = std::mem::take(&mut *solving.trail.lock());
+        for (_, record) in &trail.records {
+            hold.stack(record.stack);
+        }
+        (Some(Built { image, steps: images, hold, trail }), None)
     }
 
     fn plan(&self, request: &BuildRequest) -> Result<(Plan, Vec<(usize, String)>), BuildError> {
@@ -262,6 +291,7 @@ struct Solving {
     images: Mutex<Vec<BuiltImage>>,
     /// Images that the Dockerfile names.
     bases: bases::Bases,
+    trail: parking_lot::Mutex<Trail>,
 }
 
 impl Solving {
@@ -326,8 +356,16 @@ impl Solving {
             image.lines.iter_mut().for_each(|line| line.created = epoch);
             return image;
         }
-        self.builder.0.cache.stamp(&mut image, self.request.no_cache);
+        self.stamp(&mut image);
         image
+    }
+
+    /// Gives an image its time; answers whether it was made before.
+    fn stamp(&self, image: &mut BuiltImage) -> bool {
+        let elsewhere = |key: &Digest| self.request.depots.iter().find_map(|depot| depot.peek(key).cloned());
+        let stamp = self.builder.0.cache.stamp(image, self.request.no_cache, elsewhere);
+        self.trail.lock().records.push((stamp.key, stamp.record));
+        stamp.is_known
     }
 
     fn vertex(&self, line: usize) -> Option<&Vertex> {
@@ -348,7 +386,10 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
     let several = plan.needed.len() > 1;
     for (index, stage) in plan.stages.iter().enumerate() {
         let mut own = BTreeSet::new();
+        // A stage that stands on another begins where that ends: there is nothing to be fetched.
+        let has_base = request.classic || matches!(stage.base, Base::Image(_) | Base::Context(_));
         let shown: Vec<_> = std::iter::once(&stage.from)
+            .filter(|_| has_base)
             .chain(&stage.instructions)
             .filter(|instruction| request.classic || history::makes_files(&instruction.kind))
             .collect();
@@ -360,7 +401,11 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
                 continue;
             }
             let prefix = if several { format!("{name} ") } else { String::new() };
-            let title = format!("[{prefix}{}/{}] {}", shown_at + 1, shown.len(), history::title(instruction));
+            let words = match (&stage.base, place) {
+                (Base::Image(name), 0) if !request.classic => format!("FROM {}", whole_name(name)),
+                _ => history::title(instruction),
+            };
+            let title = format!("[{prefix}{}/{}] {words}", shown_at + 1, shown.len());
             let vertex = Vertex {
                 id: instruction.lines.0 as u64,
                 name: title,
@@ -376,6 +421,11 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
         number += stage.instructions.len() + 1;
     }
     vertices
+}
+
+// With its registry and tag, as BuildKit's users know it.
+fn whole_name(name: &str) -> String {
+    name.parse::<Reference>().map_or_else(|_| name.to_owned(), |name| name.with_default_tag().to_string())
 }
 
 fn is_arg(line: &str) -> bool {

@@ -27,6 +27,7 @@ use crate::{
     cache::{Hasher, Key},
     context::Context,
     error::BuildError,
+    event::Event,
     language::{self, Command, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
     request::AgentSocket,
 };
@@ -94,6 +95,8 @@ impl Solving {
         key.input("working directory", &state.config.working_dir);
         key.input("network", &format!("{:?} {}", job.network, job.insecure));
         key.input("mounts", &history::list(&flags.mounts));
+        let caches = job.mounts.iter().filter(|mount| mount.kind == MountKind::Cache);
+        self.trail.lock().mounts.extend(caches.map(|mount| self.cache_name(mount)));
         for mount in job.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
             let digest = self.bind_digest(at, mount).await?;
             key.input(&format!("files of the mount at {}", mount.target), &digest.to_string());
@@ -282,10 +285,8 @@ impl Solving {
     }
 
     async fn cache_mount(&self, at: Place, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
-        let namespace = self.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
         let id = mount.id.clone().unwrap_or_else(|| mount.target.clone());
-        let name = crate::cache::digest(format!("{namespace} {id}").as_bytes()).hex();
-        let mut name = name.chars().take(32).collect::<String>();
+        let mut name = self.cache_name(mount);
         match mount.sharing {
             Sharing::Shared => {}
             Sharing::Locked => held.locks.push(self.lock(&name).await.lock_owned().await),
@@ -312,7 +313,8 @@ impl Solving {
                 Ok(rustix::fs::fchmod(&opened, Mode::from_raw_mode(mount.mode.unwrap_or(0o755)))?)
             };
             own().map_err(failed)?;
-            if mount.from.is_some() {
+            let is_filled = self.fill_from_depots(&name, &opened).await;
+            if !is_filled && mount.from.is_some() {
                 self.fill_cache(at, mount, opened).await?;
             }
         }
@@ -326,6 +328,33 @@ impl Solving {
         };
         held.add(&mount.target, StepSource::Descriptor(opened), mount.read_only == Some(true));
         Ok(())
+    }
+
+    // The directory that keeps the files of a cache mount: the same name on every machine.
+    fn cache_name(&self, mount: &Mount) -> String {
+        let namespace = self.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
+        let id = mount.id.as_ref().unwrap_or(&mount.target);
+        let name = crate::cache::digest(format!("{namespace} {id}").as_bytes()).hex();
+        name.chars().take(32).collect()
+    }
+
+    // A new cache begins with what another machine has left of it.
+    async fn fill_from_depots(&self, name: &str, directory: &OwnedFd) -> bool {
+        for depot in &self.request.depots {
+            let filled = match directory.try_clone() {
+                Ok(directory) => depot.fill(name, directory).await,
+                Err(error) => Err(error.to_string()),
+            };
+            match filled {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(why) => {
+                    let text = format!("a cache mount in the cache of {} cannot be used: {why}", depot.name());
+                    self.progress.tell(Event::Warning { line: 0, text }).await;
+                }
+            }
+        }
+        false
     }
 
     // A new cache begins with what `from` has.

@@ -15,7 +15,7 @@ use crate::{
     error::BuildError,
     event::{Completed, Event},
     language::{self, Command, Instruction, Kind},
-    plan::{Base, PREDEFINED, from_of},
+    plan::{Base, PREDEFINED, from_of, sources},
 };
 
 /// The search path of an image that says none.
@@ -84,6 +84,7 @@ impl State {
             references: Vec::new(),
             is_changed: false,
             parent: self.image_id,
+            inline_cache: None,
         }
     }
 
@@ -343,6 +344,7 @@ impl Solving {
         if !self.hold.stack(image.chain_id) {
             return Err(BuildError::invalid(format!("the layers of {name} are gone")));
         }
+        self.compare_platforms(name, &image.platform).await;
         let mut config = image.config.clone();
         if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.env.push(PATH.to_owned());
@@ -364,8 +366,24 @@ impl Solving {
         })
     }
 
+    // Nobody said which platform is wanted, so the image that is here is taken; that is rarely what is meant.
+    async fn compare_platforms(&self, name: &str, found: &Platform) {
+        let expected = self.request.platform.clone().unwrap_or_else(Platform::host);
+        if (&found.os, &found.architecture) == (&expected.os, &expected.architecture) || self.request.classic {
+            return;
+        }
+        let shown = |platform: &Platform| format!("{}/{}", platform.os, platform.architecture);
+        let text = format!(
+            "InvalidBaseImagePlatform: Base image {name} was pulled with platform {:?}, expected {:?} for current build",
+            shown(found),
+            shown(&expected)
+        );
+        self.progress.tell(Event::Warning { line: 0, text }).await;
+    }
+
     async fn step(&self, index: usize, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {
         let is_shown = self.request.classic || history::makes_files(&instruction.kind);
+        self.sources_done(index, instruction).await?;
         if is_shown {
             self.begin(instruction).await;
         }
@@ -382,13 +400,25 @@ impl Solving {
         }
     }
 
+    // A step begins when the stages that it reads are there: what it waits for is not its own time.
+    async fn sources_done(&self, index: usize, instruction: &Instruction) -> Result<(), BuildError> {
+        for source in sources(instruction) {
+            if let Base::Stage(other) = from_of(&self.plan.stages, index, &source)
+                && !self.request.classic
+            {
+                self.result_of(other).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The image after this step, for the classic builder: its id, and whether it was there before.
     async fn note_image(&self, state: &mut State) -> (Option<Digest>, bool) {
         if !self.request.classic {
             return (None, false);
         }
         let mut image = state.image(state.config.clone());
-        let known = self.builder.0.cache.stamp(&mut image, self.request.no_cache);
+        let known = self.stamp(&mut image);
         let id = self.store().built_id(&image);
         state.image_id = Some(id);
         self.images.lock().await.push(image);
@@ -502,6 +532,11 @@ impl Solving {
         let why = if fresh {
             "--no-cache".to_owned()
         } else if let Some(record) = cache.find(&key, self.store()) {
+            self.trail.lock().records.push((key, record.clone()));
+            return Ok(Done { record, cached: true, why: None });
+        } else if let Some(record) = self.from_depots(&key).await {
+            cache.put(&key, record.clone());
+            self.trail.lock().records.push((key, record.clone()));
             return Ok(Done { record, cached: true, why: None });
         } else {
             cache.why(description, &inputs)
@@ -519,7 +554,23 @@ impl Solving {
             inputs,
         };
         cache.put(&key, record.clone());
+        self.trail.lock().records.push((key, record.clone()));
         Ok(Done { record, cached: false, why: Some(why) })
+    }
+
+    // What cannot be brought is made, and told.
+    async fn from_depots(&self, key: &Digest) -> Option<Record> {
+        for depot in &self.request.depots {
+            match depot.take(key, self.store(), &self.hold).await {
+                Ok(Some(record)) => return Some(record),
+                Ok(None) => {}
+                Err(why) => {
+                    let text = format!("a result in the cache of {} cannot be used: {why}", depot.name());
+                    self.progress.tell(Event::Warning { line: 0, text }).await;
+                }
+            }
+        }
+        None
     }
 
     /// Whether nothing of this stage is to be taken from the cache.

@@ -1,6 +1,9 @@
 //! The flags of `build`: those of docker's CLI and of Buildx, and hako's own.
 
-use crate::flag::{Bytes, FlagSet};
+use crate::{
+    flag::{Bytes, FlagSet},
+    parse::limit::SwapBytes,
+};
 
 /// What was written on the command line.
 #[derive(Default)]
@@ -59,7 +62,7 @@ pub(crate) struct Old {
     force_rm: bool,
     isolation: Option<String>,
     memory: Option<Bytes>,
-    memory_swap: Option<String>,
+    memory_swap: Option<SwapBytes>,
     rm: Option<bool>,
     security: Vec<String>,
     squash: bool,
@@ -95,7 +98,11 @@ impl BuildFlags {
         set.add(&mut self.pull, "--pull", "Ask registries for newer base images");
         set.add(&mut self.push, "--push", "Shorthand for --output=type=registry");
         set.add(&mut self.quiet, "-q, --quiet", "Print the image's id alone");
-        set.add(&mut self.reproducible, "--reproducible", "No times but SOURCE_DATE_EPOCH (default 0) in the image");
+        set.add(
+            &mut self.reproducible,
+            "--reproducible",
+            "No times in the image but SOURCE_DATE_EPOCH (default: that of the commit, or 0)",
+        );
         set.add(&mut self.sbom, "--sbom", "Shorthand for --attest=type=sbom");
         set.add(&mut self.secrets, "--secret", "Secret for RUN --mount (id=name,src=path)").kind("stringArray");
         set.add(&mut self.shm_size, "--shm-size", "Size of /dev/shm in steps");
@@ -112,23 +119,34 @@ impl BuildFlags {
         self.progress.clone().or_else(|| std::env::var("BUILDKIT_PROGRESS").ok()).unwrap_or_default()
     }
 
-    /// Warnings about flags of the classic builder that steps do not obey.
-    pub(crate) fn ignored(&self) -> Vec<String> {
+    /// Limits of steps: flags of the classic builder, which BuildKit's protocol has no words for.
+    pub(crate) fn limits(&self) -> Vec<(&'static str, String)> {
+        let old = &self.old;
+        let number = |value: Option<i64>| value.map(|value| value.to_string());
+        let all = [
+            ("cpu-period", number(old.cpu_period)),
+            ("cpu-quota", number(old.cpu_quota)),
+            ("cpu-shares", number(old.cpu_shares)),
+            ("cpuset-cpus", old.cpuset_cpus.clone()),
+            ("cpuset-mems", old.cpuset_mems.clone()),
+            ("memory", old.memory.as_ref().map(|bytes| bytes.0.to_string())),
+            ("memory-swap", old.memory_swap.as_ref().map(|bytes| bytes.0.to_string())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// Warnings about flags of the classic builder that have no effect, in Buildx's words. `limits`: whether the daemon
+    /// limits steps, which only hako's does by this protocol.
+    pub(crate) fn ignored(&self, limits: bool) -> Vec<String> {
         let old = &self.old;
         let given = [
-            (old.cpu_period.is_some(), "cpu-period"),
-            (old.cpu_quota.is_some(), "cpu-quota"),
-            (old.cpu_shares.is_some(), "cpu-shares"),
-            (old.cpuset_cpus.is_some(), "cpuset-cpus"),
-            (old.cpuset_mems.is_some(), "cpuset-mems"),
             (old.isolation.is_some(), "isolation"),
-            (old.memory.is_some(), "memory"),
-            (old.memory_swap.is_some(), "memory-swap"),
             (!old.security.is_empty(), "security-opt"),
             (old.squash, "squash"),
         ];
-        let ignored = given.into_iter().filter(|(is_given, _)| *is_given);
-        ignored.map(|(_, name)| format!("WARNING: {name} flag is ignored")).collect()
+        let ignored = given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, name)| name);
+        let unlimited = self.limits().into_iter().filter(|_| !limits).map(|(name, _)| name);
+        unlimited.chain(ignored).map(|name| format!("WARNING: {name} flag is ignored")).collect()
     }
 }
 
@@ -136,16 +154,16 @@ impl Old {
     fn bind<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
         set.add(&mut self.compress, "--compress", "Accepted, without effect").hide();
-        set.add(&mut self.cpu_period, "--cpu-period", "Of the classic builder").hide();
-        set.add(&mut self.cpu_quota, "--cpu-quota", "Of the classic builder").hide();
-        set.add(&mut self.cpu_shares, "-c, --cpu-shares", "Of the classic builder").hide();
-        set.add(&mut self.cpuset_cpus, "--cpuset-cpus", "Of the classic builder").hide();
-        set.add(&mut self.cpuset_mems, "--cpuset-mems", "Of the classic builder").hide();
+        set.add(&mut self.cpu_period, "--cpu-period", "Limit the CPU of steps: period in microseconds");
+        set.add(&mut self.cpu_quota, "--cpu-quota", "Limit the CPU of steps: microseconds in each period");
+        set.add(&mut self.cpu_shares, "-c, --cpu-shares", "CPU shares of steps (relative weight)");
+        set.add(&mut self.cpuset_cpus, "--cpuset-cpus", "CPUs on which steps run (0-3, 0,1)");
+        set.add(&mut self.cpuset_mems, "--cpuset-mems", "Memory nodes that steps use (0-3, 0,1)");
         set.add(&mut self.debug, "-D, --debug", "Accepted, without effect").hide();
         set.add(&mut self.force_rm, "--force-rm", "Of the classic builder").hide();
         set.add(&mut self.isolation, "--isolation", "Of the classic builder").hide();
-        set.add(&mut self.memory, "-m, --memory", "Of the classic builder").hide();
-        set.add(&mut self.memory_swap, "--memory-swap", "Of the classic builder").hide();
+        set.add(&mut self.memory, "-m, --memory", "Limit the memory of steps");
+        set.add(&mut self.memory_swap, "--memory-swap", "Limit memory and swap of steps together; -1 for no limit");
         set.add(&mut self.rm, "--rm", "Of the classic builder").hide();
         set.add(&mut self.security, "--security-opt", "Of the classic builder").hide();
         set.add(&mut self.squash, "--squash", "Of the classic builder").hide();

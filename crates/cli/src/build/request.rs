@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use hako_client::build::{BuildOption, BuildSecret, BuildSource, ImageBuild};
+use hako_client::build::{BuildOption, BuildSecret, BuildSource, ImageBuild, layout_digest};
 use hako_model::Reference;
 
-use super::{BuildFlags, output, source};
+use super::{BuildFlags, commit, output, source};
 use crate::{
     context::Context,
     credentials::{self, Credentials},
@@ -36,6 +36,10 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
     let mut found = source::of(context, flags.file.as_deref(), flags.inline.as_deref())?;
     let mut attributes = std::mem::take(&mut found.attributes);
     attributes.extend(attributes_of(flags)?);
+    let commit = || commit::time(found.directory.as_deref()?);
+    if let Some(epoch) = epoch(flags, commit) {
+        attributes.insert("build-arg:SOURCE_DATE_EPOCH".to_owned(), epoch);
+    }
     let mut sources = found.sources;
     for text in &flags.contexts {
         let Some((name, place)) = text.split_once('=') else {
@@ -47,6 +51,10 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
     }
     let directory = cx.directory.clone();
     let known = Credentials::read(&directory)?;
+    if let Some(directory) = found.directory.as_ref().and_then(|directory| directory.file_name()) {
+        // What `builder history` calls it.
+        attributes.insert("hako.name".to_owned(), directory.to_string_lossy().into_owned());
+    }
     let shared = found.directory.map(|directory| directory.display().to_string()).unwrap_or_default();
     Ok(ImageBuild {
         attributes,
@@ -57,7 +65,7 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
         credentials: Arc::new(move |domain| known.find(&credentials::key_of(domain))),
         outputs: output::of(flags)?,
         entitlements: entitlements(flags)?,
-        cache_from: cache(&flags.cache_from)?,
+        cache_from: cache_from(cx, &flags.cache_from)?,
         cache_to: cache(&flags.cache_to)?,
         // Whose directory it is: another machine may have one of the same name.
         shared_key: format!("{}:{shared}", host_name()),
@@ -80,6 +88,28 @@ pub(super) fn question(flags: &BuildFlags) -> Result<Option<&'static str>, Comma
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+// A directory's cache is named by the digest of its manifest; without one there is nothing to be had, and the build goes
+// on, as in Buildx.
+fn cache_from(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
+    let mut options = cache(texts)?;
+    options.retain_mut(|option| {
+        if option.kind != "local" || option.attributes.contains_key("digest") {
+            return true;
+        }
+        let directory = option.attributes.get("src").cloned().unwrap_or_default();
+        let tag = option.attributes.get("tag").map_or("latest", String::as_str);
+        match layout_digest(Path::new(&directory), tag) {
+            Ok(digest) => drop(option.attributes.insert("digest".to_owned(), digest)),
+            Err(error) => {
+                cx.remark(&format!("WARNING: local cache import at {directory} not found due to err: {error}"));
+                return false;
+            }
+        }
+        true
+    });
+    Ok(options)
 }
 
 fn cache(texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
@@ -118,9 +148,6 @@ fn attributes_of(flags: &BuildFlags) -> Result<BTreeMap<String, String>, Command
             }
         }
     }
-    if let Some(epoch) = epoch(flags) {
-        set("build-arg:SOURCE_DATE_EPOCH", epoch);
-    }
     for text in &flags.labels {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         set(&format!("label:{name}"), value.to_owned());
@@ -156,6 +183,9 @@ fn attributes_of(flags: &BuildFlags) -> Result<BTreeMap<String, String>, Command
     if !flags.ulimits.is_empty() {
         set("ulimit", flags.ulimits.join(","));
     }
+    for (name, value) in flags.limits() {
+        set(&format!("hako.{name}"), value);
+    }
     for (kind, value) in attestations(flags)? {
         set(&format!("attest:{kind}"), value);
     }
@@ -172,12 +202,13 @@ fn attributes_of(flags: &BuildFlags) -> Result<BTreeMap<String, String>, Command
 }
 
 // The variable that builds all over the world read, unless it is given as an argument; Buildx passes it on as well.
-fn epoch(flags: &BuildFlags) -> Option<String> {
+// Whoever wants the same image every time means the time of what is built, not of the building.
+fn epoch(flags: &BuildFlags, commit: impl FnOnce() -> Option<i64>) -> Option<String> {
     if flags.arguments.iter().any(|text| text.split('=').next() == Some("SOURCE_DATE_EPOCH")) {
         return None;
     }
     let said = env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty());
-    said.or_else(|| flags.reproducible.then(|| "0".to_owned()))
+    said.or_else(|| flags.reproducible.then(|| commit().unwrap_or_default().to_string()))
 }
 
 fn host(text: &str) -> Result<String, CommandError> {

@@ -3,7 +3,7 @@
 use bollard_buildkit_proto::{google::protobuf::Timestamp as WireTime, moby::buildkit::v1::StatusResponse};
 use hako_api::build::{BuildLog, BuildNews, BuildStatus, BuildVertex, BuildWarning};
 
-fn time(at: Option<WireTime>) -> Option<String> {
+pub(super) fn time(at: Option<WireTime>) -> Option<String> {
     let at = at?;
     let stamp = jiff::Timestamp::new(at.seconds, at.nanos).ok()?;
     Some(hako_base::clock::rfc3339_nano(stamp))

@@ -49,6 +49,25 @@ impl Default for ImageBuild {
     }
 }
 
+impl ImageBuild {
+    /// Directories that caches are left in, each with the tag that its manifest gets.
+    pub(super) fn cache_directories(&self) -> Vec<(PathBuf, String)> {
+        let local = self.cache_to.iter().filter(|option| option.kind == "local");
+        let found = local.filter_map(|option| {
+            let tag = option.attributes.get("tag").map_or("latest", String::as_str);
+            Some((PathBuf::from(option.attributes.get("dest")?), tag.to_owned()))
+        });
+        found.collect()
+    }
+
+    /// Directories of caches, those that are read and those that are written.
+    pub(super) fn stores(&self) -> Vec<PathBuf> {
+        let read = self.cache_from.iter().filter(|option| option.kind == "local");
+        let read = read.filter_map(|option| option.attributes.get("src").map(PathBuf::from));
+        read.chain(self.cache_directories().into_iter().map(|(directory, _)| directory)).collect()
+    }
+}
+
 /// Files that the daemon may ask for.
 #[derive(Debug, Clone)]
 pub enum BuildSource {

@@ -18,7 +18,7 @@ use hako_model::{Digest, ImageConfig, Platform, Reference};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use super::{Arrivals, Candidate, Inner, Placed, Store, flush, lease::Lease, remove::collect, skeleton::open_to_all};
+use super::{Arrivals, Candidate, Inner, Store, flush, lease::Lease, remove::collect, skeleton::open_to_all};
 use crate::{
     ImageError, Removed,
     archive::walk,
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Hold {
     inner: Arc<Inner>,
-    lease: Lease,
+    pub(super) lease: Lease,
 }
 
 impl Hold {
@@ -100,6 +100,8 @@ pub struct BuiltImage {
     pub is_changed: bool,
     /// The image that `images` shows as its parent (the classic builder's intermediate images).
     pub parent: Option<Digest>,
+    /// What of the build's cache the image carries, in base64.
+    pub inline_cache: Option<String>,
 }
 
 /// One line of history.
@@ -162,17 +164,7 @@ impl Store {
         hold.lease.hold(diff_id);
         let mut arrived = Arrivals::default();
         arrived.received.insert(diff_id, received);
-        let _writing = inner.writing.lock();
-        let mut change = Change::default();
-        let mut placed = Placed { inner, chains: Vec::new(), blobs: Vec::new(), done: false };
-        let chain = placed.layer(parent, diff_id, &mut arrived, &mut change)?;
-        let mut catalog = inner.catalog.write();
-        for layer in change.layers {
-            catalog.pending.insert(layer.chain_id);
-            catalog.layers.insert(layer.chain_id, layer);
-        }
-        placed.done = true;
-        Ok(Some(chain))
+        self.place_pending(parent, diff_id, arrived).map(Some)
     }
 
     /// The files of a stack, read-only.
@@ -255,6 +247,7 @@ impl Store {
             self.inner.catalog.read().stack(image.stack).iter().rev().map(|layer| layer.diff_id).collect();
         let mut document = Document::new(&image.platform, &image.config, image.created);
         document.author.clone_from(&image.author);
+        document.inline_cache.clone_from(&image.inline_cache);
         if let Some(base) = image.base.and_then(|id| self.image(id).ok()) {
             document.os_version.clone_from(&base.os_version);
             document.history = Document::parse(&base.raw_config).map(|document| document.history).unwrap_or_default();

@@ -5,6 +5,7 @@
 //! [`Lease`] keeps layers that an operation counts on while it is still unpacking others.
 
 mod anatomy;
+mod blobs;
 mod build;
 mod commit;
 mod diff;

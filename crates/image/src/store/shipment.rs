@@ -89,7 +89,7 @@ impl Store {
     }
 }
 
-fn shipped(layer: &Layer) -> ShippedLayer {
+pub(super) fn shipped(layer: &Layer) -> ShippedLayer {
     let is_gzip = layer.codec == Codec::Gzip;
     let is_made_here = layer.compressed_here;
     ShippedLayer { diff_id: layer.diff_id, blob: layer.blob, size: layer.blob_size, is_gzip, is_made_here }

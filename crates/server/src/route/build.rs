@@ -48,6 +48,9 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
     };
     let mut request = request(&query, names, context, dockerfile, text)?;
     request.secrets = Arc::new(GivenSecrets { credentials, ..GivenSecrets::default() });
+    // The classic builder looks at images that are here, and at no others.
+    let cache_from: Vec<String> = json("cachefrom", &query.cache_from)?;
+    request.depots = cache_from.iter().filter_map(|name| builder.image_depot(name)).map(Arc::new).collect();
     builder.check(&request)?;
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
     tokio::spawn(async move {
@@ -226,6 +229,7 @@ fn request(
         classic: true,
         epoch: epoch.transpose()?,
         rewrite_times: false,
+        depots: Vec::new(),
     })
 }
 

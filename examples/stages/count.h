@@ -1,0 +1,2 @@
+/* How many words a text has. */
+unsigned count(const char *text);
