@@ -120,6 +120,32 @@ fn buildx_builds_and_brings_files_back() {
     host.run(&format!("{build} ctx 2>&1; echo ended with $?")).says("exit code: 7").says("ended with 1");
 }
 
+/// Buildx on a connection of its own (its driver `remote`): HTTP/2 from the first byte, the session within it, and
+/// caches in directories of Buildx's.
+#[test]
+fn buildx_keeps_caches_by_its_remote_driver() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("cp -r {config} config; ")).unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    // What Buildx writes down of its builders is this machine's own.
+    host.run(&format!("{config}mkdir -p config ctx")).success();
+    let buildx = format!("DOCKER_CONFIG=$PWD/config {} buildx", docker.display());
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN date +%s%N > /stamp\n");
+    host.run(&format!("{buildx} create --name own --driver remote $DOCKER_HOST")).success();
+    let build = |flags: &str| host.run(&format!("{buildx} build --builder own --progress plain {flags} ctx"));
+    build("--cache-to type=local,dest=cache,mode=max -o type=local,dest=first").success();
+    host.run("hako builder prune -af && hako builder du | tail -1").says("0B");
+    build("--cache-from type=local,src=cache -o type=local,dest=second").success().says("CACHED");
+    host.run("cmp first/stamp second/stamp").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN exit 3\n");
+    build("").code(1).says(">>> RUN exit 3");
+}
+
 /// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.
 fn buildx() -> Result<PathBuf, String> {
     let path = std::env::var("PATH").unwrap_or_default();

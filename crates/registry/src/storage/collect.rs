@@ -141,6 +141,8 @@ impl Storage {
             let Some(bytes) = self.manifest_read(name, digest)? else { continue };
             let Ok(document) = Document::parse(&bytes, "") else { continue };
             marked.extend(document.blobs().map(|blob| blob.digest));
+            // What an index names may be a blob.
+            marked.extend(document.manifests.iter().flatten().map(|inner| inner.digest));
         }
         Ok(())
     }

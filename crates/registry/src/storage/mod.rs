@@ -152,8 +152,10 @@ impl Storage {
     ) -> io::Result<Vec<ContentDigest>> {
         let _guard = self.write_guard()?;
         let blobs = document.blobs().map(|blob| blob.digest).filter(|digest| !self.has_blob(name, *digest));
+        // BuildKit's caches are indexes of layers, which other registries take too.
+        let is_here = |digest: &ContentDigest| self.has_manifest(name, *digest) || self.has_blob(name, *digest);
         let inner = document.manifests.iter().flatten().map(|inner| inner.digest);
-        let mut missing: Vec<_> = blobs.chain(inner.filter(|digest| !self.has_manifest(name, *digest))).collect();
+        let mut missing: Vec<_> = blobs.chain(inner.filter(|digest| !is_here(digest))).collect();
         missing.dedup();
         if missing.is_empty() {
             // A subject may come later.
