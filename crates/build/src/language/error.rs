@@ -19,7 +19,7 @@ pub struct SyntaxError {
     /// What to do instead.
     pub hint: Option<String>,
     /// About the whole file rather than a line: Docker says it without one.
-    is_bare: bool,
+    pub(crate) is_bare: bool,
 }
 
 impl SyntaxError {

@@ -11,6 +11,27 @@ fn cache(folder: &Folder, of: &str) -> Place {
     Place::start(folder.path(), |settings| settings.proxy = Some(proxy))
 }
 
+// BuildKit's caches are indexes of layers and of a configuration, none of them a manifest.
+#[test]
+fn an_index_may_name_blobs_and_a_collection_leaves_them() {
+    let folder = Folder::new();
+    let place = Place::start(folder.path(), |_| ());
+    let (layer, stray) = (place.blob("a", b"a layer"), place.blob("a", b"of nobody"));
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = |digest: &str| {
+        format!(
+            "{{\"schemaVersion\":2,\"mediaType\":\"{kind}\",\"manifests\":[{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"{digest}\",\"size\":7}}]}}"
+        )
+    };
+    let put = |text: &str| place.send("PUT", "/v2/a/manifests/cache", &[("Content-Type", kind)], text.as_bytes());
+    assert_eq!(put(&index(&digest(b"nowhere"))).code(), "MANIFEST_BLOB_UNKNOWN");
+    assert_eq!(put(&index(&layer)).status, 201);
+    let options = CollectOptions { grace: Duration::ZERO, untagged: false, dry_run: false };
+    assert_eq!(collect(folder.path(), options).unwrap().blobs, 1);
+    assert_eq!(place.get(&format!("/v2/a/blobs/{layer}")).status, 200);
+    assert_eq!(place.get(&format!("/v2/a/blobs/{stray}")).status, 404);
+}
+
 #[test]
 fn a_cache_brings_what_it_lacks_and_serves_it_when_the_other_is_gone() {
     let (origin_folder, cache_folder) = (Folder::new(), Folder::new());
