@@ -225,7 +225,10 @@ impl Control for BuildKit {
                     return;
                 }
             }
-            while !request.early_exit {
+            if request.early_exit {
+                return;
+            }
+            loop {
                 let event = match changes.recv().await {
                     Ok(event) => event,
                     Err(broadcast::error::RecvError::Lagged(_)) => continue,

@@ -457,7 +457,7 @@ mod tests {
 
     fn check(kind: &str, attributes: &[(&str, &str)], expected: &str) {
         let attrs = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let got = match Export::one(&CacheOptionsEntry { r#type: kind.to_owned(), attrs, ..Default::default() }) {
+        let got = match Export::one(&CacheOptionsEntry { r#type: kind.to_owned(), attrs }) {
             Ok(export) => {
                 format!("{:?} all={} mounts={} index={}", export.place, export.all, export.mounts, export.as_index)
             }

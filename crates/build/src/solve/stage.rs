@@ -534,7 +534,7 @@ impl Solving {
         } else if let Some(record) = cache.find(&key, self.store()) {
             self.trail.lock().records.push((key, record.clone()));
             return Ok(Done { record, cached: true, why: None });
-        } else if let Some(record) = self.from_depots(&key).await {
+        } else if let Some(record) = self.depots_give(&key).await {
             cache.put(&key, record.clone());
             self.trail.lock().records.push((key, record.clone()));
             return Ok(Done { record, cached: true, why: None });
@@ -559,7 +559,7 @@ impl Solving {
     }
 
     // What cannot be brought is made, and told.
-    async fn from_depots(&self, key: &Digest) -> Option<Record> {
+    async fn depots_give(&self, key: &Digest) -> Option<Record> {
         for depot in &self.request.depots {
             match depot.take(key, self.store(), &self.hold).await {
                 Ok(Some(record)) => return Some(record),
