@@ -100,7 +100,7 @@ fn a_failing_step_is_shown_with_its_last_lines() {
         ------
         Dockerfile:2
         --------------------
-           1 |     FROM busybox
+           1 |   FROM busybox
            2 | >>> RUN echo out; exit 3
            3 |
         --------------------

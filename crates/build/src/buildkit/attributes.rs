@@ -188,7 +188,7 @@ impl BuildKit {
             "" => self.sent(&session, &file, &named, attributes, progress).await?,
             local if local.starts_with("local:") => self.sent(&session, &file, &named, attributes, progress).await?,
             address if address.starts_with(UPLOADED) => self.uploaded(&session, &file, address, progress).await?,
-            address => self.elsewhere(&session, &file, address, attributes, progress).await?,
+            address => Box::pin(self.elsewhere(&session, &file, address, attributes, progress)).await?,
         };
         let contexts = self.contexts(&session, attributes, progress).await?;
         let arguments = with_prefix(attributes, "build-arg:");
@@ -337,7 +337,7 @@ impl BuildKit {
         let keep_git = attributes.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
         let secrets = SessionSecrets(Some(session.clone()));
         let title = "[internal] load remote build context";
-        let fetching = self.0.builder.remote_context(address, keep_git, &secrets);
+        let fetching = Box::pin(self.0.builder.remote_context(address, keep_git, &secrets));
         let found = news::around(progress, news::CONTEXT, title, fetching).await.map_err(|error| failed(&error))?;
         let (context, mut dockerfile) = (found.context, found.dockerfile);
         let mut own_ignore = None;
@@ -440,7 +440,7 @@ impl BuildKit {
                 Some(local) => self.context(session, local, &Ignore::default(), progress, vertex).await?,
                 None if is_elsewhere(&place) => {
                     let secrets = SessionSecrets(Some(session.clone()));
-                    let fetching = self.0.builder.remote_context(&place, false, &secrets);
+                    let fetching = Box::pin(self.0.builder.remote_context(&place, false, &secrets));
                     let title = format!("[context {name}] load remote context");
                     let found = news::around(progress, vertex, &title, fetching).await;
                     found.map_err(|error| failed(&error))?.context

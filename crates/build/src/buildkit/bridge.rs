@@ -105,13 +105,14 @@ impl BuildKit {
             }
         };
         let building = async {
-            let mut request = self.request(solve, attributes, &progress).await?;
+            // Boxed, each: all of them in one future would overflow the stack of a thread.
+            let mut request = Box::pin(self.request(solve, attributes, &progress)).await?;
             // Whoever drives a build through the bridge names them twice, here without what Solve has found out.
             let more = imports.iter().filter(|one| !solve.imports.iter().any(|known| is_same(known, one)));
             let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
-            request.depots = self.depots(solve, &imports, &progress).await?;
+            request.depots = Box::pin(self.depots(solve, &imports, &progress)).await?;
             let (file, text) = (request.dockerfile_name.clone(), request.dockerfile.clone());
-            let built = self.0.builder.build(request, progress).await;
+            let built = Box::pin(self.0.builder.build(request, progress)).await;
             let mut built = built.map_err(|error| failed_in(&error, &file, &text))?;
             // An image to which nothing was done is its base, which carries nothing.
             if solve.exports.iter().any(Export::is_inline) && !built.image.lines.is_empty() {

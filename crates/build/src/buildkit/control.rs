@@ -86,8 +86,8 @@ impl BuildKit {
         };
         let Some(name) = name else { return Ok(HashMap::new()) };
         let built = solve.result(&name)?;
-        let mut answer = self.export(solve, &built, &targets).await?;
-        answer.extend(self.leave(solve, &built, &solve.exports).await?);
+        let mut answer = Box::pin(self.export(solve, &built, &targets)).await?;
+        answer.extend(Box::pin(self.leave(solve, &built, &solve.exports)).await?);
         Ok(answer)
     }
 }
@@ -125,7 +125,7 @@ impl Control for BuildKit {
         let request = request.into_inner();
         let (solve, _ending) = self.0.solves.begin(&request)?;
         let noting = self.0.history.begin(&solve, &request);
-        let done = self.solve_to_the_end(&solve, request).await;
+        let done = Box::pin(self.solve_to_the_end(&solve, request)).await;
         noting.ended(&done);
         Ok(Response::new(SolveResponse { exporter_response: done? }))
     }

@@ -392,7 +392,7 @@ mod tests {
         check("RUN", "1:1 \"\" RUN requires at least one argument");
         check(
             "COPY a",
-            "1:6 \"a\" COPY requires at least two arguments, but only 1 was provided. Destination could not be determined",
+            "1:6 \"a\" COPY requires at least two arguments, but only one was provided. Destination could not be determined",
         );
         check("ONBUILD ONBUILD RUN a", "1:1 \"\" Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
         check("SHELL a", "1:7 \"a\" SHELL requires the arguments to be in JSON form");
