@@ -8,6 +8,7 @@ mod compose; // applications come up and go
 mod image; // load, push, pull
 mod measure; // samples, percentiles, the table
 mod memory; // proportional set size of daemons and keepers
+mod names; // questions of a container's name service
 mod network; // throughput, connecting, publishing
 mod part; // what is measured
 mod runtime; // hako runtime beside runc

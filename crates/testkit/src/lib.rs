@@ -18,6 +18,7 @@ mod daemon; // hako daemons on a host: start, kill, start again
 mod host; // a machine of its own, and what is typed into it
 pub mod http; // requests as bytes, for answers that a client library would hide
 pub mod image; // root file systems that containers run
+pub mod namespace; // sockets in somebody else's network namespace
 pub mod require; // skipping with a reason
 mod saboteur; // makes one route of the API fail, from outside
 mod session; // commands that go on: followed output, typed input, terminals

@@ -7,14 +7,13 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs},
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use crate::namespace;
 
 /// Where the proxy listens on the machine.
 const PORT: u16 = 3128;
@@ -36,13 +35,7 @@ pub fn reachable(host: &str) -> Result<(), String> {
 /// Listens in the network namespace of a process; the address is the proxy's.
 pub(crate) fn open(init: u32, address: &str, kept: &Path) -> io::Result<String> {
     fs::create_dir_all(kept)?;
-    // A listener stays where it was bound; only this short thread ever enters the machine.
-    let bound = thread::spawn(move || -> io::Result<TcpListener> {
-        let namespace = File::open(format!("/proc/{init}/ns/net"))?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        TcpListener::bind(("0.0.0.0", PORT))
-    });
-    let listener = bound.join().map_err(|_| io::Error::other("the thread that binds panicked"))??;
+    let listener = namespace::in_network_of(init, || TcpListener::bind(("0.0.0.0", PORT)))?;
     let kept: Arc<Path> = kept.into();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
