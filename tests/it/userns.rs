@@ -1,10 +1,49 @@
 //! User namespaces: which users of the host a container's users are, seen from both sides.
 
+use std::{
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
 use expect_test::expect;
 use hako_testkit::{Host, Options, needs, require};
 
-fn machine(flags: &[&'static str]) -> Host {
-    Host::with(&Options { flags: flags.to_vec(), ..Options::default() })
+/// A machine whose layers are on a disk, which maps ids on every kernel that can; memory does so since Linux 6.3.
+struct Machine {
+    // Dropped in this order.
+    host: Host,
+    _disk: Folder,
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Deref for Machine {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl DerefMut for Machine {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}
+
+fn machine(flags: &[&'static str]) -> Machine {
+    static SERIAL: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("hako-userns-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let disk = std::env::temp_dir().join(name);
+    let host = Host::with(&Options { flags: flags.to_vec(), disk: Some(disk.clone()), ..Options::default() });
+    Machine { host, _disk: Folder(disk) }
 }
 
 macro_rules! needs_all {

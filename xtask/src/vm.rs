@@ -26,7 +26,7 @@ const SELECTION: &[(&str, &str, &str)] = &[
     (
         "tests",
         "it",
-        "run:: exec:: limit:: mount:: confinement:: lifecycle:: logs:: port:: survival::containers survival::what \
+        "run:: exec:: limit:: mount:: confinement:: userns:: escape:: lifecycle:: logs:: port:: survival::containers survival::what \
          survival::the_next survival::no_line undo::",
     ),
 ];

@@ -3,7 +3,7 @@
 //! Sentences that clients look at are Docker's to the letter (and so may begin with a capital);
 //! the others say what failed, on what, and carry the cause in `source`.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use hako_base::ErrorKind;
 use hako_model::{ContainerId, Digest, ReferenceError};
@@ -31,6 +31,11 @@ pub enum ImageError {
     NoSuchSnapshot { container: ContainerId },
     #[error("the root filesystem of container {container} is mounted already")]
     SnapshotBusy { container: ContainerId },
+    #[error(
+        "the file system that has the layers ({path}) cannot show them with the ids of a user namespace: tmpfs can since \
+         Linux 6.3, ext4, xfs and btrfs since 5.15; use another data root, or --userns=host"
+    )]
+    NoMappedIds { path: PathBuf },
     #[error("the root filesystem of container {container} exists already")]
     SnapshotExists { container: ContainerId },
     #[error(transparent)]
@@ -77,7 +82,7 @@ impl ImageError {
             Self::Archive { .. } | Self::DiffId { .. } | Self::DigestMismatch { .. } | Self::Config { .. } => {
                 ErrorKind::InvalidInput
             }
-            Self::TooManyLayers { .. } => ErrorKind::InvalidInput,
+            Self::TooManyLayers { .. } | Self::NoMappedIds { .. } => ErrorKind::InvalidInput,
             Self::ArchiveTar { source } => source.kind(),
             Self::Layer { source, .. } => source.kind(),
             Self::Missing { .. } | Self::Io { .. } | Self::Database { .. } | Self::Record { .. } => ErrorKind::Internal,

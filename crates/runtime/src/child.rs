@@ -82,13 +82,12 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
         descriptors: job.descriptors,
         init: plan.init,
         stdio: &job.stdio,
-        terminal: terminal.map(|pair| pair.slave),
         make_cwd: true,
         channel: &job.channel,
         gate: plan.extra.gate,
         hooks: plan.extra.hooks.as_ref(),
     };
-    program::run(&start)
+    program::run(&start, terminal.map(|pair| pair.slave))
 }
 
 /// The namespaces that `clone3` makes together with the child. The cgroup namespace is not among them: it takes the

@@ -12,21 +12,16 @@ use std::{
     },
 };
 
-use hako_sys::mount::{self, MountAttributes};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 
 /// Directories below each other that are followed.
 const DEPTH_MAX: usize = 64;
 
-/// Fills `tmpfs` with what is in the directory `place`, and makes it read-only then if it shall be.
-pub(crate) fn copy_up(place: BorrowedFd<'_>, tmpfs: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
+/// Fills `tmpfs` with what is in the directory `place`.
+pub(crate) fn copy_up(place: BorrowedFd<'_>, tmpfs: BorrowedFd<'_>) -> io::Result<()> {
     let from = rustix::fs::openat(place, ".", DIRECTORY, Mode::empty())?;
     let into = rustix::fs::openat(tmpfs, ".", DIRECTORY, Mode::empty())?;
-    copy_directory(&from, &into, 0)?;
-    if read_only {
-        mount::set_attributes(tmpfs, MountAttributes { read_only, ..MountAttributes::default() })?;
-    }
-    Ok(())
+    copy_directory(&from, &into, 0)
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

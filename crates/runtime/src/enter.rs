@@ -72,13 +72,12 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
         descriptors: job.descriptors,
         init: None,
         stdio: &job.stdio,
-        terminal,
         make_cwd: false,
         channel: &job.channel,
         gate: None,
         hooks: None,
     };
-    program::run(&start)
+    program::run(&start, terminal)
 }
 
 fn join_all(target: BorrowedFd<'_>) -> std::io::Result<()> {

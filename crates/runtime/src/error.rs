@@ -222,6 +222,8 @@ impl fmt::Display for LaunchError {
             Step::WorkingDirectory => write!(f, "chdir to cwd ({subject:?}) set in config.json failed: {why}"),
             Step::External if self.errno == 0 => return f.write_str(&self.detail),
             Step::Died => write!(f, "{}: {}", self.step.verb(), self.detail),
+            // As runc.
+            Step::Hook => write!(f, "error running {subject}: {why}"),
             Step::Mount => write!(f, "cannot mount to {subject:?}: {why}"),
             step if subject.is_empty() => write!(f, "cannot {}: {why}", step.verb()),
             step => write!(f, "cannot {} {subject}: {why}", step.verb()),

@@ -167,13 +167,15 @@ pub(crate) fn set_schedule(special: &Special) -> Result<(), LaunchError> {
     if let Some(asked) = special.scheduling {
         at(schedule::set_policy(asked), "scheduler")?;
     }
-    if !special.processors.is_empty() {
-        let mut set = rustix::thread::CpuSet::new();
-        for number in special.processors.iter().filter(|number| **number < rustix::thread::CpuSet::MAX_CPU as u32) {
-            set.set(*number as usize);
-        }
-        at(rustix::thread::sched_setaffinity(None, &set).map_err(io::Error::from), "processors")?;
-    }
+    // Those that are asked for, else all that its cgroup has: whoever started the engine on a few of them (`taskset`,
+    // systemd's `CPUAffinity=`) does not mean its containers.
+    let limit = rustix::thread::CpuSet::MAX_CPU as u32;
+    let mut set = rustix::thread::CpuSet::new();
+    let all = if special.processors.is_empty() { 0..limit } else { 0..0 };
+    all.chain(special.processors.iter().copied()).filter(|number| *number < limit).for_each(|number| {
+        set.set(number as usize);
+    });
+    at(rustix::thread::sched_setaffinity(None, &set).map_err(io::Error::from), "processors")?;
     match special.personality {
         Some(personality) => at(schedule::set_personality(personality), "personality"),
         None => Ok(()),

@@ -31,7 +31,7 @@ const SAID_BYTES_MAX: usize = 2 << 10;
 pub fn run_all(moment: &str, hooks: &[Hook], state: &str) -> Result<(), LaunchError> {
     for (number, hook) in hooks.iter().enumerate() {
         run(hook, state).map_err(|reason| {
-            LaunchError::in_words(Step::Hook, format!("{moment} #{number} ({})", hook.path), reason)
+            LaunchError::in_words(Step::Hook, format!("{moment} hook #{number}"), format!("{}: {reason}", hook.path))
         })?;
     }
     Ok(())
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_hook_that_fails_says_why() {
         let error = run_all("prestart", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], "").unwrap_err();
-        assert_eq!(error.to_string(), "cannot run hook prestart #1 (/bin/sh): exit status 3, it said: no");
+        assert_eq!(error.to_string(), "error running prestart hook #1: /bin/sh: exit status 3, it said: no");
         let error = run_all("prestart", &[hook("exec sleep 100", Some(1))], "").unwrap_err();
-        assert_eq!(error.to_string(), "cannot run hook prestart #0 (/bin/sh): it took longer than 1 s");
+        assert_eq!(error.to_string(), "error running prestart hook #0: /bin/sh: it took longer than 1 s");
     }
 }

@@ -51,21 +51,19 @@ pub(crate) struct Start<'a> {
     pub(crate) descriptors: &'a [OwnedFd],
     pub(crate) init: Option<Index>,
     pub(crate) stdio: &'a Stdio,
-    /// The program's side of its terminal.
-    pub(crate) terminal: Option<OwnedFd>,
     pub(crate) make_cwd: bool,
     pub(crate) channel: &'a Channel,
     pub(crate) gate: Option<Gate>,
     pub(crate) hooks: Option<&'a Hooks>,
 }
 
-/// Becomes the program. Returns only the step that failed.
-pub(crate) fn run(start: &Start<'_>) -> Result<Infallible, LaunchError> {
+/// Becomes the program, `terminal` being its side of one. Returns only the step that failed.
+pub(crate) fn run(start: &Start<'_>, terminal: Option<OwnedFd>) -> Result<Infallible, LaunchError> {
     let process = start.process;
     let filter = process.seccomp.map(|index| read_filter(descriptor(start.descriptors, index)?)).transpose()?;
     let environment = strings(&environment(process))?;
     let command = Command::prepare(process, start)?;
-    streams(start)?;
+    streams(start, terminal)?;
     keyring()?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     let entered = enter_directory(&process.cwd, start.make_cwd);
@@ -99,7 +97,13 @@ fn pass_gate(start: &Start<'_>) -> Result<(), LaunchError> {
     match start.hooks {
         Some(hooks) if !start.process.argv.is_empty() => {
             let state = hooks.state.replace(PID_PLACE, &rustix::process::getpid().as_raw_nonzero().to_string());
-            hook::run_all("startContainer", &hooks.start_container, &state)
+            // It runs in the container: without an environment of its own it has the container's, as with runc.
+            let with_environment = |hook: &extra::Hook| {
+                let env = if hook.env.is_empty() { environment(start.process) } else { hook.env.clone() };
+                extra::Hook { env, ..hook.clone() }
+            };
+            let all: Vec<extra::Hook> = hooks.start_container.iter().map(with_environment).collect();
+            hook::run_all("startContainer", &all, &state)
         }
         _ => Ok(()),
     }
@@ -128,7 +132,9 @@ fn close_all_but(start: &Start<'_>, init: Option<BorrowedFd<'_>>) -> Result<(), 
 
 fn environment(process: &Process) -> Vec<String> {
     let mut lines = process.env.clone();
-    if process.special.home_from_passwd && !lines.iter().any(|line| line.starts_with("HOME=")) {
+    let has_home = |line: &String| line.strip_prefix("HOME=").is_some_and(|home| !home.is_empty());
+    if process.special.home_from_passwd && !lines.iter().any(has_home) {
+        lines.retain(|line| line != "HOME=");
         let found = mount::open_directory(Path::new("/"))
             .ok()
             .and_then(|root| user::resolve(root.as_fd(), &process.user.uid.to_string(), &[]).ok());
@@ -173,9 +179,9 @@ fn read_filter(memory: BorrowedFd<'_>) -> Result<Program, LaunchError> {
 }
 
 // Pipes are in their places since the beginning (`launch::keep_needed`).
-fn streams(start: &Start<'_>) -> Result<(), LaunchError> {
+fn streams(start: &Start<'_>, terminal: Option<OwnedFd>) -> Result<(), LaunchError> {
     let at = String::new;
-    match (start.stdio, &start.terminal) {
+    match (start.stdio, &terminal) {
         (Stdio::Streams { .. }, _) => {}
         (Stdio::Terminal { .. }, Some(terminal)) => {
             pty::make_controlling(terminal).at(Step::Terminal, at)?;

@@ -44,8 +44,8 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     };
     mount::set_propagation_of_all(spread).at(Step::Root, || "propagation".to_owned())?;
     let null = host_null()?;
-    let mut builder =
-        Builder { job, root: descriptor(job.descriptors, plan.root.mount)?, proc: None, devpts: None, dev: None };
+    let root = descriptor(job.descriptors, plan.root.mount)?;
+    let mut builder = Builder { job, root, proc: None, devpts: None, dev: None, read_only_last: Vec::new() };
     builder.attach_root()?;
     for entry in &plan.mounts {
         builder.mount(entry)?;
@@ -56,8 +56,11 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     builder.sysctls()?;
     builder.read_only_paths()?;
     builder.masked_paths(null.as_fd())?;
+    let read_only = MountAttributes { read_only: true, ..MountAttributes::default() };
+    for mount in &builder.read_only_last {
+        mount::set_attributes(mount.as_fd(), read_only).at(Step::Mount, || "read-only".to_owned())?;
+    }
     if plan.root.read_only {
-        let read_only = MountAttributes { read_only: true, ..MountAttributes::default() };
         mount::set_attributes(builder.root, read_only).at(Step::Root, || "read-only".to_owned())?;
     }
     mount::enter_root(builder.root).at(Step::PivotRoot, String::new)?;
@@ -113,6 +116,8 @@ struct Builder<'a> {
     devpts: Option<OwnedFd>,
     /// The container's own `/dev`, a fresh tmpfs to be filled; somebody else's is left as it is.
     dev: Option<OwnedFd>,
+    /// What is read-only only when everything is in its place: other mounts may need directories in it.
+    read_only_last: Vec<OwnedFd>,
 }
 
 impl Builder<'_> {
@@ -136,12 +141,15 @@ impl Builder<'_> {
         let place = self.place(entry, source.as_fd()).at(Step::Mount, target)?;
         self.refuse_procfs(entry, source.as_fd(), place.as_fd())?;
         if entry.flags.copy_up {
-            copy_up(place.as_fd(), source.as_fd(), entry.flags.read_only).at(Step::Mount, target)?;
+            copy_up(place.as_fd(), source.as_fd()).at(Step::Mount, target)?;
         }
         mount::attach(source.as_fd(), place.as_fd()).at(Step::Mount, target)?;
         if let Some(travel) = entry.flags.travel {
             mount::set_propagation(source.as_fd(), spread_of_travel(travel.how), travel.recursive)
                 .at(Step::Mount, target)?;
+        }
+        if entry.flags.read_only && matches!(entry.source, MountSource::Tmpfs(_)) {
+            self.read_only_last.push(source.try_clone().at(Step::Mount, target)?);
         }
         match &entry.source {
             MountSource::Cgroup => self.fill_cgroup(entry, source.as_fd())?,
@@ -172,10 +180,7 @@ impl Builder<'_> {
             MountSource::Tmpfs(options) => {
                 let options: Vec<(&str, &str)> =
                     options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                mount::tmpfs(
-                    &options,
-                    MountAttributes { read_only: attributes.read_only && !entry.flags.copy_up, ..attributes },
-                )
+                mount::tmpfs(&options, MountAttributes { read_only: false, ..attributes })
             }
             MountSource::Filesystem { kind, options } => {
                 let filesystem = Filesystem::new(kind)?;
@@ -408,7 +413,11 @@ impl Builder<'_> {
     fn masked_paths(&self, null: BorrowedFd<'_>) -> Result<(), LaunchError> {
         // One empty tmpfs serves all directories.
         let mut empty: Option<OwnedFd> = None;
-        for path in &self.job.plan.masked_paths {
+        let paths = &self.job.plan.masked_paths;
+        for (index, path) in paths.iter().enumerate() {
+            if paths[..index].contains(path) {
+                continue;
+            }
             let Some(place) = self.existing(path, Step::MaskPath)? else { continue };
             let mut mask = || -> io::Result<()> {
                 let cover = if is_directory(place.as_fd())? {

@@ -427,7 +427,12 @@ impl Inner {
         let map = self.maps.lock().get(&container).cloned();
         let map = map.as_ref().map(|map| map.as_fd());
         let overlay = hako_sys::mount::overlay_mapped(&lowers, Some((&upper, &work)), volatile, map);
-        overlay.and_then(Original::new).map_err(failed())
+        let unmapped =
+            |error: &io::Error| map.is_some() && error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error());
+        match overlay {
+            Err(error) if unmapped(&error) => Err(ImageError::NoMappedIds { path: directory }),
+            overlay => overlay.and_then(Original::new).map_err(failed()),
+        }
     }
 }
 

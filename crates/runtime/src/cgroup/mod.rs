@@ -229,6 +229,12 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// How many processes are in it itself, not below; none where it does not exist.
+    pub fn own_pids(&self) -> usize {
+        let text = fs::read_to_string(self.main_directory().join("cgroup.procs")).unwrap_or_default();
+        text.lines().count()
+    }
+
     /// How many processes in it the kernel has killed because memory ran out.
     pub fn oom_kills(&self) -> u64 {
         stats::oom_kills(self)

@@ -45,7 +45,11 @@ pub(super) fn carry_out(flags: &Flags, containers: &Containers, log: &Log) -> Re
         Command::State(asked) => show::pretty(&state::full(&containers.open(&asked.id)?)),
         Command::List(asked) => show::list(&containers.all()?, asked),
         Command::Kill(asked) => {
-            let signal = asked.signal.parse().map_err(|_| format!("unknown signal {:?}", asked.signal))?;
+            // 0 asks whether there is somebody to send to (kill(2)).
+            let signal = match asked.signal.as_str() {
+                "0" => None,
+                name => Some(name.parse().map_err(|_| format!("unknown signal {name:?}"))?),
+            };
             end::kill(&containers.open(&asked.id)?, signal, asked.all)?;
         }
         Command::Delete(asked) => {
@@ -124,7 +128,7 @@ fn exec(flags: &ExecFlags, containers: &Containers, log: &Log) -> Result<u8, Fai
             pid_file: flags.pid_file.as_deref(),
             handed_down: inherited(flags.preserve_fds)?,
             ignore_paused: flags.ignore_paused,
-            below: flags.cgroup.as_deref().unwrap_or_default(),
+            below: &flags.cgroup,
             relays: !flags.detach,
         })?)
     };
@@ -174,6 +178,10 @@ fn process(flags: &ExecFlags, container: &Container) -> Result<config::Process, 
     for name in &flags.cap {
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.push(name.clone());
+        }
+        // Never made inheritable here (CVE-2022-29162), and ambient only where the container's own process has it so.
+        if sets.inheritable.contains(name) {
+            sets.ambient.push(name.clone());
         }
     }
     Ok(process)

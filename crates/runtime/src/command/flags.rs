@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 )]
 pub(super) struct Flags {
     /// Directory of what is remembered of containers
-    #[arg(long, default_value = "/run/hako-runtime")]
+    #[arg(long, default_value = crate::oci::USUAL_ROOT)]
     pub(super) root: PathBuf,
     /// File for messages, beside standard error
     #[arg(long, value_name = "FILE")]
@@ -168,9 +168,9 @@ pub(super) struct ExecFlags {
     pub(super) cap: Vec<String>,
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) preserve_fds: u32,
-    /// Cgroup below the container's own
-    #[arg(long, value_name = "PATH")]
-    pub(super) cgroup: Option<String>,
+    /// Cgroup below the container's own, on v1 also of some controllers
+    #[arg(long, value_name = "[CONTROLLER,…:]PATH")]
+    pub(super) cgroup: Vec<String>,
     /// Also in a paused container, where the process waits
     #[arg(long)]
     pub(super) ignore_paused: bool,

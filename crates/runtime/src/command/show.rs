@@ -6,7 +6,8 @@ use crate::{
     observe,
     oci::{Container, OciError, show as facts, state},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::flags::{EventsFlags, ListFlags};
 
@@ -15,11 +16,11 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-pub(super) fn pretty_text(value: &Value) -> String {
+pub(super) fn pretty_text(value: &impl Serialize) -> String {
     format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
-pub(super) fn pretty(value: &Value) {
+pub(super) fn pretty(value: &impl Serialize) {
     print(&pretty_text(value));
 }
 
@@ -27,14 +28,13 @@ pub(super) fn list(containers: &[Container], flags: &ListFlags) {
     if flags.quiet {
         return containers.iter().for_each(|one| print(&format!("{}\n", one.record.id)));
     }
-    let states: Vec<Value> = containers.iter().map(state::full).collect();
+    let states: Vec<_> = containers.iter().map(state::full).collect();
     if flags.format == "json" {
-        return print(&json!(states).to_string());
+        return print(&serde_json::to_string(&states).unwrap_or_default());
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
-    rows.extend(states.iter().map(|one| {
-        ["id", "pid", "status", "bundle", "created", "owner"]
-            .map(|key| one[key].as_str().map_or_else(|| one[key].to_string(), str::to_owned))
+    rows.extend(states.into_iter().map(|one| {
+        [one.id.to_owned(), one.pid.to_string(), one.status.word().to_owned(), one.bundle, one.created, one.owner]
     }));
     table(&rows);
 }
@@ -81,7 +81,7 @@ pub(super) fn events(container: &Container, flags: &EventsFlags) -> Result<(), O
         hako_base::backoff::wait_for(interval, || (!facts::lives(container)).then_some(()));
         let now = facts::oom_kills(container).unwrap_or(kills);
         if now > kills {
-            print(&format!("{}\n", json!({ "type": "oom", "id": container.record.id })));
+            print(&format!("{}\n", facts::event("oom", container, None)));
         }
         kills = now;
         match facts::stats(container) {

@@ -377,6 +377,8 @@ pub struct RateDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HugepageLimit {
+    // Callers written in Go, whose keys have no case.
+    #[serde(alias = "pagesize")]
     pub page_size: String,
     pub limit: u64,
 }

@@ -149,6 +149,18 @@ pub(super) fn check_labels(config: &Config) -> Result<(), OciError> {
     Ok(())
 }
 
+// Two containers in one group would share their limits, and killing one would kill the other. Who joins a frozen one
+// does nothing more, not even tell about it.
+fn check_free(cgroup: &Cgroup) -> Result<(), OciError> {
+    if cgroup.is_frozen() {
+        return Err(OciError::state("container's cgroup unexpectedly frozen"));
+    }
+    match cgroup.own_pids() {
+        0 => Ok(()),
+        count => Err(OciError::state(format!("container's cgroup is not empty: {count} process(es) found"))),
+    }
+}
+
 /// Whether this kernel has AppArmor and uses it.
 pub fn has_apparmor() -> bool {
     std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
@@ -183,6 +195,7 @@ impl Job<'_> {
         let none = Resources::default();
         let resources = self.config.linux.resources.as_ref().unwrap_or(&none);
         check_controllers(resources, &self.cgroup)?;
+        check_free(&self.cgroup)?;
         let rules = resources::device_rules(&resources.devices)?;
         // Somebody else's group that exists keeps its rules when none are asked for.
         let governed = container.record.cgroup_made || self.config.linux.resources.is_some();
@@ -314,7 +327,9 @@ pub(super) fn check_controllers(resources: &Resources, cgroup: &Cgroup) -> Resul
         }
     }
     if !resources.unified.is_empty() && layout.version() != 2 {
-        return Err(OciError::unsupported("linux.resources.unified", "this host does not have cgroup v2 alone"));
+        let text =
+            "invalid configuration: linux.resources.unified needs cgroup v2 alone, which this host does not have";
+        return Err(OciError::state(text));
     }
     match resources.unified.keys().find(|file| !has_controller(file, &layout.unified_controllers)) {
         Some(file) => Err(OciError::unsupported(

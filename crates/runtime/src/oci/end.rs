@@ -20,18 +20,21 @@ use crate::hook;
 /// How long a killed process may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sends a signal to the container's process, or to all of its processes.
+/// Sends a signal to the container's process, or to all of its processes; without one it only looks whether there is
+/// somebody to send to.
 ///
 /// # Errors
-/// [`OciError::NotRunning`] unless it is created, running or paused.
-pub fn kill(container: &Container, signal: Signal, all: bool) -> Result<(), OciError> {
+/// [`OciError::NotRunning`] unless it is created, running or paused; for all of them that is no error, as with runc.
+pub fn kill(container: &Container, signal: Option<Signal>, all: bool) -> Result<(), OciError> {
     let Some(pidfd) = container.process() else {
         // Without a pid namespace of its own others of it may go on when the first has ended.
-        if all && signal == Signal::KILL && container.record.cgroup_made {
+        let left = container.record.cgroup_made && !container.cgroup()?.pids().unwrap_or_default().is_empty();
+        if left && signal == Some(Signal::KILL) {
             return Ok(container.cgroup()?.kill_all()?);
         }
-        return Err(OciError::NotRunning);
+        return if all { Ok(()) } else { Err(OciError::NotRunning) };
     };
+    let Some(signal) = signal else { return Ok(()) };
     let config = container.config()?;
     let own_pids = config.linux.namespaces.iter().any(|one| one.kind == "pid" && one.path.is_empty());
     if signal == Signal::KILL && !own_pids && container.record.cgroup_made {
@@ -94,8 +97,9 @@ pub(super) fn stop(container: &Container) {
             let _ = cgroup.thaw();
         }
         wait_for_end(pidfd.as_fd());
-    } else if container.record.pid == 0 && container.record.cgroup_made {
-        let _ = cgroup.kill_all();
+    } else if container.record.cgroup_made && cgroup.kill_all().is_ok() {
+        // A create that was killed, or what goes on without a pid namespace when the first process has ended.
+        hako_base::backoff::wait_for(PATIENCE, || cgroup.pids().is_ok_and(|pids| pids.is_empty()).then_some(()));
     }
 }
 

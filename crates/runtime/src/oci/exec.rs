@@ -1,6 +1,9 @@
 //! `exec`: one more process in a container.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{
+    os::fd::OwnedFd,
+    path::{Component, Path},
+};
 
 use hako_sys::process::Child;
 use rustix::fs::{Mode, OFlags};
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     launch::{self, Progress, Stdio},
-    plan::ExecPlan,
+    plan::{CgroupJoin, ExecPlan},
     seccomp,
 };
 
@@ -29,8 +32,8 @@ pub struct Exec<'a> {
     pub pid_file: Option<&'a Path>,
     pub handed_down: Vec<OwnedFd>,
     pub ignore_paused: bool,
-    /// A cgroup below the container's own.
-    pub below: &'a str,
+    /// Cgroups below the container's own: `PATH`, or `CONTROLLER,…:PATH` for some hierarchies of v1.
+    pub below: &'a [String],
     /// As of [`super::create::Create`].
     pub relays: bool,
 }
@@ -75,8 +78,8 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         process.seccomp = Some(descriptors.len());
         descriptors.push(filter);
     }
-    let cgroup = crate::cgroup::Cgroup::at(&format!("{}/{}", container.record.cgroup, asked.below))?;
-    let plan = ExecPlan { target: 0, cgroup: cgroup.join_plan(), process, external: None };
+    let cgroup = below(container.cgroup()?.join_plan(), asked.below)?;
+    let plan = ExecPlan { target: 0, cgroup, process, external: None };
     let stdio = match asked.process.terminal {
         true => {
             let size = asked.process.console_size;
@@ -97,6 +100,32 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         write_pid_file(path, child.pid)?;
     }
     Ok(Execed { child, terminal, warnings })
+}
+
+fn below(mut join: CgroupJoin, asked: &[String]) -> Result<CgroupJoin, OciError> {
+    for text in asked {
+        let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(some, path)| (Some(some), path));
+        let path = Path::new(path.trim_start_matches('/'));
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(OciError::state(format!("bad sub cgroup path: {text}")));
+        }
+        let names = controllers.map(|names| names.split(',').collect::<Vec<_>>());
+        let has = |hierarchy: &str, name: &str| hierarchy.split(',').any(|one| one == name);
+        for name in names.iter().flatten() {
+            if !join.hierarchies.iter().any(|(hierarchy, _)| has(hierarchy, name)) {
+                return Err(OciError::state(format!("unknown controller {name} in SUBCGROUP {text}")));
+            }
+        }
+        for (hierarchy, directory) in &mut join.hierarchies {
+            if names.as_ref().is_none_or(|names| names.iter().any(|name| has(hierarchy, name))) {
+                directory.push(path);
+            }
+        }
+        if let (None, Some(directory)) = (&names, &mut join.unified) {
+            directory.push(path);
+        }
+    }
+    Ok(join)
 }
 
 fn follow(pending: &mut launch::Pending, container: &Container, config: &Config) -> Result<(), OciError> {

@@ -32,4 +32,4 @@ pub(crate) fn plan_of(text: &str, bundle: &std::path::Path) -> Result<crate::Lau
 }
 
 pub use error::OciError;
-pub use record::{Container, Containers, Status};
+pub use record::{Container, Containers, Status, USUAL_ROOT};

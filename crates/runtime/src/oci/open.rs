@@ -13,21 +13,25 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{
     error::OciError,
-    translate::{Bind, Need},
+    translate::{Bind, Ids, Need},
 };
 use crate::{idmap, plan::TravelKind};
 
 /// In the order of the list.
 pub(super) fn open_all(needs: &[Need]) -> Result<Vec<OwnedFd>, OciError> {
-    needs.iter().map(open).collect()
+    let mut opened = Vec::with_capacity(needs.len());
+    for need in needs {
+        opened.push(open(need, &opened)?);
+    }
+    Ok(opened)
 }
 
-fn open(need: &Need) -> Result<OwnedFd, OciError> {
+fn open(need: &Need, opened: &[OwnedFd]) -> Result<OwnedFd, OciError> {
     let failed =
         |what: &'static str, path: &Path, source| OciError::Open { what, subject: path.display().to_string(), source };
     match need {
         Need::Root { path, receives } => root(path, *receives).map_err(|error| failed("open the root", path, error)),
-        Need::Bind(one) => bind(one).map_err(|error| failed("bind", &one.source, error)),
+        Need::Bind(one) => bind(one, opened).map_err(|error| failed("bind", &one.source, error)),
         Need::Namespace { kind, path } => rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| OciError::Open {
                 what: "open the namespace",
@@ -45,7 +49,7 @@ fn root(path: &Path, receives: bool) -> io::Result<OwnedFd> {
     }
 }
 
-fn bind(asked: &Bind) -> io::Result<OwnedFd> {
+fn bind(asked: &Bind, opened: &[OwnedFd]) -> io::Result<OwnedFd> {
     let source = rustix::fs::open(&asked.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let options = &asked.options;
     let recursive = options.bind == Some(true);
@@ -59,8 +63,16 @@ fn bind(asked: &Bind) -> io::Result<OwnedFd> {
     if let Some(travel) = options.travel.filter(|travel| travel.how == TravelKind::Unbindable) {
         mount::set_propagation(tree.as_fd(), Spread::Unbindable, travel.recursive)?;
     }
-    if !asked.uids.is_empty() {
-        let namespace = idmap::user_namespace(&asked.uids, &asked.gids)?;
+    let made;
+    let namespace = match &asked.ids {
+        Ids::Host => None,
+        Ids::Of(index) => Some(opened.get(*index).ok_or(io::ErrorKind::InvalidInput)?),
+        Ids::Ranges { uids, gids } => {
+            made = idmap::user_namespace(uids, gids)?;
+            Some(&made)
+        }
+    };
+    if let Some(namespace) = namespace {
         mount::map_ids(tree.as_fd(), namespace.as_fd(), options.mapped == Some(true))?;
     }
     for (set, clear, below) in [(options.below_set, options.below_clear, true), (options.set, options.clear, false)] {

@@ -49,7 +49,7 @@ pub(super) fn translate(
     };
     Ok(Process {
         argv: asked.args.clone(),
-        env: asked.env.clone(),
+        env: last_of_each(&asked.env),
         cwd: asked.cwd.clone(),
         user: User { uid: user.uid, gid: user.gid, groups: user.additional_gids.clone(), ..User::default() },
         umask: Some(user.umask.unwrap_or(UMASK)),
@@ -60,6 +60,13 @@ pub(super) fn translate(
         oom_score_adj: asked.oom_score_adj,
         special,
     })
+}
+
+// A variable that is there twice has its last value, as with runc; programs differ in which one they would see.
+fn last_of_each(env: &[String]) -> Vec<String> {
+    let name = |line: &String| line.split('=').next().unwrap_or_default().to_owned();
+    let is_last = |(index, line): &(usize, &String)| !env[index + 1..].iter().any(|later| name(later) == name(line));
+    env.iter().enumerate().filter(is_last).map(|(_, line)| line.clone()).collect()
 }
 
 fn capabilities(asked: Option<&Capabilities>, warnings: &mut Vec<String>) -> CapabilitySets {
@@ -82,7 +89,7 @@ fn capabilities(asked: Option<&Capabilities>, warnings: &mut Vec<String>) -> Cap
     let mut within = |what: &str, wanted: CapSet, limit: CapSet| {
         let granted = CapSet::from_bits(wanted.bits() & limit.bits());
         for name in CapSet::from_bits(wanted.bits() & !limit.bits()).names() {
-            warnings.push(format!("{what} capability {name:?} cannot be granted: it is not in the sets that it needs"));
+            warnings.push(format!("can't raise {what} capability {name}: it is not in the sets that it needs"));
         }
         granted
     };

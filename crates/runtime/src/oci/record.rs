@@ -73,6 +73,9 @@ impl Status {
     }
 }
 
+/// Where containers are remembered unless the caller says another place.
+pub const USUAL_ROOT: &str = "/run/hako-runtime";
+
 /// All containers of one root.
 #[derive(Debug, Clone)]
 pub struct Containers {
@@ -114,10 +117,13 @@ impl Containers {
     /// All of them, by name.
     ///
     /// # Errors
-    /// When the root cannot be read. One that is just being made or removed is left out.
+    /// When the root cannot be read; the usual one need not be there yet. A container that is just being made or removed
+    /// is left out.
     pub fn all(&self) -> Result<Vec<Container>, OciError> {
         let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root == Path::new(USUAL_ROOT) => {
+                return Ok(Vec::new());
+            }
             other => other.map_err(|source| OciError::Read { path: self.root.clone(), source })?,
         };
         let mut names: Vec<String> =

@@ -140,7 +140,8 @@ fn pids(resources: &Resources, settings: &mut Vec<Setting>) {
     match resources.pids.limit {
         None => {}
         Some(limit) if limit < 0 => settings.push(set("pids.max", "max")),
-        Some(limit) => settings.push(set("pids.max", limit)),
+        // As runc: none at all would be a container without its own process.
+        Some(limit) => settings.push(set("pids.max", limit.max(1))),
     }
 }
 
@@ -403,8 +404,8 @@ mod tests {
     fn memory_with_swap_is_swap_alone_on_v2() {
         check(
             r#"{"memory":{"limit":100,"swap":300,"reservation":50},"pids":{"limit":0}}"#,
-            "memory.limit_in_bytes=100\nmemory.memsw.limit_in_bytes=300\nmemory.soft_limit_in_bytes=50\npids.max=0\n",
-            "memory.max=100\nmemory.swap.max=200\nmemory.low=50\npids.max=0\n",
+            "memory.limit_in_bytes=100\nmemory.memsw.limit_in_bytes=300\nmemory.soft_limit_in_bytes=50\npids.max=1\n",
+            "memory.max=100\nmemory.swap.max=200\nmemory.low=50\npids.max=1\n",
         );
         check(
             r#"{"memory":{"limit":-1},"pids":{"limit":-1}}"#,

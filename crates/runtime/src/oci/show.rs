@@ -2,12 +2,13 @@
 //!
 //! The shapes are runc's and the specification's; whoever prints them is the command line.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{error::OciError, mount_option, record::Container};
 use crate::{
     capability::CapSet,
-    cgroup::{IoEntry, Stats},
+    cgroup::{IoEntry, Layout, Stats},
     plan, seccomp,
 };
 
@@ -23,9 +24,21 @@ pub fn pids(container: &Container) -> Result<Vec<u32>, OciError> {
 ///
 /// # Errors
 /// [`OciError::NotRunning`].
-pub fn stats(container: &Container) -> Result<Value, OciError> {
+pub fn stats(container: &Container) -> Result<String, OciError> {
     container.process().ok_or(OciError::NotRunning)?;
-    Ok(json!({ "type": "stats", "id": container.record.id, "data": data(&container.cgroup()?.stats()) }))
+    Ok(event("stats", container, Some(data(&container.cgroup()?.stats()))))
+}
+
+/// A line of `events`, in runc's order: there are readers who take the text apart.
+pub fn event(kind: &'static str, container: &Container, data: Option<Value>) -> String {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        r#type: &'static str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Value>,
+    }
+    serde_json::to_string(&Event { r#type: kind, id: &container.record.id, data }).unwrap_or_default()
 }
 
 /// How many processes the kernel has killed because memory ran out.
@@ -121,7 +134,11 @@ const FILTER_FLAGS: [&str; 4] = [
 /// A configuration to begin with: a shell in a root beside it. `rootless`: for a person without rights, by number.
 pub fn template(rootless: Option<(u32, u32)>) -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    let mut spaces = vec!["pid", "network", "ipc", "uts", "mount", "cgroup"];
+    let mut spaces = vec!["pid", "network", "ipc", "uts", "mount"];
+    // As runc: where v1 is in use as well, its paths say more than the namespace hides.
+    if Layout::of_host().version() == 2 {
+        spaces.push("cgroup");
+    }
     let mut mounts = template_mounts();
     let mut linux = json!({
         "resources": { "devices": [{ "allow": false, "access": "rwm" }] },

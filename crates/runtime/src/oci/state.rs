@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::record::{Container, Record, Status};
 
@@ -37,24 +36,36 @@ pub(super) fn of(record: &Record, status: Status, pid: u32, annotations: &BTreeM
 }
 
 /// The same with what runc adds: what `state` prints, and `list` for each container.
-pub fn full(container: &Container) -> serde_json::Value {
+pub fn full(container: &Container) -> FullState<'_> {
     let record = &container.record;
     let status = container.status();
-    let annotations = container.config().map(|config| config.annotations).unwrap_or_default();
-    let mut state = json!({
-        "ociVersion": OCI_VERSION,
-        "id": record.id,
-        "pid": if matches!(status, Status::Stopped) { 0 } else { record.pid },
-        "status": status.word(),
-        "bundle": record.bundle.display().to_string(),
-        "rootfs": record.rootfs.display().to_string(),
-        "created": hako_base::clock::rfc3339_nano(record.created),
-        "owner": owner(record.owner),
-    });
-    if !annotations.is_empty() {
-        state["annotations"] = json!(annotations);
+    FullState {
+        oci_version: OCI_VERSION,
+        id: &record.id,
+        pid: if matches!(status, Status::Stopped) { 0 } else { record.pid },
+        status,
+        bundle: record.bundle.display().to_string(),
+        rootfs: record.rootfs.display().to_string(),
+        created: hako_base::clock::rfc3339_nano(record.created),
+        annotations: container.config().map(|config| config.annotations).unwrap_or_default(),
+        owner: owner(record.owner),
     }
-    state
+}
+
+/// [`State`] with what runc adds, in runc's order: there are readers who take the text apart.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FullState<'a> {
+    pub oci_version: &'static str,
+    pub id: &'a str,
+    pub pid: u32,
+    pub status: Status,
+    pub bundle: String,
+    pub rootfs: String,
+    pub created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    pub owner: String,
 }
 
 /// The user who asked for a container, by name if the host has one.

@@ -42,8 +42,19 @@ pub(super) enum Need {
 pub(super) struct Bind {
     pub(super) source: PathBuf,
     pub(super) options: Options,
-    pub(super) uids: Vec<IdRange>,
-    pub(super) gids: Vec<IdRange>,
+    pub(super) ids: Ids,
+}
+
+/// With whose ids a bind shows its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ids {
+    Host,
+    Ranges {
+        uids: Vec<IdRange>,
+        gids: Vec<IdRange>,
+    },
+    /// Those of a user namespace, an earlier need.
+    Of(usize),
 }
 
 /// The outcome.
@@ -269,18 +280,21 @@ fn bind(
     if own && (asked.uid_mappings.is_empty() || asked.gid_mappings.is_empty()) {
         return Err(OciError::invalid("mounts", "uidMappings and gidMappings come together"));
     }
-    let (uids, gids) = match &done.plan.namespaces.user {
-        _ if own => (ranges(&asked.uid_mappings), ranges(&asked.gid_mappings)),
-        _ if options.mapped.is_none() => (Vec::new(), Vec::new()),
-        UserNamespace::New { .. } => (ranges(&linux.uid_mappings), ranges(&linux.gid_mappings)),
-        _ => {
+    let ids = match &done.plan.namespaces.user {
+        _ if own => Ids::Ranges { uids: ranges(&asked.uid_mappings), gids: ranges(&asked.gid_mappings) },
+        _ if options.mapped.is_none() => Ids::Host,
+        UserNamespace::New { .. } => {
+            Ids::Ranges { uids: ranges(&linux.uid_mappings), gids: ranges(&linux.gid_mappings) }
+        }
+        UserNamespace::Join(index) => Ids::Of(*index),
+        UserNamespace::Host => {
             return Err(OciError::invalid(
                 "mounts",
                 "idmap without mappings and without a user namespace to take them from",
             ));
         }
     };
-    done.needs.push(Need::Bind(Bind { source: bundle.join(&asked.source), options, uids, gids }));
+    done.needs.push(Need::Bind(Bind { source: bundle.join(&asked.source), options, ids }));
     Ok(MountSource::Descriptor(done.needs.len() - 1))
 }
 

@@ -11,6 +11,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("limits_are_set_and_updated", limits_are_set_and_updated),
     ("devices_are_filtered", devices_are_filtered),
     ("a_limit_that_nobody_enforces_is_an_error", a_limit_that_nobody_enforces_is_an_error),
+    ("two_containers_do_not_share_a_cgroup", two_containers_do_not_share_a_cgroup),
     ("a_cgroup_of_somebody_else_stays", a_cgroup_of_somebody_else_stays),
 ];
 
@@ -59,6 +60,15 @@ fn a_limit_that_nobody_enforces_is_an_error() {
     bundle.run().fails_with("controller rdma is not supported: this host does not have it");
     let bundle = Bundle::new("true").set("/linux/resources/unified", json!({ "nosuch.max": "1" }));
     bundle.run().fails_with("linux.resources.unified");
+}
+
+fn two_containers_do_not_share_a_cgroup() {
+    let first = Bundle::new("exec sleep 1000");
+    first.write();
+    first.call("run", &["-d"]).succeeds();
+    let second = Bundle::new("true").set("/linux/cgroupsPath", json!(path(&first)));
+    second.run().fails_with("container's cgroup is not empty: 1 process(es) found");
+    assert_eq!(first.status(), "running");
 }
 
 fn a_cgroup_of_somebody_else_stays() {

@@ -10,6 +10,9 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("default_devices_and_links_are_there", default_devices_and_links_are_there),
     ("a_root_without_mounts_has_devices_too", a_root_without_mounts_has_devices_too),
     ("mounts_have_their_options", mounts_have_their_options),
+    ("variables_are_there_once", variables_are_there_once),
+    ("the_callers_processors_are_not_inherited", the_callers_processors_are_not_inherited),
+    ("a_read_only_dev_is_filled_first", a_read_only_dev_is_filled_first),
     ("a_read_only_bind_reaches_below", a_read_only_bind_reaches_below),
     ("mapped_binds_show_other_owners", mapped_binds_show_other_owners),
     ("a_tmpfs_begins_with_what_was_there", a_tmpfs_begins_with_what_was_there),
@@ -50,6 +53,32 @@ fn mounts_have_their_options() {
     assert!(lines[1].contains("rw,nosuid,nodev,"), "{ran:?}");
 }
 
+fn variables_are_there_once() {
+    let env = json!(["PATH=/bin", "HOME=", "ONE=1", "ONE=2"]);
+    Bundle::new("echo $HOME $ONE; env | grep -c ONE").set("/process/env", env).run().says("/root 2\n1\n");
+}
+
+fn the_callers_processors_are_not_inherited() {
+    let bundle = Bundle::new("grep Cpus_allowed_list /proc/self/status");
+    bundle.write();
+    let all = bundle.call("run", &[]).output;
+    let call = format!(
+        "exec {0}/hako-runtime --root {0}/records run --bundle {0} {1}",
+        bundle.directory.display(),
+        bundle.name
+    );
+    let arguments = ["-c", "0", "/bin/sh", "-c", &call].map(str::to_owned);
+    crate::bundle::run("/usr/bin/taskset".as_ref(), &arguments).says(&all);
+}
+
+fn a_read_only_dev_is_filled_first() {
+    let mut bundle = Bundle::new("grep -c '^tmpfs /dev tmpfs ro,' /proc/mounts; test -c /dev/null && ls -d /dev/pts");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").unwrap();
+    dev["options"].as_array_mut().unwrap().push(json!("ro"));
+    bundle.run().says("1\n/dev/pts\n");
+}
+
 fn a_read_only_bind_reaches_below() {
     let run = |option: &str| {
         let bundle =
@@ -83,7 +112,24 @@ fn mapped_binds_show_other_owners() {
     let mapping = json!([{ "containerID": 1000, "hostID": 0, "size": 1 }]);
     let bind = json!({ "destination": "/data", "source": source.display().to_string(),
         "options": ["bind", "idmap"], "uidMappings": mapping, "gidMappings": mapping });
-    bundle.push("/mounts", bind).run().says("0:0\n");
+    let bundle = bundle.push("/mounts", bind);
+    bundle.run().says("0:0\n");
+    // The ids of a user namespace that is joined are known by it alone.
+    let mapping = json!([{ "containerID": 0, "hostID": 200_000, "size": 2000 }]);
+    let owner = Bundle::new("exec sleep 1000")
+        .push("/linux/namespaces", json!({ "type": "user" }))
+        .set("/linux/uidMappings", mapping.clone())
+        .set("/linux/gidMappings", mapping);
+    std::os::unix::fs::chown(owner.directory.join("rootfs"), Some(200_000), Some(200_000)).unwrap();
+    owner.write();
+    owner.call("run", &["-d"]).succeeds();
+    let path = format!("/proc/{}/ns/user", owner.pid());
+    let bind = json!({ "destination": "/data", "source": source.display().to_string(), "options": ["bind", "idmap"] });
+    Bundle::new("stat -c %u:%g /data/x")
+        .push("/linux/namespaces", json!({ "type": "user", "path": path }))
+        .push("/mounts", bind)
+        .run()
+        .says("1000:1000\n");
 }
 
 fn a_tmpfs_begins_with_what_was_there() {
@@ -165,15 +211,15 @@ fn limits_scores_and_schedules_are_set() {
 }
 
 fn paths_are_masked_and_read_only() {
-    let bundle = Bundle::new("cat /data/secret; ls /etc/dir | grep -c .; touch /tmp/x 2>/dev/null || echo denied")
-        .set("/linux/maskedPaths", json!(["/data/secret", "/etc/dir", "/nosuch"]))
+    let bundle = Bundle::new("cat /data/secret; ls /etc/dir | grep -c .; grep -c ' /etc/dir ' /proc/mounts; touch /tmp/x 2>/dev/null || echo denied")
+        .set("/linux/maskedPaths", json!(["/data/secret", "/etc/dir", "/nosuch", "/etc/dir"]))
         .set("/linux/readonlyPaths", json!(["/tmp", "/nosuch"]));
     let root = bundle.directory.join("rootfs");
     fs::write(root.join("data/secret"), "secret").unwrap();
     fs::create_dir(root.join("etc/dir")).unwrap();
     fs::write(root.join("etc/dir/x"), "").unwrap();
     let ran = bundle.run();
-    assert_eq!(ran.output, "0\ndenied\n", "{ran:?}");
+    assert_eq!(ran.output, "0\n1\ndenied\n", "{ran:?}");
 }
 
 fn calls_are_answered_as_the_filter_says() {

@@ -10,6 +10,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("run_gives_the_programs_output_and_code", run_gives_the_programs_output_and_code),
     ("a_created_container_waits_to_be_started", a_created_container_waits_to_be_started),
     ("operations_out_of_order_are_errors", operations_out_of_order_are_errors),
+    ("what_outlives_the_first_process_is_ended_too", what_outlives_the_first_process_is_ended_too),
     ("a_command_that_cannot_run_is_told_and_leaves_nothing", a_command_that_cannot_run_is_told_and_leaves_nothing),
     ("a_failing_exec_at_start_is_the_starts_error", a_failing_exec_at_start_is_the_starts_error),
     ("exec_joins_everything", exec_joins_everything),
@@ -63,13 +64,35 @@ fn operations_out_of_order_are_errors() {
     bundle.call("start", &[]).fails_with("cannot start an already running container");
     bundle.call("delete", &[]).fails_with("that is not stopped: running");
     bundle.call("resume", &[]).fails_with("container not paused");
+    bundle.call("kill", &["0"]).succeeds();
     bundle.call("kill", &["KILL"]).succeeds();
     bundle.wait_for_status("stopped");
     bundle.call("kill", &["KILL"]).fails_with("container not running");
+    bundle.call("kill", &["0"]).fails_with("container not running");
+    bundle.call("kill", &["--all", "0"]).succeeds();
     bundle.call("start", &[]).fails_with("cannot start a container that has stopped");
     bundle.call("exec", &["true"]).fails_with("cannot exec in a stopped container");
     bundle.call("delete", &[]).succeeds();
     bundle.call("delete", &["--force"]).succeeds();
+}
+
+fn what_outlives_the_first_process_is_ended_too() {
+    for command in [&["kill", "KILL"][..], &["delete"]] {
+        let mut bundle = Bundle::new("echo up > /data/up; exec sleep 1000");
+        bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "pid");
+        bundle.write();
+        bundle.call("run", &["-d"]).succeeds();
+        bundle.wait_for_file("data/up");
+        bundle.call("exec", &["-d", "sleep", "1000"]).succeeds();
+        let pids = || serde_json::from_str::<Vec<u32>>(&bundle.call("ps", &["--format=json"]).output).unwrap();
+        let others: Vec<u32> = pids().into_iter().filter(|pid| *pid != bundle.pid()).collect();
+        assert_eq!(others.len(), 1);
+        crate::bundle::run("/bin/kill".as_ref(), &["-9".to_owned(), bundle.pid().to_string()]).succeeds();
+        bundle.wait_for_status("stopped");
+        bundle.call(command[0], &command[1..]).succeeds();
+        let gone = || (!std::path::Path::new(&format!("/proc/{}", others[0])).exists()).then_some(());
+        assert!(hako_base::backoff::wait_for(std::time::Duration::from_secs(10), gone).is_some(), "{command:?}");
+    }
 }
 
 fn a_command_that_cannot_run_is_told_and_leaves_nothing() {
@@ -110,8 +133,10 @@ fn exec_joins_everything() {
     let ran = bundle.call("exec", &["nosuch"]);
     assert_eq!(ran.code, 255);
     ran.fails_with("exec failed: unable to start container process: exec: \\\"nosuch\\\"");
-    let pids: Vec<u32> = serde_json::from_str(&bundle.call("ps", &["--format=json"]).output).unwrap();
-    assert_eq!(pids, [bundle.pid()]);
+    // The one that could not be started is killed, and counts until its new parent has taken note of that.
+    let pids = || serde_json::from_str::<Vec<u32>>(&bundle.call("ps", &["--format=json"]).output).unwrap();
+    let alone = || (pids() == [bundle.pid()]).then_some(());
+    assert!(hako_base::backoff::wait_for(std::time::Duration::from_secs(5), alone).is_some(), "{:?}", pids());
     assert!(bundle.call("events", &["--stats"]).output.contains("\"type\":\"stats\""));
     bundle.call("kill", &["--all", "KILL"]).succeeds();
 }
