@@ -276,8 +276,11 @@ pub struct Processors {
 /// Looks at the host's processors. The sums in `/proc/stat` are in hundredths of a second; time since the start of the
 /// host, for each of them, says the same in nanoseconds.
 pub fn processors() -> Processors {
+    // Once: the library reads the daemon's own control groups and mounts for it, which costs more than the rest of a
+    // sample.
+    static ONLINE: OnceLock<u32> = OnceLock::new();
     let info = rustix::system::sysinfo();
-    let online = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
+    let online = *ONLINE.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32);
     let since_boot_ns = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
     Processors {
         online,

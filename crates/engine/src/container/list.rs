@@ -1,6 +1,7 @@
 //! `container list`: from snapshots in memory, newest first; no container's lock is taken.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     ops::RangeInclusive,
     sync::Arc,
@@ -8,6 +9,7 @@ use std::{
 
 use hako_base::clock;
 use hako_model::{ContainerState, Digest, Filters, MountKind};
+use jiff::Timestamp;
 
 use super::status;
 use crate::{
@@ -49,7 +51,7 @@ impl Engine {
         let bounds = self.bounds(filters)?;
         let ancestors = self.ancestors(filters);
         let mut records: Vec<Arc<Record>> = self.containers.all().iter().map(|container| container.record()).collect();
-        records.sort_by(|a, b| b.created.cmp(&a.created).then(b.id.cmp(&a.id)));
+        records.sort_by_cached_key(|record| Reverse((record.created, record.id)));
         // `--filter status=exited` and `-n` mean stopped containers too, without `-a`.
         let all = options.all || options.limit > 0 || filters.has("status") || filters.has("exited");
         let wanted = records
@@ -58,11 +60,17 @@ impl Engine {
             .filter(|record| bounds.contain(record) && matches(record, filters, ancestors.as_deref()))
             .take(if options.limit > 0 { options.limit } else { usize::MAX });
         // Many containers have one image: each name is looked up once.
-        let mut images = HashMap::new();
-        Ok(wanted.map(|record| self.summary(&record, options.size, &mut images)).collect())
+        let (mut images, now) = (HashMap::new(), clock::now());
+        Ok(wanted.map(|record| self.summary(&record, options.size, &mut images, now)).collect())
     }
 
-    fn summary(&self, record: &Record, size: bool, images: &mut HashMap<String, Option<Digest>>) -> ContainerSummary {
+    fn summary(
+        &self,
+        record: &Record,
+        size: bool,
+        images: &mut HashMap<String, Option<Digest>>,
+        now: Timestamp,
+    ) -> ContainerSummary {
         ContainerSummary {
             id: record.id,
             name: record.name.clone(),
@@ -73,7 +81,7 @@ impl Engine {
             ports: ports(record),
             labels: record.config.labels.clone(),
             state: record.state.status,
-            status: status::text(&record.state, clock::now()),
+            status: status::text(&record.state, now),
             network_mode: record.spec.host.network_mode.text(),
             annotations: record.spec.host.annotations.clone(),
             networks: endpoints(record),

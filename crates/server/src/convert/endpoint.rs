@@ -6,10 +6,7 @@ use hako_api::network::{EndpointIpamConfig, EndpointSettings};
 use hako_engine::view::EndpointView;
 use hako_model::EndpointSpec;
 
-use crate::{
-    convert::{some_list, some_map},
-    error::Failure,
-};
+use crate::error::Failure;
 
 /// What is asked of a network. What a client echoes from `inspect` beside it (ids, addresses that
 /// were given) is ignored, as Docker does.
@@ -55,15 +52,28 @@ pub(crate) fn mac(text: &str) -> Result<Option<[u8; 6]>, Failure> {
 }
 
 pub(crate) fn mac_text(mac: Option<[u8; 6]>) -> String {
-    mac.map_or_else(String::new, |bytes| bytes.map(|byte| format!("{byte:02x}")).join(":"))
+    let digits = mac.map_or_else(String::new, |bytes| hako_base::random::encode_hex(&bytes));
+    let mut text = String::with_capacity(17);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && at % 2 == 0 {
+            text.push(':');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `null` where Go has a nil slice.
+fn some(list: Vec<String>) -> Option<Vec<String>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn text(value: Option<impl fmt::Display>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-pub(crate) fn endpoint_to_api(view: &EndpointView) -> EndpointSettings {
-    let spec = &view.spec;
+pub(crate) fn endpoint_to_api(view: EndpointView) -> EndpointSettings {
+    let spec = view.spec;
     let addresses = EndpointIpamConfig {
         ipv4_address: text(spec.ipv4),
         ipv6_address: text(spec.ipv6),
@@ -71,20 +81,20 @@ pub(crate) fn endpoint_to_api(view: &EndpointView) -> EndpointSettings {
     };
     EndpointSettings {
         ipam_config: (addresses != EndpointIpamConfig::default()).then_some(addresses),
-        links: some_list(&spec.links),
-        aliases: some_list(&spec.aliases),
+        links: some(spec.links),
+        aliases: some(spec.aliases),
         mac_address: mac_text(view.mac),
-        driver_opts: some_map(&spec.driver_options),
+        driver_opts: (!spec.driver_options.is_empty()).then_some(spec.driver_options),
         gw_priority: Some(spec.gateway_priority),
-        network_id: view.network_id.clone(),
-        endpoint_id: view.endpoint_id.clone(),
+        network_id: view.network_id,
+        endpoint_id: view.endpoint_id,
         gateway: text(view.gateway),
         ip_address: text(view.address),
         ip_prefix_len: i64::from(view.prefix),
         ipv6_gateway: text(view.gateway6),
         global_ipv6_address: text(view.address6),
         global_ipv6_prefix_len: i64::from(view.prefix6),
-        dns_names: some_list(&view.dns_names),
+        dns_names: some(view.dns_names),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn container(view: &ContainerView) -> ContainerInspect {
         graph_driver: storage(&view.places),
         size_rw: view.size.map(|size| signed(size.rw)),
         size_root_fs: view.size.map(|size| signed(size.root_fs)),
-        mounts: view.mounts.iter().map(mount::point).collect(),
+        mounts: view.mounts.iter().cloned().map(mount::point).collect(),
         config: config::container_config(view),
         network_settings: network_settings(view),
     }
@@ -93,7 +93,7 @@ fn health(from: &HealthView) -> Health {
 fn network_settings(view: &ContainerView) -> NetworkSettings {
     let running = matches!(view.state.status, State::Running | State::Paused);
     let networks: std::collections::BTreeMap<_, _> =
-        view.networks.iter().map(|(name, view)| (name.clone(), endpoint::endpoint_to_api(view))).collect();
+        view.networks.iter().map(|(name, view)| (name.clone(), endpoint::endpoint_to_api(view.clone()))).collect();
     let mut settings = NetworkSettings {
         sandbox_id: view.sandbox_id.clone(),
         sandbox_key: view.sandbox_key.clone(),

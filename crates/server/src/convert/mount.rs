@@ -321,14 +321,14 @@ fn mount_to_api(mount: &MountSpec) -> Mount {
 }
 
 /// A mount as it was carried out.
-pub(crate) fn point(mount: &MountView) -> MountPoint {
+pub(crate) fn point(mount: MountView) -> MountPoint {
     MountPoint {
         kind: kind_name(mount.kind).to_owned(),
-        name: mount.name.clone(),
-        source: mount.source.clone(),
-        destination: mount.target.clone(),
-        driver: mount.driver.clone(),
-        mode: mount.mode.clone(),
+        name: mount.name,
+        source: mount.source,
+        destination: mount.target,
+        driver: mount.driver,
+        mode: mount.mode,
         rw: mount.writable,
         propagation: mount.propagation.map(propagation_name).unwrap_or_default().to_owned(),
     }

@@ -34,7 +34,7 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     };
     let containers = call.engine().container_list(&options)?;
     let summaries: Vec<ContainerSummary> =
-        containers.iter().map(|from| convert::summary::summary(from).for_version(call.version)).collect();
+        containers.into_iter().map(|from| convert::summary::summary(from).for_version(call.version)).collect();
     reply::json(&summaries)
 }
 

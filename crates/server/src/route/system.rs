@@ -99,7 +99,12 @@ pub(super) async fn version(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn events(call: Call) -> Result<Reply, Failure> {
     let query: SystemEventsQuery = call.query()?;
-    let (since, until) = (time("since", &query.since)?, time("until", &query.until)?);
+    // Unlike for logs, 0 is a moment here: everything that is remembered happened after it.
+    let moment = |name: &str, text: &str| match text {
+        "0" => Ok(Some(jiff::Timestamp::UNIX_EPOCH)),
+        text => time(name, text),
+    };
+    let (since, until) = (moment("since", &query.since)?, moment("until", &query.until)?);
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {
@@ -144,7 +149,7 @@ pub(super) async fn df(call: Call) -> Result<Reply, Failure> {
             usage.images.iter().map(|view| convert::image::summary(view, true, true).for_version(version)).collect()
         }),
         containers: wanted("container").then(|| {
-            usage.containers.iter().map(|from| convert::summary::summary(from).for_version(version)).collect()
+            usage.containers.into_iter().map(|from| convert::summary::summary(from).for_version(version)).collect()
         }),
         volumes: wanted("volume").then(|| usage.volumes.iter().map(convert::volume::volume).collect()),
         build_cache: wanted("build-cache").then_some(cache),
