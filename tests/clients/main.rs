@@ -52,6 +52,36 @@ fn dockerode_finds_what_it_expects() {
     host.run(&format!("NODE_PATH={} node {}", modules.display(), script.display())).success().says("all is well");
 }
 
+/// bollard, the library for Rust: a program of its own, outside the workspace.
+#[test]
+fn bollard_finds_what_it_expects() {
+    needs!(require::root());
+    needs!(require::image("busybox"));
+    let client = bollard();
+    needs!(client);
+    let client = client.unwrap_or_default();
+    let host = Host::start();
+    host.run(&client.display().to_string()).success().says("all is well");
+}
+
+/// Builds the program below target/; cargo brings the library, and does nothing if nothing has changed.
+fn bollard() -> Result<PathBuf, String> {
+    let folder = target_folder().join("clients/bollard");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("needs a folder: {error}"))?;
+    let files = [("Cargo.toml", include_str!("bollard.toml")), ("main.rs", include_str!("bollard.rs"))];
+    for (name, text) in
+        files.iter().filter(|(name, text)| std::fs::read_to_string(folder.join(name)).map_or(true, |old| old != *text))
+    {
+        std::fs::write(folder.join(name), text).map_err(|error| format!("needs a folder: {error}"))?;
+    }
+    // The cargo that runs the tests, where one does.
+    let mut cargo = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(folder.join("target"));
+    run(cargo, "cargo and the crate bollard")?;
+    Ok(folder.join("target/debug/bollard-client"))
+}
+
 /// A folder with these packages for Node, made once.
 fn modules(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     require::program("npm")?;
