@@ -1,5 +1,5 @@
 //! The flags of `run` that no other file is about: each is seen in the kernel or in the container, never only in
-//! `inspect`. `docs/coverage-run-flags.md` says where every flag is tested.
+//! `inspect`. `docs/coverage/run-flags.md` says where every flag is tested.
 
 use expect_test::expect;
 use hako_testkit::{Host, needs, require};
@@ -204,6 +204,20 @@ fn processor_limits_reach_the_kernel() {
 }
 
 #[test]
+fn real_time_periods_reach_the_kernel() {
+    needs!(require::controller("cpu"));
+    let host = host!();
+    let line =
+        "docker run --rm --cpu-rt-period 500000 --cpu-rt-runtime 0 busybox cat /sys/fs/cgroup/cpu/cpu.rt_period_us";
+    let shown = host.run(line);
+    // Kernels without groups of real-time threads have no such file, and say so.
+    let is_absent = shown.text().contains("cpu.rt_period_us") && shown.text().contains("o such file");
+    assert!(shown.text() == "500000" || is_absent, "{shown:?}");
+    // Nobody has given the group above any real time, so that none can be had: that reaches the kernel, too.
+    host.run("docker run --rm --cpu-rt-runtime 9500 busybox true").code(125).says("rt_runtime_us");
+}
+
+#[test]
 fn memory_limits_reach_the_kernel() {
     needs!(require::controller("memory"));
     let host = host!();
@@ -242,6 +256,43 @@ fn rates_of_devices_reach_the_kernel() {
     host.run("docker run --rm --blkio-weight 5 busybox true").code(125).says("ange of blkio weight is from 10 to 1000");
     let weight = host.run("docker run --rm --blkio-weight 300 busybox cat /sys/fs/cgroup/blkio/blkio.bfq.weight");
     assert!(weight.stdout() == "300\n" || weight.stderr().contains("Weight discarded"), "{weight:?}");
+}
+
+#[test]
+fn the_weight_of_a_device_reaches_the_kernel() {
+    needs!(require::controller("blkio"));
+    needs!(require::program("losetup"));
+    let host = own_host!();
+    // A disk of the test's own, with the scheduler that weighs.
+    let disk = host.run("truncate -s 8M disk && losetup --find --show disk").text().to_owned();
+    let name = disk.trim_start_matches("/dev/").to_owned();
+    let weighs =
+        host.run(&format!("echo bfq > /sys/block/{name}/queue/scheduler; cat /sys/block/{name}/queue/scheduler"));
+    if weighs.text().contains("[bfq]") {
+        let number = host.run(&format!("cat /sys/block/{name}/dev")).text().to_owned();
+        let file = group_file(
+            &host,
+            &format!("--blkio-weight-device {disk}:300"),
+            "blkio/blkio.bfq.weight_device",
+            "io.bfq.weight",
+        );
+        assert!(file.contains(&format!("{number} 300")), "{file}");
+    }
+    host.run(&format!("losetup --detach {disk}")).success();
+    host.run("docker run --rm --blkio-weight-device nosuch:300 busybox true").code(125).says("nosuch");
+}
+
+#[test]
+fn who_shares_a_network_has_no_ports_or_links_of_his_own() {
+    let host = host!();
+    host.run("docker run -d --name web busybox sleep 100").success();
+    let refused = |flags: &str, sentence: &str| {
+        host.run(&format!("docker run --rm --network container:web {flags} busybox true")).code(125).says(sentence);
+    };
+    refused("--expose 80", "conflicting options: port exposing and the container type network mode");
+    refused("-p 80:80", "conflicting options: port publishing and the container type network mode");
+    refused("--link web", "conflicting options: container type network can't be used with links");
+    refused("-h x", "conflicting options: hostname and the network mode");
 }
 
 #[test]
@@ -356,7 +407,7 @@ fn the_daemons_socket_is_given() {
 #[test]
 fn every_flag_has_its_line() {
     let host = host!();
-    let page = include_str!("../../docs/coverage-run-flags.md");
+    let table = include_str!("../rows/run-flags.txt");
     let help = host.run("docker run --help").success().stdout().to_owned();
     let flags = help
         .lines()
@@ -365,12 +416,6 @@ fn every_flag_has_its_line() {
         flags.filter_map(|rest| rest.split([' ', ',', '=']).next()).filter(|flag| *flag != "help").collect();
     assert!(flags.len() > 90, "{help}");
     for flag in flags {
-        assert!(page.contains(&format!("| `--{flag}` |")), "docs/coverage-run-flags.md has no line for --{flag}");
-    }
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("it");
-    for named in page.split('`').filter(|word| word.contains("::")) {
-        let (file, test) = named.split_once("::").expect("it was looked for");
-        let text = std::fs::read_to_string(folder.join(format!("{file}.rs"))).unwrap_or_default();
-        assert!(text.contains(&format!("fn {test}()")), "there is no test {named}");
+        assert!(table.contains(&format!("`--{flag}` | ")), "tests/rows/run-flags.txt has no line for --{flag}");
     }
 }

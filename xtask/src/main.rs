@@ -67,6 +67,7 @@ const COMMANDS: &[Command] = &[
         run: images::images,
     },
     Command { name: "dist", about: "the binary as published: static, stripped, in target/dist", run: dist::dist },
+    Command { name: "rows", about: "writes docs/coverage from tests/rows", run: tidy::rows::write },
     Command { name: "timings", about: "where a clean build spends its time, as a page", run: dist::timings },
     Command { name: "preflight", about: "what this machine lacks, and what to type", run: preflight::preflight },
     Command { name: "ci", about: "what .ci/run runs: check, then every ring one machine can run", run: check::ci },

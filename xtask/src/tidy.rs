@@ -11,6 +11,7 @@ mod heads; // every file says what lives in it, and fits one sitting
 mod layers; // imports go down the table of ARCHITECTURE.md
 mod places; // no path of one machine, no drawer names
 pub(crate) mod routes; // every endpoint that is built has a handler, a client method and a test
+pub(crate) mod rows; // what users expect, row by row, and the test of each
 mod sleeps; // waiting is for an event, by a deadline
 mod unsafety; // `unsafe` lives in `sys`, and says why it is sound
 
@@ -46,6 +47,7 @@ const RULES: &[Rule] = &[
     places::machines,
     routes::routes,
     advisories::advisories,
+    rows::rows,
 ];
 
 pub(crate) fn tidy(_: &[String]) -> Result<(), String> {
