@@ -200,6 +200,68 @@ fn what_containers_do_not_say_the_daemon_does() {
 }
 
 #[test]
+fn limits_logs_and_names_of_the_daemon_are_in_its_containers() {
+    let host = own_host!();
+    // From the file, as most people have it.
+    host.write(
+        "daemon.json",
+        r#"{"default-shm-size": "1m", "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 100, "Hard": 200}},
+            "init": true, "no-new-privileges": true, "cgroup-parent": "/parent",
+            "log-driver": "local", "log-opts": {"max-size": "7k"},
+            "dns": ["192.0.2.9"], "dns-search": ["example.org"], "dns-opts": ["ndots:7"]}"#,
+    );
+    let file = host.run("pwd").text().to_owned();
+    let daemon = host.second_daemon("second", &["--config-file", &format!("{file}/daemon.json")]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    let inside = "df -k /dev/shm | tail -1 | xargs | cut -d\\  -f2; ulimit -n; ulimit -Hn; grep NoNewPrivs /proc/self/status | xargs; ps -o args | sed -n 2p | cut -c1-4; grep -vE '^#' /etc/resolv.conf";
+    host.run(&format!("docker {flags} run --rm busybox sh -c \"{inside}\"")).shows(expect![[r#"
+        1024
+        100
+        200
+        NoNewPrivs: 1
+        /sbi
+        nameserver 192.0.2.9
+        search example.org
+        options ndots:7
+    "#]]);
+    host.run(&format!("docker {flags} run --rm --cgroupns host busybox cat /proc/self/cgroup")).says("/parent/");
+    host.run(&format!("docker {flags} run --name web busybox true")).success();
+    host.run(&format!("docker {flags} inspect -f '{{{{.HostConfig.LogConfig.Type}}}} {{{{index .HostConfig.LogConfig.Config \"max-size\"}}}}' web"))
+        .shows(expect![[r#"
+            local 7k
+        "#]]);
+    host.run(&format!("timeout 10 hako daemon --config-file {file}/daemon.json --dns 192.0.2.1 --validate"))
+        .code(1)
+        .says("dns");
+    host.write("odd.json", r#"{"no-such-key": 1}"#);
+    host.run(&format!("timeout 10 hako daemon --config-file {file}/odd.json --validate")).code(1).says("no-such-key");
+    host.write("absent.json", r#"{"bridge-accept-fwmark": "1"}"#);
+    host.run(&format!("timeout 10 hako daemon --config-file {file}/absent.json --validate"))
+        .code(1)
+        .says("bridge-accept-fwmark");
+}
+
+#[test]
+fn the_bridge_is_as_open_as_the_daemon_was_told() {
+    let host = own_host!();
+    let daemon = host.second_daemon("second", &["--bip=10.77.0.1/16", "--icc=false", "--mtu=1300", "--ip=127.0.0.1"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!("docker {flags} run -d --name web -p 18123:80 busybox httpd -f -p 80")).success();
+    let address =
+        host.run(&format!("docker {flags} inspect -f '{{{{.NetworkSettings.IPAddress}}}}' web")).text().to_owned();
+    host.run(&format!("docker {flags} run --rm busybox nc -w 2 {address} 80 </dev/null")).code(1);
+    host.run(&format!("docker {flags} run --rm --network host busybox nc -w 2 {address} 80 </dev/null")).success();
+    host.run(&format!("docker {flags} exec web cat /sys/class/net/eth0/mtu")).shows(expect![[r#"
+        1300
+    "#]]);
+    host.run(&format!("docker {flags} port web")).shows(expect![[r#"
+        80/tcp -> 127.0.0.1:18123
+    "#]]);
+}
+
+#[test]
 fn the_bridges_subnets_and_ways_out_are_the_flags() {
     let host = own_host!();
     let flags = [

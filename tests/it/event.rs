@@ -71,6 +71,99 @@ fn kill_stop_and_exec_have_words_of_their_own() {
 }
 
 #[test]
+fn a_prune_is_told_even_if_nothing_was_to_be_removed() {
+    needs!(require::unkilled_daemon());
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker create --name web busybox true && docker commit -m words web made:1").success();
+    host.run("docker container prune -f && docker image prune -f && docker volume prune -f && docker network prune -f")
+        .success();
+    host.api("POST", "/v1.44/build/prune", "");
+    let until = host.run("date +%s.%N").text().to_owned();
+    host.run(&format!("docker events --since {since} --until {until} --filter event=prune --format '{{{{.Type}}}} {{{{if .Actor.Attributes.reclaimed}}}}said{{{{end}}}}' | sort"))
+        .shows(expect![[r#"
+            builder said
+            container said
+            image said
+            network said
+            volume said
+        "#]]);
+    host.run(&format!("docker events --since {since} --until {until} --filter event=commit --format '{{{{.Actor.Attributes.comment}}}} {{{{.Actor.Attributes.imageRef}}}}'"))
+        .shows(expect![[r#"
+            words made:1
+        "#]]);
+}
+
+#[test]
+fn the_rarer_things_are_told_too() {
+    needs!(require::unkilled_daemon());
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker run -d --name web --health-cmd true --health-interval 100ms busybox sleep 100").success();
+    host.wait_until(
+        "the check to pass",
+        |host| host.run("docker ps --format '{{.Status}}'"),
+        |shown| shown.text().contains("(healthy)"),
+    );
+    host.run("docker pause web && docker unpause web && docker update --restart no web && docker top web").success();
+    host.run("docker export web >/dev/null && docker cp web:/etc/passwd - >/dev/null && echo x > file && docker cp file web:/").success();
+    host.run("docker restart -t 0 web && docker save busybox -o saved && docker load -i saved").success();
+    host.run("tar c file | docker import - made:1 && docker rmi made:1").success();
+    host.run("docker run --name greedy -m 16m --memory-swap 16m busybox tail /dev/zero").code(137);
+    let until = host.run("date +%s.%N").text().to_owned();
+    let told = host.run(&format!(
+        "docker events --since {since} --until {until} --format '{{{{.Type}}}} {{{{.Action}}}}' | sort -u"
+    ));
+    for word in [
+        "container archive-path",
+        "container export",
+        "container extract-to-dir",
+        "container health_status: healthy",
+        "container oom",
+        "container pause",
+        "container restart",
+        "container top",
+        "container unpause",
+        "container update",
+        "image delete",
+        "image import",
+        "image load",
+        "image save",
+    ] {
+        told.says(word);
+    }
+}
+
+#[test]
+fn the_past_is_asked_for_by_either_end() {
+    needs!(require::unkilled_daemon());
+    let host = host!();
+    host.run("docker run --rm --name web busybox true").success();
+    let seen = |range: &str| {
+        let line =
+            format!("docker events {range} --filter container=web --filter event=create --format '{{{{.Action}}}}'");
+        host.run(&line).text().to_owned()
+    };
+    assert_eq!(seen("--since 0 --until 0s"), "create");
+    assert_eq!(seen("--until 0s"), "create");
+    assert_eq!(seen("--since 0s --until 0s"), "");
+}
+
+#[test]
+fn templates_call_fields_by_gos_names() {
+    needs!(require::unkilled_daemon());
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker run --rm --name web busybox true").success();
+    let until = host.run("date +%s.%N").text().to_owned();
+    host.run(&format!("docker events --since {since} --until {until} --filter event=start --filter event=connect --format '{{{{.Type}}}} [{{{{.Status}}}}] [{{{{.From}}}}] {{{{.Scope}}}} {{{{len .ID}}}} {{{{gt .TimeNano 1000}}}}'"))
+        .shows(expect![[r#"
+            network [] [] local 0 true
+            container [start] [busybox] local 64 true
+        "#]]);
+}
+
+#[test]
 fn every_filter_chooses_by_its_own() {
     needs!(require::unkilled_daemon());
     let host = host!();

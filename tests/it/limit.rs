@@ -78,4 +78,12 @@ fn limits_are_changed_while_it_runs() {
             33554432 on-failure
         "#]
     ]);
+    // What stays as it was has a say.
+    host.run("docker update -m 128m web").code(1).says(
+        "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+    );
+    host.run("docker update --cpu-period 50000 web").success();
+    host.run("docker update --cpus 0.5 web")
+        .code(1)
+        .says("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set");
 }

@@ -218,6 +218,22 @@ fn labels_variables_and_a_tag_are_noted_with_each_line() {
 }
 
 #[test]
+fn a_writer_need_not_wait_for_its_log() {
+    let host = host!("busybox", "probe");
+    let line =
+        "docker run --name web --log-opt mode=non-blocking --log-opt max-buffer-size=64k probe lines 200 >/dev/null";
+    host.run(line).success();
+    // What fits into the buffer is all there; more might be left out, which is what was asked for.
+    host.run("docker logs web | wc -l").shows(expect![[r#"
+        200
+    "#]]);
+    host.run("docker create --log-opt max-buffer-size=1m busybox")
+        .code(1)
+        .says("max-buffer-size option is only supported with 'mode=non-blocking'");
+    host.run("docker create --log-opt mode=non-blocking --log-opt max-buffer-size=x busybox").code(1).says("x");
+}
+
+#[test]
 fn full_files_are_compressed_and_read_back() {
     let host = own_host!();
     host.run("docker run --name web --log-driver local --log-opt max-size=2k --log-opt max-file=4 busybox sh -c 'n=0; while test $n -lt 300; do n=$((n+1)); echo line $n; usleep 2000; done'").success();

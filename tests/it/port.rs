@@ -74,6 +74,12 @@ fn ranges_and_automatic_ports_are_told() {
     host.run("docker run -d --name any -p 80 busybox sleep 100").success();
     let port = host.run("docker port any 80/tcp | head -1 | cut -d: -f2").text().parse::<u16>();
     assert!(port.is_ok_and(|port| port >= 32768));
+    // Nothing and 0 mean the same port; each is told as it was written.
+    host.run("docker create --name zero -p 0:81 -p 80 busybox").success();
+    host.run("docker inspect -f '{{range .HostConfig.PortBindings}}{{range .}}[{{.HostPort}}]{{end}}{{end}}' zero")
+        .shows(expect![[r#"
+            [][0]
+        "#]]);
     host.run("docker port any 81").code(1).says("o public port '81' published for any");
 }
 

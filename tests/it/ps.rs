@@ -101,9 +101,65 @@ fn formats_are_templates() {
     let keys: Vec<&String> = json.as_object().map(|object| object.keys().collect()).unwrap_or_default();
     expect![[r#"["Command", "CreatedAt", "ID", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks", "Platform", "Ports", "RunningFor", "Size", "State", "Status"]"#]].assert_eq(&format!("{keys:?}"));
     host.run("docker ps --format '{{.Nosuch}}'").code(1);
+    // Newer than this docker; ours has it, and as docker's not in the JSON of a whole row.
+    host.run(
+        "docker run -d --name ill --health-cmd false --health-retries 1 --health-interval 100ms busybox sleep 100",
+    )
+    .success();
+    host.wait_until(
+        "the check to fail",
+        |host| host.run("hako ps --format '{{.Names}}:{{.HealthStatus}}' | sort | xargs"),
+        |shown| shown.text() == "ill:unhealthy web:",
+    );
+    host.run("docker rm -f ill").success();
     host.run("docker ps --no-trunc --format '{{upper .Names}} {{len .ID}}'").shows(expect![[r#"
         WEB 64
     "#]]);
+}
+
+#[test]
+fn the_rarer_filters_choose() {
+    let host = host!();
+    host.run("docker run -d --name web -p 127.0.0.1:18091:80 --expose 90/udp -v data:/data --health-cmd true --health-interval 100ms busybox sleep 100").success();
+    host.run("docker create --name other --network none busybox true").success();
+    let names = |filter: &str| {
+        host.run(&format!("docker ps -a -f {filter} --format '{{{{.Names}}}}' | sort | xargs")).text().to_owned()
+    };
+    host.wait_until("the check to pass", |_| names("health=healthy"), |seen| seen == "web");
+    for (filter, expected) in [
+        ("publish=18091", "web"),
+        ("publish=18090-18092/tcp", "web"),
+        ("publish=18091/udp", ""),
+        ("publish=80", ""),
+        ("expose=90/udp", "web"),
+        ("expose=85-95/udp", "web"),
+        ("expose=90", ""),
+        ("health=none", "other"),
+        ("health=starting", ""),
+        ("volume=data", "web"),
+        ("volume=/data", "web"),
+        ("volume=/dat", ""),
+        ("network=none", "other"),
+        ("network=bridge", "web"),
+        ("is-task=false", "other web"),
+        ("is-task=true", ""),
+        ("status=created", "other"),
+        ("status=running", "web"),
+        ("label=nosuch", ""),
+        ("id=nosuch", ""),
+    ] {
+        assert_eq!(names(filter), expected, "{filter}");
+    }
+}
+
+#[test]
+fn arrows_are_escaped_in_whole_rows_only() {
+    let host = host!();
+    host.run("docker run -d --name web -p 127.0.0.1:18090:80 busybox sleep 100").success();
+    host.run("docker ps --format '{{json .Ports}}'").shows(expect![[r#"
+        "127.0.0.1:18090->80/tcp"
+    "#]]);
+    host.run("docker ps --format '{{json .}}'").says("\"Ports\":\"127.0.0.1:18090-\\u003e80/tcp\"");
 }
 
 #[test]

@@ -199,6 +199,23 @@ fn nonsense_is_no_request() {
 }
 
 #[test]
+fn quotes_typed_into_an_address_are_understood() {
+    let host = host!();
+    host.run("docker create --name web busybox true && docker create --name other busybox true").success();
+    // As curl sends it: the quotes as they are, the braces too.
+    let mut connection = host.connect();
+    let request = "GET /v1.44/containers/json?all=1&filters={\"name\":[\"web\"]} HTTP/1.1\r\nHost: x\r\n\r\n";
+    connection.send_raw(request.as_bytes()).expect("the daemon listens");
+    let head = connection.read_head().expect("an answer");
+    assert_eq!(head.status, 200);
+    let length: usize = head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
+    let mut body = vec![0; length];
+    connection.stream().read_exact(&mut body).expect("the body is there");
+    let body = String::from_utf8_lossy(&body);
+    assert!(body.contains("\"Names\":[\"/web\"]") && !body.contains("/other"), "{body}");
+}
+
+#[test]
 fn a_node_without_a_swarm_says_so() {
     let host = host!();
     expect![[r#"503 application/json {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}"#]].assert_eq(&host.api("GET", "/v1.44/services", "").line());

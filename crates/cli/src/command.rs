@@ -131,7 +131,8 @@ fn flag_error(program: &str, path: &str, shape: &Shape, error: &FlagError) -> Co
 }
 
 fn argument_error(program: &str, path: &str, shape: &Shape, complaint: &str) -> CommandError {
-    let verb = if shape.arguments == Arguments::None { "Run" } else { "See" };
+    // docker's two words: they are compared in transcripts.
+    let verb = if matches!(shape.arguments, Arguments::AtLeast(_)) { "See" } else { "Run" };
     CommandError::Usage {
         message: format!(
             "{program}: '{program} {path}' {complaint}\n\n{}\n{verb} '{program} {path} --help' for more information",

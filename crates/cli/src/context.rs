@@ -84,7 +84,10 @@ impl Context {
         }
         let host = Host::parse(self.host()?, self.tls.is_some()).map_err(ClientError::from)?;
         let tls = self.tls.as_ref().map(Tls::new).transpose().map_err(|error| {
-            CommandError::Said(format!("unable to resolve docker endpoint: {}", hako_base::error::chain(&error)))
+            CommandError::Said(format!(
+                "Failed to initialize: unable to resolve docker endpoint: {}",
+                hako_base::error::chain(&error)
+            ))
         })?;
         let client = Client::at(host, tls, fixed_version()?);
         Ok(self.client.get_or_init(|| client).clone())

@@ -117,7 +117,10 @@ pub(crate) fn top(program: &str, globals: &FlagSet<'_>, plugins: &[(String, Stri
     groups.extend(plugins.iter().map(|(name, about)| (name.as_str(), about.as_str())));
     groups.sort_unstable();
     text.push_str(&format!("\nManagement Commands:\n{}", list(&groups)));
+    // For those who learn the new names: no second ones of what a group has.
+    let hide = std::env::var("DOCKER_HIDE_LEGACY_COMMANDS").is_ok_and(|value| !value.is_empty());
     let mut others: Vec<(&str, &str)> = commands::all()
+        .filter(|entry| !(hide && entry.shape.paths.iter().any(|path| path.contains(' '))))
         .flat_map(|entry| entry.shape.paths.iter().map(|path| (*path, entry.shape.about)))
         .filter(|(path, _)| !path.contains(' ') && !commands::COMMON.contains(path))
         .collect();

@@ -127,6 +127,10 @@ async fn inspect(
         }
     }
     show(cx, &found, format)?;
+    if found.is_empty() && !matches!(format, "" | "json") {
+        // Scripts read a line for each call.
+        cx.print("\n")?;
+    }
     if failures.is_empty() { Ok(()) } else { Err(CommandError::Several(failures)) }
 }
 
@@ -186,7 +190,7 @@ async fn find(
 
 /// Fields that Go's structs have and their JSON leaves out when empty: `if .State.Health` is a
 /// question, not a mistake.
-const OMITTED: [&str; 24] = [
+const OMITTED: [&str; 26] = [
     "Annotations",
     "ArgsEscaped",
     "ConfigFrom",
@@ -194,6 +198,7 @@ const OMITTED: [&str; 24] = [
     "Created",
     "CreatedAt",
     "DefaultRuntime",
+    "Driver",
     "ExposedPorts",
     "Health",
     "Healthcheck",
@@ -201,6 +206,7 @@ const OMITTED: [&str; 24] = [
     "LastTagTime",
     "MacAddress",
     "Mounts",
+    "Name",
     "OnBuild",
     "OsVersion",
     "Shell",
@@ -212,6 +218,10 @@ const OMITTED: [&str; 24] = [
     "Sysctls",
     "Tmpfs",
 ];
+
+/// Those of them that are text: empty where they are left out.
+const OMITTED_TEXT: [&str; 9] =
+    ["Container", "Created", "CreatedAt", "DefaultRuntime", "Driver", "MacAddress", "Name", "OsVersion", "StopSignal"];
 
 /// What a template has printed before it failed.
 struct Partly {
@@ -234,7 +244,8 @@ fn through_template(documents: &[Document], template: &str) -> Result<String, Pa
         let row = match strict.row(&value) {
             Ok(row) => Ok(row.replace(NO_VALUE, NIL)),
             Err(FormatError::Missing { key, .. }) if is_field(&key) && may_be_missing(&key, template) => {
-                lenient.row(&value).map(|row| row.replace(NO_VALUE, NIL))
+                let empty = if OMITTED_TEXT.contains(&key.as_str()) { "" } else { NIL };
+                lenient.row(&value).map(|row| row.replace(NO_VALUE, empty))
             }
             Err(FormatError::Missing { key, .. }) if !is_field(&key) => lenient.row(&value),
             other => other,
@@ -333,6 +344,7 @@ mod tests {
     fn what_may_be_empty_is_no_mistake_but_a_wrong_name_is() {
         check("{{if .State.Health}}ill{{else}}none{{end}}", "none\n");
         check("{{.State.Health}}", "<nil>\n");
+        check("[{{.Config.MacAddress}}{{.Config.StopSignal}}]", "[]\n");
         check("{{.Config.Labels.b}}", "<no value>\n");
         check(
             "{{.State.Health.Status}}",

@@ -247,6 +247,8 @@ fn endpoint(program: &str, globals: &Globals, directory: &Path, config: &Config)
     let refused = |why: &str| default(Err(why.to_owned()));
     match globals.hosts.as_slice() {
         [] => {}
+        // Given and empty is not given.
+        [host] if host.is_empty() => {}
         [host] if globals.context.is_none() => return default(Ok(with_scheme(host))),
         [_] => return refused("conflicting options: cannot specify both --host and --context"),
         _ => return refused("Specify only one -H"),
@@ -272,7 +274,11 @@ fn endpoint(program: &str, globals: &Globals, directory: &Path, config: &Config)
         }
         Err(error) => {
             let why = error.message().unwrap_or_default();
-            Endpoint { host: Err(format!("unable to resolve docker endpoint: {why}")), tls: None, context_name: name }
+            Endpoint {
+                host: Err(format!("Failed to initialize: unable to resolve docker endpoint: {why}")),
+                tls: None,
+                context_name: name,
+            }
         }
     }
 }
@@ -282,6 +288,7 @@ fn with_scheme(host: &str) -> String {
     let host = host.trim();
     match host.strip_prefix(':') {
         Some(port) => format!("tcp://localhost:{port}"),
+        None if host == "tcp://" => "tcp://localhost".to_owned(),
         None if host.contains("://") => host.to_owned(),
         None => format!("tcp://{host}"),
     }

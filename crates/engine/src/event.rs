@@ -92,12 +92,12 @@ impl EventBus {
         }
         let (past, live) = {
             let kept = self.past.lock();
-            let past: Vec<Event> = since.map_or_else(Vec::new, |since| {
-                kept.iter()
-                    .filter(|event| event.at >= since && until.is_none_or(|end| event.at <= end))
-                    .cloned()
-                    .collect()
-            });
+            // Without either end, only what comes is asked for.
+            let wants_past = since.is_some() || until.is_some();
+            let fits = |event: &&Event| {
+                since.is_none_or(|since| event.at >= since) && until.is_none_or(|until| event.at <= until)
+            };
+            let past: Vec<Event> = kept.iter().filter(|_| wants_past).filter(fits).cloned().collect();
             (past, self.live.subscribe())
         };
         let (send, receive) = mpsc::channel(64);

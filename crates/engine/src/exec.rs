@@ -291,7 +291,7 @@ impl Engine {
         }
         let cwd = [&spec.working_dir, &record.config.working_dir].into_iter().find(|text| !text.is_empty());
         if cwd.is_some_and(|directory| !directory.starts_with('/')) {
-            let text = "OCI runtime exec failed: exec failed: Cwd must be an absolute path".to_owned();
+            let text = "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown".to_owned();
             return Err(EngineError::Start { text, exit_code: 126, kind: hako_base::ErrorKind::InvalidInput });
         }
         let plan = ExecPlan {

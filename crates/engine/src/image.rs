@@ -295,6 +295,7 @@ impl Engine {
         let record = container.record();
         let paused = options.pause && record.state.status == ContainerState::Running;
         let shown = reference.as_ref().map(Reference::familiar);
+        let comment = options.comment.clone();
         let wish = hako_image::CommitOptions {
             base: Some(record.image),
             config: commit_config(&record.config, options.config),
@@ -316,10 +317,11 @@ impl Engine {
         let image = committed?;
         let image_text = image.to_string();
         let name = shown.unwrap_or_default();
-        self.publish_container("commit", &record, [("imageID", image_text.as_str()), ("imageRef", name.as_str())]);
         if !name.is_empty() {
             self.publish_image("tag", &image_text, &name);
         }
+        let told = [("comment", comment.as_str()), ("imageID", image_text.as_str()), ("imageRef", name.as_str())];
+        self.publish_container("commit", &record, told);
         Ok(image)
     }
 
@@ -337,7 +339,10 @@ impl Engine {
             engine.images.prune(!dangling, &keep, &|id| engine.image_user(id)).map_err(error)
         })
         .await?;
-        Ok((self.tell_removed(pruned.removed), pruned.reclaimed))
+        let removed = self.tell_removed(pruned.removed);
+        let reclaimed = pruned.reclaimed.to_string();
+        self.events.publish(EventKind::Image, "prune", "", [("reclaimed", reclaimed.as_str())]);
+        Ok((removed, pruned.reclaimed))
     }
 
     pub(crate) fn publish_image(&self, action: &str, id: &str, name: &str) {

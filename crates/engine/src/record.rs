@@ -168,6 +168,7 @@ impl Record {
                 address: Some(published.host.ip()),
                 port: published.host.port(),
                 port_end: published.host.port(),
+                zero_is_written: false,
             });
         }
         ports

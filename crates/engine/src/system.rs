@@ -111,6 +111,12 @@ impl Engine {
         self.events.publish(EventKind::Daemon, "reload", &self.id, attributes);
     }
 
+    /// Tells listeners that the cache of builds has given back `reclaimed` bytes; what it keeps is the builder's.
+    pub fn build_cache_pruned(&self, reclaimed: u64) {
+        let reclaimed = reclaimed.to_string();
+        self.events.publish(EventKind::Builder, "prune", "", [("reclaimed", reclaimed.as_str())]);
+    }
+
     /// What happened since `since` and what happens until `until`.
     ///
     /// # Errors

@@ -35,11 +35,13 @@ const IGNORED: [&str; 16] = [
 ];
 
 /// Keys of dockerd that would change what a person relies on, and that are not built.
-const NOT_BUILT: [&str; 15] = [
+const NOT_BUILT: [&str; 20] = [
     "allow-direct-routing",
     "authorization-plugins",
     "bip6",
+    "bridge-accept-fwmark",
     "cdi-spec-dirs",
+    "containerd-plugins-namespace",
     "cpu-rt-period",
     "cpu-rt-runtime",
     "default-stop-timeout",
@@ -48,9 +50,12 @@ const NOT_BUILT: [&str; 15] = [
     "ip-forward-no-drop",
     "network-control-plane-mtu",
     "node-generic-resources",
+    "nri-opts",
     "rootless",
     "selinux-enabled",
     "swarm-default-advertise-addr",
+    "swarm-raft-election-tick",
+    "swarm-raft-heartbeat-tick",
 ];
 
 /// Reads the file into the flags; answers with remarks for the log.

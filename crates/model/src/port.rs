@@ -83,4 +83,7 @@ pub struct PortBinding {
     pub port: u16,
     /// Last port of that range; equal to `port` for a single one.
     pub port_end: u16,
+    /// Any free one was asked for by writing 0, not by writing nothing: clients want back what they sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zero_is_written: bool,
 }

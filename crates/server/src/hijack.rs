@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     call::{Call, next_chunk},
     detach::{DetachKeys, Typed, Watch},
+    first_line::FirstLine,
     limits,
     listen::Socket,
     reply::{self, MULTIPLEXED_STREAM, RAW_STREAM, Reply, ReplyBody},
@@ -130,7 +131,8 @@ pub(crate) async fn answer<I: Input + 'static>(
     if let Some(input) = session.input {
         tokio::spawn(feed_from_body(call, input));
     }
-    reply::stream(content_type, format.body(session.output))
+    // Docker's type where nothing is upgraded, framed or not.
+    reply::stream(RAW_STREAM, format.body(session.output))
 }
 
 async fn feed_from_body(call: Call, mut input: impl Input) {
@@ -151,7 +153,7 @@ async fn take_over<I: Input>(
     let upgraded = upgrade.await;
     let begin_and_relay = async {
         let socket = match upgraded {
-            Ok(upgraded) => upgraded.downcast::<TokioIo<Socket>>().ok(),
+            Ok(upgraded) => upgraded.downcast::<TokioIo<FirstLine<Socket>>>().ok(),
             Err(error) => {
                 tracing::debug!(%error, "the client left before it was upgraded");
                 None
@@ -160,7 +162,7 @@ async fn take_over<I: Input>(
         // What was asked for happens, whether the client stays or not.
         let session = begin.await;
         let Some(parts) = socket else { return };
-        let relayed = match parts.io.into_inner().head_taken().await {
+        let relayed = match parts.io.into_inner().into_inner().head_taken().await {
             Ok(socket) => relay(socket, parts.read_buf, session).await,
             Err(error) => Err(error),
         };

@@ -12,6 +12,7 @@ mod convert; // Docker's words to the engine's and back
 mod detach; // the keys that leave a terminal
 mod dispatch; // from a request to its row's handler
 mod error; // an error becomes a status and a sentence
+mod first_line; // what people type into curl
 mod hijack; // connections that become streams in both directions
 mod limits; // every limit, with its reason
 mod listen; // sockets that main hands in

@@ -15,7 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    dispatch, limits,
+    dispatch,
+    first_line::FirstLine,
+    limits,
     listen::{Accepted, Listener},
     metrics::{self, Timings},
 };
@@ -139,7 +141,7 @@ async fn connection(accepted: Accepted, daemon: Arc<Daemon>) {
         // People grep for `Api-Version`.
         .title_case_headers(true)
         .header_read_timeout(limits::HEAD_DEADLINE)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(FirstLine::of(socket)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {

@@ -21,6 +21,7 @@ use tokio_tungstenite::{
 use crate::{
     call::Call,
     error::Failure,
+    first_line::FirstLine,
     hijack::{Input, Session},
     limits,
     listen::Socket,
@@ -59,14 +60,15 @@ pub(crate) fn answer<I: Input + 'static>(mut call: Call, session: Session<I>) ->
 }
 
 async fn take_over<I: Input>(upgrade: OnUpgrade, session: Session<I>) {
-    let Some(parts) = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<Socket>>().ok()) else {
+    let Some(parts) = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<FirstLine<Socket>>>().ok())
+    else {
         tracing::debug!("the client left before it was upgraded");
         return;
     };
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits::WEBSOCKET_BYTES_MAX))
         .max_frame_size(Some(limits::WEBSOCKET_BYTES_MAX));
-    let socket = parts.io.into_inner();
+    let socket = parts.io.into_inner().into_inner();
     let socket =
         WebSocketStream::from_partially_read(socket, parts.read_buf.to_vec(), Role::Server, Some(config)).await;
     if let Err(error) = relay(socket, session).await {

@@ -273,7 +273,9 @@ impl Builder {
     /// A filter that is not known, and those of the disk.
     pub async fn cache_prune(&self, wish: PruneWish) -> Result<Vec<CacheEntry>, BuildError> {
         let builder = self.clone();
-        blocking(move || builder.0.cache.prune(builder.store(), &wish)).await
+        let gone = blocking(move || builder.0.cache.prune(builder.store(), &wish)).await?;
+        self.0.engine.build_cache_pruned(gone.iter().filter(|entry| !entry.shared).map(|entry| entry.size).sum());
+        Ok(gone)
     }
 }
 

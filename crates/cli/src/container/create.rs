@@ -271,7 +271,10 @@ impl IdFile {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(CommandError::Said(format!(
                 "container ID file found, make sure the other container isn't running or delete {path}"
             ))),
-            Err(error) => Err(CommandError::local("create the container ID file")(error)),
+            Err(error) => {
+                let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
+                Err(CommandError::Said(format!("cannot create the container ID file {path}: {why}")))
+            }
         }
     }
 

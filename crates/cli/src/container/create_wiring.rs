@@ -59,6 +59,8 @@ fn volumes(storage: &Storage) -> Result<(Vec<String>, BTreeMap<String, Empty>), 
     let (mut binds, mut volumes) = (Vec::new(), BTreeMap::new());
     for text in &storage.volumes {
         match mount::volume(text)? {
+            // The same twice is once, as with docker.
+            VolumeFlag::Bind(bind) if binds.contains(&bind) => {}
             VolumeFlag::Bind(bind) => binds.push(bind),
             VolumeFlag::Anonymous(target) => {
                 volumes.insert(target, Empty);

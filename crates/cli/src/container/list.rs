@@ -53,6 +53,7 @@ pub(crate) const COLUMNS: &[listing::Column] = &[
     ("Command", "COMMAND"),
     ("CreatedAt", "CREATED AT"),
     ("ID", "CONTAINER ID"),
+    ("HealthStatus", "HEALTH STATUS"),
     ("Image", "IMAGE"),
     ("Labels", "LABELS"),
     ("LocalVolumes", "LOCAL VOLUMES"),
@@ -149,6 +150,7 @@ impl Row for ContainerRow {
             "RunningFor" => duration::ago(it.created, self.now),
             "Ports" => ports(&it.ports),
             "State" => it.state.clone(),
+            "HealthStatus" => health(&it.status).to_owned(),
             "Status" => it.status.clone(),
             "Size" => match it.size_root_fs {
                 1.. => format!("{} (virtual {})", size::human(it.size_rw, 3), size::human(it.size_root_fs, 3)),
@@ -211,6 +213,16 @@ impl ContainerRow {
     }
 }
 
+/// What the status says behind its time: `Up 5 minutes (healthy)`, `Up 1 second (health: starting)`.
+fn health(status: &str) -> &str {
+    let said = status.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map_or("", |(_, said)| said);
+    match said {
+        "healthy" | "unhealthy" => said,
+        "health: starting" => "starting",
+        _ => "",
+    }
+}
+
 // `0.0.0.0:8080->80/tcp, 90-92/udp`: ports that are the same on both sides, or not published,
 // are joined into ranges; the rest stands alone, behind them.
 fn ports(all: &[Port]) -> String {
@@ -269,6 +281,13 @@ mod tests {
             })
             .collect();
         assert_eq!(ports(&all), expected);
+    }
+
+    #[test]
+    fn health_is_what_the_status_says() {
+        let all =
+            ["Up 2 hours (healthy)", "Up 1 second (health: starting)", "Up 2 hours (Paused)", "Exited (0) 1 day ago"];
+        assert_eq!(all.map(health), ["healthy", "starting", "", ""]);
     }
 
     #[test]

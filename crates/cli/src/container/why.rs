@@ -96,7 +96,7 @@ fn only(container: &str) -> Filters {
 }
 
 async fn show_log(cx: &mut Context, name: &str, facts: &Facts) -> Result<(), CommandError> {
-    cx.print(&format!("  the end of its log (hako logs {name}):\n"))?;
+    cx.print(&format!("  the last it wrote, if anything (hako logs {name}):\n"))?;
     let query =
         ContainerLogsQuery { stdout: true, stderr: true, tail: LOG_LINES.to_owned(), ..ContainerLogsQuery::default() };
     match cx.client()?.container_logs(name, &query).await {
@@ -139,7 +139,7 @@ fn conclude(facts: &Facts) -> Vec<String> {
     started(facts, &mut reasons);
     health(facts, &mut reasons);
     counters(facts, &mut reasons);
-    if reasons.is_empty() {
+    if reasons.is_empty() && !facts.container.state.paused {
         reasons.push("nothing is the matter with it, as far as the daemon knows".to_owned());
     }
     reasons
@@ -163,7 +163,7 @@ fn ended(facts: &Facts, reasons: &mut Vec<String>) {
     if state.oom_killed {
         let limit = facts.container.host_config.resources.memory;
         let limit =
-            if limit > 0 { format!("its limit of {}", size::human(limit, 4)) } else { "the host's memory".to_owned() };
+            if limit > 0 { format!("its limit of {}", size::binary(limit)) } else { "the host's memory".to_owned() };
         reasons.push(format!("the kernel killed it for want of memory: it used more than {limit}"));
     }
     let signals = signals_sent(facts);
@@ -355,7 +355,7 @@ mod tests {
             &format!(r#"{{"State":{{{ENDED},"ExitCode":137,"OOMKilled":true}},"HostConfig":{{"Memory":8000000}}}}"#),
             &[("create", 0, ""), ("start", 5, "")],
             &[
-                "the kernel killed it for want of memory: it used more than its limit of 8MB",
+                "the kernel killed it for want of memory: it used more than its limit of 7.629MiB",
                 "exit code 137: SIGKILL, by the kernel for want of memory",
                 "it has no restart policy: nothing starts it again",
             ],

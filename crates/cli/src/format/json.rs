@@ -256,13 +256,21 @@ impl KeyOrder {
     /// A template value as compact JSON, objects in the order learnt for them.
     pub(crate) fn write(&self, value: &Value, out: &mut String) {
         match value {
+            // Only a whole row goes through the encoder that escapes: `{{json .Ports}}` keeps its arrows.
+            Value::String(text) => quote(text, out),
+            _ => self.write_within(value, out),
+        }
+    }
+
+    fn write_within(&self, value: &Value, out: &mut String) {
+        match value {
             Value::List(items) if Arc::ptr_eq(items, &NIL_LIST) => out.push_str("null"),
             Value::Map(entries) if Arc::ptr_eq(entries, &NIL_MAP) => out.push_str("null"),
             Value::List(items) => {
                 out.push('[');
                 for (at, item) in items.iter().enumerate() {
                     out.push_str(if at > 0 { "," } else { "" });
-                    self.write(item, out);
+                    self.write_within(item, out);
                 }
                 out.push(']');
             }
@@ -274,7 +282,7 @@ impl KeyOrder {
                     out.push_str(if at > 0 { "," } else { "" });
                     quote(key, out);
                     out.push(':');
-                    self.write(entries.get(key.as_str()).unwrap_or(&Value::Nil), out);
+                    self.write_within(entries.get(key.as_str()).unwrap_or(&Value::Nil), out);
                 }
                 out.push('}');
             }

@@ -52,10 +52,11 @@ impl Command for Events {
             other => Some(other),
         };
         let format = format.map(|text| Format::parse(text, event_order(), Missing::NoValue)).transpose()?;
+        let names = GO_NAMES.iter().filter(|(name, _)| self.format.contains(&format!(".{name}"))).collect::<Vec<_>>();
         let mut events = cx.client()?.system_events(&query).await?;
         while let Some(event) = events.next().await? {
             let line = match &format {
-                Some(format) => format.row(&value(&event)?)?,
+                Some(format) => format.row(&value(&event, &names)?)?,
                 None => plain(&event, &TimeZone::system()),
             };
             cx.print_line(&line)?;
@@ -64,8 +65,26 @@ impl Command for Events {
     }
 }
 
-fn value(event: &EventMessage) -> Result<gotmpl::Value, CommandError> {
-    gotmpl::to_value(event).map_err(|error| CommandError::Said(error.to_string()))
+/// Fields that templates call by the names of Go's struct, and their keys in JSON.
+const GO_NAMES: [(&str, &str); 6] = [
+    ("Status", "status"),
+    ("ID", "id"),
+    ("From", "from"),
+    ("Scope", "scope"),
+    ("Time", "time"),
+    ("TimeNano", "timeNano"),
+];
+
+/// An event as templates see it, with those of Go's names that this one uses.
+fn value(event: &EventMessage, names: &[&(&str, &str)]) -> Result<gotmpl::Value, CommandError> {
+    let value = gotmpl::to_value(event).map_err(|error| CommandError::Said(error.to_string()))?;
+    let gotmpl::Value::Map(keys) = value else { return Ok(value) };
+    let mut fields = (*keys).clone();
+    for (name, key) in names {
+        let field = keys.get(*key).cloned().unwrap_or_else(|| gotmpl::Value::String("".into()));
+        fields.insert((*name).into(), field);
+    }
+    Ok(gotmpl::Value::Map(fields.into()))
 }
 
 fn event_order() -> KeyOrder {
@@ -110,6 +129,16 @@ fn plain(event: &EventMessage, zone: &TimeZone) -> String {
 mod tests {
     use super::*;
     use hako_api::system::EventActor;
+
+    #[test]
+    fn templates_know_the_fields_by_gos_names() {
+        let event =
+            EventMessage { kind: "network".to_owned(), scope: "local".to_owned(), time: 7, ..EventMessage::default() };
+        let names: Vec<_> = GO_NAMES.iter().collect();
+        let format =
+            Format::parse("{{.Type}}[{{.Status}}] {{.Scope}} {{.Time}}", event_order(), Missing::Error).unwrap();
+        assert_eq!(format.row(&value(&event, &names).unwrap()).unwrap(), "network[] local 7");
+    }
 
     #[test]
     fn an_event_is_one_line() {

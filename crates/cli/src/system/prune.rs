@@ -39,7 +39,9 @@ impl Command for Prune {
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
         if self.volumes && self.filter.0.0.contains_key("until") {
-            return Err(CommandError::Said("the \"until\" filter is not supported with \"--volumes\"".to_owned()));
+            return Err(CommandError::Said(
+                "ERROR: The \"until\" filter is not supported with \"--volumes\"".to_owned(),
+            ));
         }
         if !self.force && !confirm(cx, &self.warning())? {
             return Ok(());
@@ -92,7 +94,7 @@ impl Prune {
             true => "  - all images without at least one container associated to them\n",
             false => "  - all dangling images\n",
         });
-        warning.push_str("  - unused build cache\n");
+        warning.push_str(if self.all { "  - all build cache\n" } else { "  - unused build cache\n" });
         if !self.filter.0.is_empty() {
             let items = self.filter.0.0.iter();
             let shown: Vec<String> =

@@ -14,6 +14,9 @@ use crate::{Engine, EngineError};
 /// The least memory a container can be given (Docker's).
 const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
+/// The least part of a processor: 1 ms of the 100 ms over which the kernel counts.
+const NANO_CPUS_MIN: u64 = 10_000_000;
+
 /// Checks everything about `spec` that can be known before it is carried out; answers with warnings.
 ///
 /// # Errors
@@ -147,6 +150,9 @@ fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
     if limits.memory_swappiness.is_some_and(|swappiness| swappiness > 100) {
         return Err(EngineError::invalid("Invalid value: valid memory swappiness range is 0-100"));
     }
+    if (1..MEMORY_BYTES_MIN).contains(&limits.memory_reservation_bytes) {
+        return Err(EngineError::invalid("Minimum memory reservation allowed is 6MB"));
+    }
     if limits.memory_reservation_bytes > 0 && memory > 0 && memory < limits.memory_reservation_bytes {
         return Err(EngineError::invalid(
             "Minimum memory limit can not be less than memory reservation limit, see usage",
@@ -164,7 +170,8 @@ fn memory(spec: &ContainerSpec) -> Result<(), EngineError> {
 fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
     let limits = &spec.host.limits;
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    if limits.nano_cpus > count * 1_000_000_000 {
+    // The kernel takes no quota below a hundredth of a processor.
+    if limits.nano_cpus > count * 1_000_000_000 || (1..NANO_CPUS_MIN).contains(&limits.nano_cpus) {
         return Err(EngineError::invalid(format!(
             "Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
         )));
@@ -182,6 +189,11 @@ fn cpus(spec: &ContainerSpec) -> Result<(), EngineError> {
     if limits.cpu_quota_us > 0 && limits.cpu_quota_us < 1_000 {
         return Err(EngineError::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
+    // The kernel's own period is a second where none is given.
+    let rt_period = if limits.cpu_rt_period_us == 0 { 1_000_000 } else { limits.cpu_rt_period_us };
+    if u64::try_from(limits.cpu_rt_runtime_us).is_ok_and(|runtime| runtime > rt_period) {
+        return Err(EngineError::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
     cpuset::check(Units::Cpus, &limits.cpuset_cpus).map_err(EngineError::invalid)?;
     cpuset::check(Units::Mems, &limits.cpuset_mems).map_err(EngineError::invalid)?;
     if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
@@ -198,6 +210,18 @@ fn modes(spec: &ContainerSpec) -> Result<(), EngineError> {
         }
         Err(EngineError::invalid(format!("invalid {what} mode: {mode}")))
     };
+    // Without a name there is nothing to be found, and "No such container: " says nothing.
+    for (mode, flag) in [(&host.ipc_mode, "IPC"), (&host.pid_mode, "PID")] {
+        if mode == "container:" {
+            return Err(EngineError::invalid(format!("invalid {flag} mode: container: names no container")));
+        }
+    }
+    if host.volumes_from.iter().any(|from| matches!(from.split(':').next(), None | Some(""))) {
+        return Err(EngineError::invalid("volumes-from specification cannot be an empty string"));
+    }
+    if host.uts_mode == "host" && !spec.hostname.is_empty() {
+        return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
+    }
     known("PID", &host.pid_mode, &["host", "private"], true)?;
     known("IPC", &host.ipc_mode, &["host", "private", "none", "shareable"], true)?;
     known("UTS", &host.uts_mode, &["host"], false)?;
@@ -247,6 +271,14 @@ fn networks(spec: &ContainerSpec, engine: &Engine) -> Result<(), EngineError> {
             }
             if !host.port_bindings.is_empty() || host.publish_all {
                 return refused("port publishing and the container type");
+            }
+            if !spec.exposed_ports.is_empty() {
+                return refused("port exposing and the container type");
+            }
+            if !host.links.is_empty() {
+                return Err(EngineError::invalid(
+                    "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+                ));
             }
             if !host.dns.is_empty() {
                 return refused("dns and the");

@@ -128,7 +128,7 @@ fn as_request(port: &PublishedPort) -> PortRequest {
     let number = port.host.port();
     PortRequest {
         container: port.container,
-        host: PortBinding { address: Some(port.host.ip()), port: number, port_end: number },
+        host: PortBinding { address: Some(port.host.ip()), port: number, port_end: number, zero_is_written: false },
     }
 }
 

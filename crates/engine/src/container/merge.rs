@@ -20,8 +20,9 @@ pub(crate) struct Merged {
 /// No command at all, in Docker's words; arguments larger than the kernel takes.
 pub(crate) fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<Merged, EngineError> {
     // An entrypoint of one's own makes the image's command meaningless; `--entrypoint ""` removes it.
-    let entrypoint = match &spec.entrypoint {
-        Some(own) => Some(own.iter().filter(|word| own.len() > 1 || !word.is_empty()).cloned().collect()),
+    let entrypoint: Option<Vec<String>> = match &spec.entrypoint {
+        Some(own) if matches!(own.as_slice(), [only] if only.is_empty()) => None,
+        Some(own) => Some(own.clone()),
         None => image.entrypoint.clone(),
     };
     let own_cmd = spec.cmd.as_ref().filter(|cmd| !cmd.is_empty());
@@ -39,7 +40,7 @@ pub(crate) fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<Merged,
         env: merge_env(&image.env, &spec.env),
         entrypoint,
         cmd,
-        working_dir: if spec.working_dir.is_empty() { image.working_dir.clone() } else { spec.working_dir.clone() },
+        working_dir: working_dir(if spec.working_dir.is_empty() { &image.working_dir } else { &spec.working_dir })?,
         exposed_ports: exposed(spec, image),
         volumes: union(&image.volumes, &spec.volumes),
         labels: merge_labels(&image.labels, &spec.labels),
@@ -50,7 +51,6 @@ pub(crate) fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<Merged,
         args_escaped: image.args_escaped,
     };
     check_size(&words, &config.env)?;
-    check_working_dir(&config.working_dir)?;
     Ok(Merged { path: path.clone(), args: args.to_vec(), config })
 }
 
@@ -65,13 +65,14 @@ fn check_size(words: &[String], env: &[String]) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn check_working_dir(directory: &str) -> Result<(), EngineError> {
+/// Without dots and doubled slashes, as it will be shown.
+fn working_dir(directory: &str) -> Result<String, EngineError> {
     if !directory.is_empty() && !directory.starts_with('/') {
         return Err(EngineError::invalid(format!(
             "the working directory '{directory}' is invalid, it needs to be an absolute path"
         )));
     }
-    Ok(())
+    Ok(if directory.is_empty() { String::new() } else { super::mounts::clean(directory) })
 }
 
 /// The image's variables, then the person's; a later one replaces an earlier of the same name. `NAME` alone stays

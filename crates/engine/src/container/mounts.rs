@@ -234,7 +234,7 @@ fn check_subpath(kind: &str, subpath: &str) -> Result<(), EngineError> {
 fn bind_source(wish: &MountSpec) -> Result<String, EngineError> {
     let path = Path::new(&wish.source);
     if !path.is_absolute() {
-        return Err(EngineError::invalid(format!("invalid mount path: '{}' mount path must be absolute", wish.source)));
+        return Err(refused(wish, &format!("invalid mount path: '{}' mount path must be absolute", wish.source)));
     }
     let make = wish.from_binds || wish.bind.as_ref().is_some_and(|bind| bind.create_source);
     if path.exists() {

@@ -78,7 +78,7 @@ impl Security {
                 security.no_new_privileges = true;
                 continue;
             }
-            let invalid = || EngineError::invalid(format!("invalid --security-opt 1: {option:?}"));
+            let invalid = || EngineError::invalid(format!("invalid --security-opt 2: {option:?}"));
             let (key, value) = option.split_once('=').or_else(|| option.split_once(':')).ok_or_else(invalid)?;
             match (key, value) {
                 ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
@@ -366,8 +366,8 @@ mod tests {
         check(&["seccomp:unconfined", "no-new-privileges:true"], "Unconfined nnp=true");
         check(&["seccomp={}"], "Profile(\"{}\") nnp=false");
         check(&["label=disable", "apparmor=docker-default", "allow=io_uring"], "Default nnp=false");
-        check(&["allow=everything"], "invalid --security-opt 1: \"allow=everything\"");
-        check(&["nonsense"], "invalid --security-opt 1: \"nonsense\"");
-        check(&["colour=red"], "invalid --security-opt 1: \"colour=red\"");
+        check(&["allow=everything"], "invalid --security-opt 2: \"allow=everything\"");
+        check(&["nonsense"], "invalid --security-opt 2: \"nonsense\"");
+        check(&["colour=red"], "invalid --security-opt 2: \"colour=red\"");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hako_model::{ContainerState, Filters, Signal};
+use hako_model::{ContainerState, EventKind, Filters, Signal};
 
 use crate::{
     Engine, EngineError, limits,
@@ -172,6 +172,8 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        let reclaimed = view.reclaimed.to_string();
+        self.events.publish(EventKind::Container, "prune", "", [("reclaimed", reclaimed.as_str())]);
         Ok(view)
     }
 }

@@ -25,6 +25,7 @@ impl Engine {
                 "Restart policy cannot be updated because AutoRemove is enabled for the container",
             ));
         }
+        fits(&record.spec.host.limits, &limits)?;
         let mut spec = (*record.spec).clone();
         overlay(&mut spec.host.limits, limits);
         if let Some(policy) = restart {
@@ -43,6 +44,32 @@ impl Engine {
         self.publish_container("update", &record, []);
         Ok(warnings)
     }
+}
+
+/// Whether new limits go with the old ones that stay.
+///
+/// # Errors
+/// In Docker's words, which say what to change at the same time.
+fn fits(old: &Limits, new: &Limits) -> Result<(), EngineError> {
+    let swap = old.memory_swap_bytes;
+    if new.memory_swap_bytes == 0 && swap > 0 && new.memory_bytes > swap.unsigned_abs() {
+        return Err(EngineError::invalid(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ));
+    }
+    let period_and_quota = [(old.cpu_period_us != 0, "CPU Period"), (old.cpu_quota_us != 0, "CPU Quota")];
+    if let Some((_, name)) = period_and_quota.iter().find(|(is_set, _)| *is_set && new.nano_cpus > 0) {
+        return Err(EngineError::invalid(format!(
+            "Conflicting options: Nano CPUs cannot be updated as {name} has already been set"
+        )));
+    }
+    if old.nano_cpus > 0 && (new.cpu_period_us != 0 || new.cpu_quota_us != 0) {
+        let name = if new.cpu_period_us == 0 { "CPU Quota" } else { "CPU Period" };
+        return Err(EngineError::invalid(format!(
+            "Conflicting options: {name} cannot be updated as NanoCPUs has already been set"
+        )));
+    }
+    Ok(())
 }
 
 /// Takes over every limit that `new` names.

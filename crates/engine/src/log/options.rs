@@ -33,7 +33,8 @@ pub(crate) fn parse(path: &Path, driver: &str, options: &BTreeMap<String, String
     };
     match driver {
         "" | "json-file" => {
-            known(options, "json-file", &[KEEPING, ADDING])?;
+            // A cache of what can be read anyway is taken and never made, as with Docker.
+            known(options, "json-file", &[KEEPING, ADDING, CACHE])?;
             let mut plan = LogPlan::json(path, limits::LOG_FILE_BYTES, limits::LOG_FILES);
             plan.compress = true;
             keeping(&mut plan, options, "")?;
@@ -41,7 +42,7 @@ pub(crate) fn parse(path: &Path, driver: &str, options: &BTreeMap<String, String
             Ok(LogPlan { shown: true, ..plan })
         }
         "local" => {
-            known(options, "local", &[KEEPING])?;
+            known(options, "local", &[KEEPING, CACHE])?;
             let mut plan = file("container.log", limits::LOG_LOCAL_FILE_BYTES);
             keeping(&mut plan, options, "")?;
             Ok(plan)
@@ -191,6 +192,7 @@ mod tests {
     fn options_are_read_or_refused_by_name() {
         check("", &[], "/c/x-json.log 5 x 10485760 gz");
         check("json-file", &[("max-size", "1k"), ("max-file", "2"), ("compress", "false")], "/c/x-json.log 2 x 1024");
+        check("json-file", &[("cache-disabled", "true")], "/c/x-json.log 5 x 10485760 gz");
         check("json-file", &[("max-size", "x")], "invalid size: 'x'");
         check("json-file", &[("colour", "red")], "unknown log opt 'colour' for json-file log driver");
         check("local", &[], "/c/container.log 5 x 20971520 gz");

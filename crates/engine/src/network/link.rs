@@ -119,9 +119,12 @@ impl Engine {
     /// # Errors
     /// No such container, or none of its links has this name.
     pub async fn container_unlink(&self, path: &str) -> Result<(), EngineError> {
-        let (name, alias) = path.trim_matches('/').rsplit_once('/').ok_or_else(|| {
-            EngineError::conflict("Conflict, cannot remove the default link name of the container".to_owned())
-        })?;
+        let Some((name, alias)) = path.trim_matches('/').rsplit_once('/') else {
+            self.containers.find(path.trim_matches('/'))?;
+            return Err(EngineError::conflict(
+                "Conflict, cannot remove the default link name of the container".to_owned(),
+            ));
+        };
         let missing = || EngineError::NoContainer { name: path.trim_matches('/').to_owned() };
         let container = self.containers.find(name).map_err(|_| missing())?;
         let _turn = container.operation.lock().await;

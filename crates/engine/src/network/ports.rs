@@ -144,7 +144,7 @@ pub(crate) fn port_requests(record: &Record, default: Option<IpAddr>) -> Vec<Por
         let exposed = record.config.exposed_ports.iter().filter(|port| !host.port_bindings.contains_key(port));
         requests.extend(exposed.map(|port| PortRequest {
             container: *port,
-            host: PortBinding { address: default, port: 0, port_end: 0 },
+            host: PortBinding { address: default, port: 0, port_end: 0, zero_is_written: false },
         }));
     }
     requests

@@ -169,7 +169,7 @@ pub(crate) fn up(index: u32) {
 pub(crate) fn request(address: Option<&str>, host: u16, container: &str) -> PortRequest {
     let container: PortKey = container.parse().unwrap();
     let address = address.map(|text| text.parse().unwrap());
-    PortRequest { container, host: PortBinding { address, port: host, port_end: host } }
+    PortRequest { container, host: PortBinding { address, port: host, port_end: host, zero_is_written: false } }
 }
 
 pub(crate) struct Container {

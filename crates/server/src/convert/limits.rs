@@ -28,10 +28,10 @@ pub(crate) fn limits(from: &Resources) -> Result<Limits, Failure> {
         kernel_memory_tcp_bytes: amount("kernel TCP memory limit", from.kernel_memory_tcp)?,
         oom_kill_disable: from.oom_kill_disable.unwrap_or_default(),
         oom_score_adj: 0,
-        // Less than none is as far out of range as more than there are, and told in the same words.
+        // Less than none is as far out of range as more than there are, and told in the same words; so is a period.
         nano_cpus: u64::try_from(from.nano_cpus).unwrap_or(u64::MAX),
         cpu_shares: unsigned("CPU shares", from.cpu_shares)?,
-        cpu_period_us: unsigned("CPU period", from.cpu_period)?,
+        cpu_period_us: u64::try_from(from.cpu_period).unwrap_or(u64::MAX),
         cpu_quota_us: from.cpu_quota,
         cpu_rt_period_us: unsigned("CPU real-time period", from.cpu_realtime_period)?,
         cpu_rt_runtime_us: from.cpu_realtime_runtime,
@@ -98,7 +98,8 @@ pub(crate) fn limits_to_api(limits: &Limits) -> Resources {
         memory_swap,
         memory_swappiness: limits.memory_swappiness.map(i64::from),
         oom_kill_disable: Some(limits.oom_kill_disable),
-        pids_limit: (limits.pids_max != 0).then_some(limits.pids_max),
+        // No limit is shown as none, however it was said.
+        pids_limit: (limits.pids_max > 0).then_some(limits.pids_max),
         ulimits: Some(
             limits
                 .ulimits

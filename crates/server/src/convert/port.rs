@@ -50,7 +50,7 @@ pub(crate) fn bindings(from: &PortMap) -> Result<BTreeMap<PortKey, Vec<PortBindi
         let key: PortKey = key.parse().map_err(|_| invalid(key))?;
         let mut list = bindings.iter().flatten().map(binding).collect::<Result<Vec<_>, _>>()?;
         if list.is_empty() {
-            list.push(PortBinding { address: None, port: 0, port_end: 0 });
+            list.push(PortBinding { address: None, port: 0, port_end: 0, zero_is_written: false });
         }
         ports.insert(key, list);
     }
@@ -68,7 +68,7 @@ fn binding(from: &container::PortBinding) -> Result<PortBinding, Failure> {
     };
     let (port, port_end) = range(&from.host_port)
         .ok_or_else(|| Failure::invalid(format!("invalid port specification: {:?}", from.host_port)))?;
-    Ok(PortBinding { address, port, port_end })
+    Ok(PortBinding { address, port, port_end, zero_is_written: from.host_port == "0" })
 }
 
 /// `80/tcp`, or `8080:80/tcp` for what is at one port of the host.
@@ -87,6 +87,7 @@ pub(crate) fn bindings_to_api(ports: &BTreeMap<PortKey, Vec<PortBinding>>) -> Po
     let render = |binding: &PortBinding| container::PortBinding {
         host_ip: binding.address.map_or_else(String::new, |address| address.to_string()),
         host_port: match (binding.port, binding.port_end) {
+            (0, _) if binding.zero_is_written => "0".to_owned(),
             (0, _) => String::new(),
             (first, last) if last > first => format!("{first}-{last}"),
             (port, _) => port.to_string(),
@@ -125,7 +126,7 @@ mod tests {
     fn a_port_without_binding_gets_any() {
         for text in [r#"{"80/tcp":null}"#, r#"{"80/tcp":[]}"#] {
             let asked: PortMap = serde_json::from_str(text).unwrap();
-            let any = PortBinding { address: None, port: 0, port_end: 0 };
+            let any = PortBinding { address: None, port: 0, port_end: 0, zero_is_written: false };
             assert_eq!(bindings(&asked).unwrap().into_values().next(), Some(vec![any]), "{text}");
         }
     }
