@@ -181,7 +181,7 @@ fn land(source_is_directory: bool, to: &Destination) -> Result<Landing, String> 
     if to.exists && source_is_directory {
         return Err("cannot copy directory".to_owned());
     }
-    if !to.exists && !source_is_directory && ends_as_directory(&to.path) {
+    if to.path.is_empty() || (!to.exists && !source_is_directory && ends_as_directory(&to.path)) {
         return Err("no such directory".to_owned());
     }
     let clean = path::clean(&to.path);
@@ -243,6 +243,7 @@ mod tests {
         for (source_is_directory, to, expected) in [
             (false, at("/w/new", false, false), "in /w as new"),
             (false, at("/w/new/", false, false), "no such directory"),
+            (false, at("", false, false), "no such directory"),
             (false, at("/w/old", true, false), "in /w as old"),
             (false, at("/w", true, true), "in /w as itself"),
             (true, at("/w/new", false, false), "in /w as new"),
