@@ -293,6 +293,18 @@ fn the_bridges_subnets_and_ways_out_are_the_flags() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    let host = own_host!();
+    let _daemon = host.spawn(
+        "exec hako daemon --debug --docker-socket off --data-root $PWD/full --exec-root /run/test/full -H unix:///run/test/full.sock 2>/dev/full",
+    );
+    let version = "timeout 5 docker -H unix:///run/test/full.sock version -f '{{.Server.Os}}'";
+    host.wait_until("the daemon to answer", |host| host.run(version), |shown| shown.text() == "linux");
+    host.run("docker -H unix:///run/test/full.sock inspect nosuch").code(1);
+    host.run(version).success().says("linux");
+}
+
+#[test]
 fn the_log_is_one_object_a_line_if_that_is_asked_for() {
     let host = own_host!();
     let daemon = host.second_daemon("second", &["--log-format=json"]);

@@ -69,6 +69,8 @@ pub fn start(level: &str, format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_ansi(ansi && format == LogFormat::Text)
         .with_writer(std::io::stderr)
+        // It would say so on the same stream, and end the process because that fails, too: a full disk is no reason.
+        .log_internal_errors(false)
         .event_format(Lines { format, text: format::Format::default().with_target(false) })
         .with_env_filter(filter)
         .with_filter_reloading();
