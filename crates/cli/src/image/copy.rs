@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use hako_api::query::{ImageListQuery, ImageLoadQuery, ImageSaveQuery};
 use hako_client::{BodyReader, Client, ClientError, Host, RequestBody};
+use hako_model::Reference;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -40,19 +41,27 @@ impl Command for Copy {
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let host = Host::parse(&words[1], false).map_err(ClientError::from)?;
         let (from, to) = (cx.client()?, Client::at(host, None, None));
-        let layers = from.image_inspect(&words[0]).await?.root_fs.layers;
+        let image = from.image_inspect(&words[0]).await?;
+        let layers = image.root_fs.layers;
         let there = layers_of(&to).await?;
         let without: Vec<String> = layers.iter().filter(|layer| there.contains(*layer)).cloned().collect();
         if !self.quiet {
             cx.remark(&format!("{} of {} layers are there already", without.len(), layers.len()));
         }
-        let query = ImageSaveQuery { names: vec![words[0].clone()], platform: Vec::new(), without };
+        let name = one_name(&words[0], &image.repo_tags);
+        let query = ImageSaveQuery { names: vec![name], platform: Vec::new(), without };
         let archive = from.image_save(&query).await?;
         let query = ImageLoadQuery { quiet: true, platform: Vec::new() };
         let stream = to.image_load(&query, pump(archive)).await?;
         progress::show(stream, if self.quiet { Place::Nowhere } else { Place::Stdout }).await?;
         if self.quiet { cx.print_line(&words[0]) } else { Ok(()) }
     }
+}
+
+// The name of one image: to an archive, a repository without a tag means all its tags.
+fn one_name(given: &str, tags: &[String]) -> String {
+    let tagged = given.parse::<Reference>().ok().map(|name| name.with_default_tag().familiar());
+    tagged.filter(|name| tags.contains(name)).unwrap_or_else(|| given.to_owned())
 }
 
 // All layers of all images of a daemon.
@@ -87,4 +96,19 @@ fn pump(mut archive: BodyReader) -> RequestBody {
         }
     });
     RequestBody::Stream(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_without_a_tag_is_one_image() {
+        let tags = ["box:1".to_owned(), "box:latest".to_owned()];
+        assert_eq!(one_name("box", &tags), "box:latest");
+        assert_eq!(one_name("docker.io/library/box:1", &tags), "box:1");
+        // An id, also one that could be a name.
+        assert_eq!(one_name("deadbeef", &tags), "deadbeef");
+        assert_eq!(one_name("box", &[]), "box");
+    }
 }
