@@ -120,3 +120,32 @@ fn a_daemon_on_another_machine_is_told_over_ssh() {
     host.run(&format!("{far} down")).success();
     host.run("docker compose ps -aq").success().shows(expect![""]);
 }
+
+#[test]
+fn images_are_pinned_to_what_their_registry_has() {
+    let host = own_host!();
+    let file =
+        "name: app\nservices: {web: {image: \"localhost:5000/web:1\", command: sleep 1000, stop_grace_period: 0s}}\n";
+    if !with_file(&host, file) || !is_hako(&host) {
+        return;
+    }
+    crate::registry::serve(&host, 5000, "");
+    host.run("docker tag busybox localhost:5000/web:1 && docker compose push").success();
+    host.run("docker push -q localhost:5000/web:1").success();
+    host.run("docker compose config --resolve-image-digests").success().says("image: localhost:5000/web:1@sha256:");
+    host.run("docker compose config --lock-image-digests > lock.yaml && sed 's/sha256:.*/DIGEST/' lock.yaml").shows(
+        expect![[r#"
+        services:
+          web:
+            image: localhost:5000/web:1@DIGEST
+    "#]],
+    );
+    host.run("docker rmi localhost:5000/web:1 && docker compose -f compose.yaml -f lock.yaml up -d").success();
+    host.run("docker compose -f compose.yaml -f lock.yaml images").success().says("localhost:5000/web");
+    // Pulled again only where the policy says so.
+    host.run("docker compose pull --policy missing").success();
+    host.run("docker compose pull --policy always").success().says("Pulled");
+    host.run("docker compose down && docker compose up -d --pull always").success().says("Pulled");
+    host.run("docker compose up -d --pull nonsense").code(1).says("nonsense");
+    host.run("docker compose down --rmi all").success();
+}

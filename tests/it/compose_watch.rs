@@ -72,6 +72,41 @@ fn changes_of_sources_reach_running_containers() {
 }
 
 #[test]
+fn sources_are_there_from_the_beginning_and_old_images_go() {
+    let host = host!();
+    let file =
+        WATCHED.replace("ignore: [\"*.tmp\"]", "initial_sync: true").replace("  web:\n", "  web:\n    scale: 2\n");
+    if !watched(&host) {
+        return;
+    }
+    host.write("compose.yaml", file);
+    let watch = host.spawn("exec docker compose --progress plain watch --prune");
+    watch.wait_for("Watch enabled");
+    for index in 1..=2 {
+        host.wait_until(
+            "the sources to be there",
+            |host| host.run(&format!("docker compose exec -T --index {index} web cat /app/old")).text().to_owned(),
+            |text| text == "old",
+        );
+    }
+    let image = "docker image inspect app-web -f '{{.Id}}'";
+    let before = host.run(image).text().to_owned();
+    host.write("conf", "two");
+    watch.wait_for("successfully built");
+    // The service keeps its number of containers, and nothing without a name is left of the old image.
+    host.run("docker compose ps -q | wc -l").says("2");
+    assert_ne!(host.run(image).text(), before);
+    host.wait_until(
+        "the old image to go",
+        |host| host.run("docker image ls -q --filter dangling=true").text().to_owned(),
+        |text| text.is_empty(),
+    );
+    watch.signal(Signal::INT);
+    watch.end().code(130);
+    host.run("docker compose down -t 0 --rmi all").success();
+}
+
+#[test]
 fn up_follows_sources_and_shows_output() {
     let host = host!();
     if !watched(&host) {
