@@ -172,7 +172,7 @@ fn in_the_foreground_output_is_shown_and_an_interrupt_stops() {
 #[test]
 fn what_has_ended_is_followed_again() {
     let host = host!();
-    let file = "name: app\nservices:\n  web: {image: busybox, command: sh -c \"date +%s%N; echo err >&2; exec sleep 1000\", stop_grace_period: 0s}\n";
+    let file = "name: app\nservices:\n  web: {image: busybox, command: sh -c \"echo life $$(cat /proc/sys/kernel/random/uuid); echo err >&2; exec sleep 1000\", stop_grace_period: 0s}\n";
     if !with_file(&host, file) {
         return;
     }
@@ -182,7 +182,7 @@ fn what_has_ended_is_followed_again() {
         up.signal(hako_testkit::Signal::INT);
         let shown = up.end();
         shown.code(130);
-        shown.stdout().lines().find_map(|line| line.split_once("| 1")).map(|(_, time)| time.to_owned())
+        shown.stdout().lines().find_map(|line| line.split_once("| life ")).map(|(_, life)| life.to_owned())
     };
     let first = output("exec docker compose up");
     let second = output("exec docker compose up");

@@ -137,7 +137,7 @@ fn images_are_pinned_to_what_their_registry_has() {
         expect![[r#"
         services:
           web:
-            image: localhost:5000/web:1@DIGEST
+           image: localhost:5000/web:1@DIGEST
     "#]],
     );
     host.run("docker rmi localhost:5000/web:1 && docker compose -f compose.yaml -f lock.yaml up -d").success();
