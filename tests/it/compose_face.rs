@@ -141,7 +141,7 @@ fn images_are_pinned_to_what_their_registry_has() {
     "#]],
     );
     host.run("docker rmi localhost:5000/web:1 && docker compose -f compose.yaml -f lock.yaml up -d").success();
-    host.run("docker compose -f compose.yaml -f lock.yaml images").success().says("localhost:5000/web");
+    host.run("docker inspect app-web-1 -f '{{.Config.Image}}'").success().says("localhost:5000/web:1@sha256:");
     // Pulled again only where the policy says so.
     host.run("docker compose pull --policy missing").success();
     host.run("docker compose pull --policy always").success().says("Pulled");
