@@ -3,6 +3,19 @@
 use expect_test::expect;
 
 #[test]
+fn a_dot_at_the_end_means_what_is_inside() {
+    let host = host!();
+    host.run("docker create --name web busybox true").success();
+    for (path, first) in
+        [("./", "./"), ("/./", "./"), ("/", "/"), ("/etc/./", "./"), ("/etc/.//", "./"), ("/etc/", "etc/")]
+    {
+        let answer = host.api("GET", &format!("/v1.44/containers/web/archive?path={path}"), "");
+        let name: Vec<u8> = answer.body.iter().copied().take_while(|byte| *byte != 0).collect();
+        assert_eq!(String::from_utf8_lossy(&name), first, "{path}");
+    }
+}
+
+#[test]
 fn things_land_as_the_book_says() {
     let host = host!();
     host.run("docker run -d --name box busybox sleep 1000").success();

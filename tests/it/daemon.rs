@@ -4,6 +4,24 @@ use expect_test::expect;
 use hako_testkit::{Host, Options, needs, require};
 
 #[test]
+fn without_a_bridge_containers_have_a_network_of_their_own_and_nothing_in_it() {
+    let host = own_host!();
+    let second = host.second_daemon("second", &["--bridge=none"]);
+    let flags = format!("-H {}", second.address());
+    host.load_into("busybox", &flags);
+    for mode in ["", "--network bridge", "--network none"] {
+        host.run(&format!("docker {flags} run --rm {mode} busybox ls /sys/class/net")).shows(expect![[r#"
+            lo
+        "#]]);
+    }
+    host.run(&format!(
+        "docker {flags} network create own && docker {flags} run --rm --network own busybox ls /sys/class/net"
+    ))
+    .success()
+    .says("eth0");
+}
+
+#[test]
 fn two_daemons_share_nothing() {
     let host = own_host!();
     let second = host.second_daemon("second", &[]);

@@ -117,6 +117,19 @@ fn a_commit_is_a_layer_more() {
 }
 
 #[test]
+fn an_archive_of_an_image_without_layers_is_loaded() {
+    let host = host!();
+    host.write("manifest.json", r#"[{"Config":"c.json","RepoTags":["bare:1"],"Layers":null}]"#);
+    host.write(
+        "c.json",
+        r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+    );
+    host.run("tar -c manifest.json c.json | docker load").shows(expect![[r#"
+        Loaded image: bare:1
+    "#]]);
+}
+
+#[test]
 fn what_is_saved_can_be_loaded() {
     let host = host!();
     host.run("docker run --name web busybox sh -c 'echo mine > /file; ln -s file /link; mkfifo /pipe; chown 5:6 /file; chmod 4751 /file'").success();

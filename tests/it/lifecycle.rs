@@ -96,6 +96,18 @@ fn restart_keeps_the_container_and_its_files() {
 }
 
 #[test]
+fn a_restart_is_not_the_end_that_rm_waits_for() {
+    let host = host!();
+    host.run("docker run -d --rm --name web busybox sleep 100").success();
+    let id = host.run("docker inspect --format '{{.Id}}' web").text().to_owned();
+    host.run("docker restart -t 0 web && docker restart -t 0 web").success();
+    assert_eq!(host.run("docker inspect --format '{{.Id}}' web").text(), id);
+    host.run("docker exec web true").success();
+    host.run("docker stop -t 0 web").success();
+    host.wait_until("it to be gone", |host| host.run("docker ps -aq"), |shown| shown.text().is_empty());
+}
+
+#[test]
 fn what_has_started_is_not_started_again() {
     let host = host!();
     host.run("docker run -d --name web busybox sleep 100").success();

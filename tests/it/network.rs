@@ -4,6 +4,17 @@ use expect_test::expect;
 use hako_testkit::ADDRESS;
 
 #[test]
+fn an_id_is_never_anothers_name() {
+    let host = own_host!();
+    host.run("docker network create first > id").success();
+    host.run("docker network create $(cat id) && docker network rm $(cat id)").success();
+    host.run("docker network inspect first").code(1);
+    host.run("docker network ls -q --filter name=$(cat id) | wc -l").shows(expect![[r#"
+        1
+    "#]]);
+}
+
+#[test]
 fn each_container_has_an_address_on_the_bridge() {
     let host = host!();
     host.run("docker run -d --name one busybox sleep 100 && docker run -d --name two busybox sleep 100").success();

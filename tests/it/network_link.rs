@@ -44,6 +44,27 @@ fn a_link_follows_the_other_and_needs_it() {
 }
 
 #[test]
+fn a_link_is_a_name_too() {
+    let host = host!();
+    host.run("docker run -d --name db busybox sleep 100").success();
+    host.run("docker run -d --name web --link db:store busybox sleep 100").success();
+    let id = host.run("docker inspect --format '{{.Id}}' db").text().to_owned();
+    assert_eq!(host.run("docker inspect --format '{{.Id}}' web/store").text(), id);
+    host.run("docker rename web shop && docker exec shop/store hostname").success();
+    host.run("docker inspect web/store").code(1);
+    host.run("docker ps --no-trunc --format '{{.Names}}'").shows(expect![[r#"
+        shop
+        db,shop/store
+    "#]]);
+    host.run("docker ps --format '{{.Names}}'").shows(expect![[r#"
+        shop
+        db
+    "#]]);
+    let shown = host.api("GET", "/v1.44/containers/json?limit=2", "").json();
+    assert_eq!(shown[1]["Names"], serde_json::json!(["/db", "/shop/store"]));
+}
+
+#[test]
 fn a_link_is_taken_away() {
     let host = host!();
     host.run("docker run -d --name db busybox sleep 100").success();

@@ -75,6 +75,23 @@ fn a_subpath_is_mounted_and_cannot_leave() {
 }
 
 #[test]
+fn an_empty_subpath_is_filled_like_an_empty_volume() {
+    let host = host!();
+    host.run("docker run --name made busybox sh -c 'mkdir /srv; echo x > /srv/f' && docker commit made withdata")
+        .success();
+    host.run("docker run --rm -v store:/x busybox sh -c 'mkdir /x/empty /x/full; echo mine > /x/full/f'").success();
+    let cat = |subpath: &str| {
+        format!("docker run --rm --mount type=volume,src=store,dst=/srv,volume-subpath={subpath} withdata cat /srv/f")
+    };
+    host.run(&cat("empty")).shows(expect![[r#"
+        x
+    "#]]);
+    host.run(&cat("full")).shows(expect![[r#"
+        mine
+    "#]]);
+}
+
+#[test]
 fn owners_links_and_attributes_are_copied_up() {
     let host = host!();
     host.run("docker run --name made busybox sh -c 'mkdir -p /srv/app; echo x > /srv/app/f; ln -s f /srv/app/l; chown -R 33:34 /srv/app; chmod 2750 /srv/app' && docker commit made withdata")

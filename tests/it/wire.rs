@@ -51,6 +51,68 @@ fn errors_have_dockers_shape() {
 }
 
 #[test]
+fn sizes_that_are_none_are_told_in_dockers_words() {
+    let host = own_host!();
+    host.run("docker run -dt --name web busybox sleep 100").success();
+    for (size, expected) in [
+        ("h=20", "invalid resize width \"\": invalid syntax"),
+        ("h=x&w=3", "invalid resize height \"x\": invalid syntax"),
+        ("h=3&w=-1", "invalid resize width \"-1\": value out of range"),
+        ("h=3&w=4294967296", "invalid resize width \"4294967296\": value out of range"),
+    ] {
+        let answer = host.api("POST", &format!("/v1.44/containers/web/resize?{size}"), "");
+        assert_eq!((answer.status, answer.message().as_str()), (400, expected), "{size}");
+    }
+}
+
+#[test]
+fn clients_of_an_older_api_get_what_they_mean() {
+    let host = host!();
+    let body = r#"{"Image":"busybox","Cmd":["sleep","100"],"HostConfig":{"Binds":["/tmp:/x:ro"],"PidsLimit":50}}"#;
+    assert_eq!(host.api("POST", "/v1.39/containers/create?name=old", body).status, 201);
+    assert_eq!(host.api("POST", "/v1.44/containers/create?name=new", body).status, 201);
+    host.run("docker inspect --format '{{.HostConfig.IpcMode}}' old new").shows(expect![[r#"
+        shareable
+        private
+    "#]]);
+    assert_eq!(host.api("POST", "/v1.39/containers/old/update", r#"{"PidsLimit":7}"#).status, 200);
+    assert_eq!(host.api("POST", "/v1.44/containers/new/update", r#"{"PidsLimit":-1}"#).status, 200);
+    host.run("docker inspect --format '{{.HostConfig.PidsLimit}}' old new").shows(expect![[r#"
+        50
+        0
+    "#]]);
+}
+
+/// Who asks for nothing but the names closes with the first answer, and everything is done by then.
+#[test]
+fn a_quiet_load_answers_when_it_is_done() {
+    let host = host!();
+    host.run("docker tag busybox kept:1 && docker save -o kept.tar kept:1 && docker rmi kept:1").success();
+    let tar = std::fs::read(host.path("kept.tar")).expect("it has been saved");
+    let mut connection = host.connect();
+    let head = format!(
+        "POST /v1.44/images/load?quiet=1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+        tar.len()
+    );
+    connection.send_raw(head.as_bytes()).expect("the daemon listens");
+    connection.send_raw(&tar).expect("the daemon reads");
+    assert_eq!(connection.read_head().expect("an answer").status, 200);
+    drop(connection);
+    host.run("docker image inspect --format '{{.RepoTags}}' kept:1").says("kept:1");
+}
+
+#[test]
+fn a_body_of_another_type_is_read_before_it_is_refused() {
+    let host = host!();
+    host.run("docker create --name web busybox true").success();
+    let mut connection = host.connect();
+    let body = "x".repeat(100_000);
+    let answer =
+        connection.send_bytes("POST", "/v1.44/containers/web/update", "Content-Type: text/plain\r\n", body.as_bytes());
+    assert_eq!(answer.expect("an answer").status, 400);
+}
+
+#[test]
 fn there_are_no_plugins() {
     let host = host!();
     assert_eq!(host.api("GET", "/v1.44/plugins", "").line(), "200 application/json []");

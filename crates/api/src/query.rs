@@ -207,10 +207,17 @@ impl Parameter for Option<i64> {
     }
 }
 
+/// A side of a terminal; the words are Docker's, whose two reasons are those of Go's parser.
 impl Parameter for u16 {
     fn read(query: &Query, key: &str) -> Result<Self, QueryError> {
         let text = query.get(key).unwrap_or_default();
-        text.parse().map_err(|_| not_a_number(key, text))
+        text.parse().map_err(|_| {
+            let side = if key == "h" { "height" } else { "width" };
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            QueryError { text: format!("invalid resize {side} {text:?}: {why}") }
+        })
     }
 
     fn write(&self, key: &str, query: &mut Query) {

@@ -49,7 +49,8 @@ pub enum State {
 pub struct Route {
     pub operation: Operation,
     pub method: Method,
-    /// With `{parameters}`; `{name}` and `{any}` may contain slashes, as image names do.
+    /// With `{parameters}`; `{name}` and `{any}` may contain slashes, as the names of images
+    /// and of linked containers (`web/db`) do.
     pub path: &'static str,
     pub since: ApiVersion,
     pub state: State,
@@ -90,29 +91,29 @@ routes! {
     // Container
     ContainerList = "container_list", Get "/containers/json", since 0, Built;
     ContainerCreate = "container_create", Post "/containers/create", since 0, Built;
-    ContainerInspect = "container_inspect", Get "/containers/{id}/json", since 0, Built;
-    ContainerExposure = "container_exposure", Get "/containers/{id}/exposure", since 0, Built;
-    ContainerTop = "container_top", Get "/containers/{id}/top", since 3, Built;
-    ContainerLogs = "container_logs", Get "/containers/{id}/logs", since 11, Built;
-    ContainerChanges = "container_changes", Get "/containers/{id}/changes", since 0, Built;
-    ContainerExport = "container_export", Get "/containers/{id}/export", since 0, Built;
-    ContainerStats = "container_stats", Get "/containers/{id}/stats", since 17, Built;
-    ContainerResize = "container_resize", Post "/containers/{id}/resize", since 16, Built;
-    ContainerStart = "container_start", Post "/containers/{id}/start", since 0, Built;
-    ContainerStop = "container_stop", Post "/containers/{id}/stop", since 0, Built;
-    ContainerRestart = "container_restart", Post "/containers/{id}/restart", since 0, Built;
-    ContainerKill = "container_kill", Post "/containers/{id}/kill", since 0, Built;
-    ContainerUpdate = "container_update", Post "/containers/{id}/update", since 22, Built;
-    ContainerRename = "container_rename", Post "/containers/{id}/rename", since 17, Built;
-    ContainerPause = "container_pause", Post "/containers/{id}/pause", since 12, Built;
-    ContainerUnpause = "container_unpause", Post "/containers/{id}/unpause", since 12, Built;
-    ContainerAttach = "container_attach", Post "/containers/{id}/attach", since 0, Built;
-    ContainerAttachWs = "container_attach_ws", Get "/containers/{id}/attach/ws", since 0, Built;
-    ContainerWait = "container_wait", Post "/containers/{id}/wait", since 0, Built;
+    ContainerInspect = "container_inspect", Get "/containers/{name}/json", since 0, Built;
+    ContainerExposure = "container_exposure", Get "/containers/{name}/exposure", since 0, Built;
+    ContainerTop = "container_top", Get "/containers/{name}/top", since 3, Built;
+    ContainerLogs = "container_logs", Get "/containers/{name}/logs", since 11, Built;
+    ContainerChanges = "container_changes", Get "/containers/{name}/changes", since 0, Built;
+    ContainerExport = "container_export", Get "/containers/{name}/export", since 0, Built;
+    ContainerStats = "container_stats", Get "/containers/{name}/stats", since 17, Built;
+    ContainerResize = "container_resize", Post "/containers/{name}/resize", since 16, Built;
+    ContainerStart = "container_start", Post "/containers/{name}/start", since 0, Built;
+    ContainerStop = "container_stop", Post "/containers/{name}/stop", since 0, Built;
+    ContainerRestart = "container_restart", Post "/containers/{name}/restart", since 0, Built;
+    ContainerKill = "container_kill", Post "/containers/{name}/kill", since 0, Built;
+    ContainerUpdate = "container_update", Post "/containers/{name}/update", since 22, Built;
+    ContainerRename = "container_rename", Post "/containers/{name}/rename", since 17, Built;
+    ContainerPause = "container_pause", Post "/containers/{name}/pause", since 12, Built;
+    ContainerUnpause = "container_unpause", Post "/containers/{name}/unpause", since 12, Built;
+    ContainerAttach = "container_attach", Post "/containers/{name}/attach", since 0, Built;
+    ContainerAttachWs = "container_attach_ws", Get "/containers/{name}/attach/ws", since 0, Built;
+    ContainerWait = "container_wait", Post "/containers/{name}/wait", since 0, Built;
     ContainerRemove = "container_remove", Delete "/containers/{name}", since 0, Built;
-    ContainerArchiveStat = "container_archive_stat", Head "/containers/{id}/archive", since 20, Built;
-    ContainerArchiveGet = "container_archive_get", Get "/containers/{id}/archive", since 20, Built;
-    ContainerArchivePut = "container_archive_put", Put "/containers/{id}/archive", since 20, Built;
+    ContainerArchiveStat = "container_archive_stat", Head "/containers/{name}/archive", since 20, Built;
+    ContainerArchiveGet = "container_archive_get", Get "/containers/{name}/archive", since 20, Built;
+    ContainerArchivePut = "container_archive_put", Put "/containers/{name}/archive", since 20, Built;
     ContainerPrune = "container_prune", Post "/containers/prune", since 25, Built;
 
     // Image
@@ -148,7 +149,7 @@ routes! {
     SystemDf = "system_df", Get "/system/df", since 25, Built;
 
     // Exec
-    ExecCreate = "exec_create", Post "/containers/{id}/exec", since 15, Built;
+    ExecCreate = "exec_create", Post "/containers/{name}/exec", since 15, Built;
     ExecStart = "exec_start", Post "/exec/{id}/start", since 15, Built;
     ExecResize = "exec_resize", Post "/exec/{id}/resize", since 15, Built;
     ExecInspect = "exec_inspect", Get "/exec/{id}/json", since 16, Built;
@@ -282,10 +283,11 @@ impl Route {
             path.push('/');
             match parameter(segment) {
                 Some(name) => {
-                    let also = if is_greedy(name) { "/:@" } else { ":" };
-                    let value = values.next().copied().unwrap_or_default();
                     // `inspect` shows a container's name with a slash before it, and scripts hand it back like this.
-                    let value = if is_greedy(name) { value } else { value.strip_prefix('/').unwrap_or(value) };
+                    let is_whole = is_greedy(name) && !self.path.starts_with("/containers/");
+                    let also = if is_whole { "/:@" } else { ":" };
+                    let value = values.next().copied().unwrap_or_default();
+                    let value = if is_whole { value } else { value.strip_prefix('/').unwrap_or(value) };
                     path.push_str(&crate::query::percent_encode(value, also));
                 }
                 None => path.push_str(segment),

@@ -113,10 +113,12 @@ impl Source {
             let place = leads_to(root, &parts.join(&b'/')).map_err(look())?;
             let fd = walk::open_in_root(root, &place, OFlags::PATH | OFlags::DIRECTORY).map_err(look())?;
             refuse_kernel_data(fd.as_fd(), path)?;
-            let name = match (path.ends_with(b"/") || path.is_empty(), parts.last()) {
-                (false, _) => b".",
-                (true, Some(last)) => *last,
-                (true, None) => &b"/"[..],
+            // A dot at the end, with or without slashes behind it, means what is inside.
+            let last = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty());
+            let name = match (last, parts.last()) {
+                (Some(b"."), _) => b".",
+                (_, Some(last)) => *last,
+                (_, None) => &b"/"[..],
             };
             let stat = rustix::fs::fstat(&fd).map_err(|error| look()(error.into()))?;
             let stat = path_stat(&stat, name, Vec::new());

@@ -46,7 +46,7 @@ impl Engine {
         let parents: Vec<Digest> = images.iter().filter_map(|image| image.parent).collect();
         let mut age = Filters::default();
         filters.values("until").for_each(|value| age.add("until", value));
-        let chosen = Chosen::parse(&age, &[])?;
+        let chosen = Chosen::of_list(&age)?;
         let mut views: Vec<ImageView> = images
             .iter()
             .filter(|image| all || !image.is_dangling() || !parents.contains(&image.id))

@@ -103,7 +103,7 @@ impl Networks {
         self.inner.read().by_name.values().cloned().collect()
     }
 
-    /// By name, full id or unique prefix of the id.
+    /// By full id, name or unique prefix of the id, in this order.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<NetworkRecord>, EngineError> {
         self.inner.read().find(name)
     }
@@ -169,6 +169,10 @@ impl Networks {
 impl Inner {
     fn find(&self, name: &str) -> Result<Arc<NetworkRecord>, EngineError> {
         let name = if name == "default" { "bridge" } else { name };
+        // A whole id is never a name: nobody can hide a network behind a name that is another's id.
+        if let Some(record) = self.by_name.values().find(|record| name.len() == 64 && record.id.to_string() == name) {
+            return Ok(record.clone());
+        }
         if let Some(record) = self.by_name.get(name) {
             return Ok(record.clone());
         }

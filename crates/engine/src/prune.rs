@@ -27,8 +27,13 @@ impl<'a> Chosen<'a> {
         if filters.values("until").count() > 1 {
             return Err(EngineError::invalid("more than one until filter specified"));
         }
-        let until = filters.values("until").next().map(instant).transpose()?;
-        Ok(Self { filters, until })
+        Self::of_list(filters)
+    }
+
+    /// The same for a list, which may name several times: an object is meant that is older than all of them.
+    pub(crate) fn of_list(filters: &'a Filters) -> Result<Self, EngineError> {
+        let times = filters.values("until").map(instant).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { filters, until: times.into_iter().min() })
     }
 
     /// Whether an object of this age and with these labels is meant.

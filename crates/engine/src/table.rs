@@ -177,7 +177,7 @@ impl Table {
         }
     }
 
-    /// By full id, name (with or without the slash) or unique prefix of the id, in this order.
+    /// By full id, name (with or without the slash, or as another's link) or unique prefix of the id, in this order.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Container>, EngineError> {
         let missing = || EngineError::NoContainer { name: name.to_owned() };
         let inner = self.0.read();
@@ -187,6 +187,13 @@ impl Table {
         let plain = name.strip_prefix('/').unwrap_or(name);
         if let Some(container) = inner.by_name.get(plain).and_then(|id| inner.by_id.get(id)) {
             return Ok(container.clone());
+        }
+        // `web/db` is what `web` knows as `db` by a link.
+        if let Some((owner, alias)) = plain.split_once('/') {
+            let owner = inner.by_name.get(owner).and_then(|id| inner.by_id.get(id)).cloned().ok_or_else(missing)?;
+            drop(inner);
+            let linked = crate::network::link::target(&owner.record(), alias).ok_or_else(missing)?;
+            return self.find(&linked).map_err(|_| missing());
         }
         let is_prefix = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !is_prefix || name.len() >= 64 {

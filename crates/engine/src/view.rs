@@ -102,6 +102,8 @@ pub struct ListOptions {
 pub struct ContainerSummary {
     pub id: ContainerId,
     pub name: String,
+    /// What containers that are linked to it call it: `web/db`.
+    pub link_names: Vec<String>,
     /// The image as typed, or its id when the name went to another image.
     pub image: String,
     pub image_id: Digest,

@@ -24,7 +24,7 @@ pub struct Limits {
     pub cpu_rt_runtime_us: i64,
     pub cpuset_cpus: String,
     pub cpuset_mems: String,
-    /// 0 and below: no limit.
+    /// 0: nothing was said; [`Limits::PIDS_UNLIMITED`]: a limit was taken away.
     pub pids_max: i64,
     pub blkio_weight: u16,
     pub blkio_weight_device: Vec<DeviceWeight>,
@@ -33,6 +33,11 @@ pub struct Limits {
     pub read_iops: Vec<DeviceRate>,
     pub write_iops: Vec<DeviceRate>,
     pub ulimits: Vec<Ulimit>,
+}
+
+impl Limits {
+    /// As many processes as the host allows, said in so many words.
+    pub const PIDS_UNLIMITED: i64 = -1;
 }
 
 /// The share of I/O time that a container gets of one device (a path on the host).

@@ -86,7 +86,10 @@ impl Call {
     /// The JSON body; `None` when there is none.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Failure> {
         let empty = self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
-        check_content_type(&self.headers, empty)?;
+        if let Err(failure) = check_content_type(&self.headers, empty) {
+            drain(&mut self.body).await;
+            return Err(failure);
+        }
         if empty {
             return Ok(None);
         }
@@ -157,6 +160,21 @@ pub(crate) async fn next_chunk(body: &mut Incoming) -> Option<io::Result<Bytes>>
             Err(error) => return Some(Err(io::Error::other(error))),
         }
     }
+}
+
+/// Reads a body that nobody wants, within reason: a client that is still sending would see a broken pipe instead of the
+/// answer.
+pub(crate) async fn drain(body: &mut Incoming) {
+    let reading = async {
+        let mut drained = 0;
+        while let Some(Ok(chunk)) = next_chunk(body).await {
+            drained += chunk.len();
+            if drained > limits::BODY_BYTES_DRAINED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(limits::LINGER, reading).await;
 }
 
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {

@@ -16,9 +16,8 @@ use hyper::{
 };
 
 use crate::{
-    call::{Call, next_chunk},
+    call::{Call, drain},
     error::Failure,
-    limits,
     reply::{self, Reply},
     route::{Handling, handler},
     serve::Daemon,
@@ -54,7 +53,7 @@ pub(crate) async fn answer(daemon: Arc<Daemon>, request: Request<Incoming>) -> R
         }
         Err(failure) => {
             // A client that is still sending would see a broken pipe instead of the reason.
-            drain(request.into_body()).await;
+            drain(&mut request.into_body()).await;
             Err(failure)
         }
     };
@@ -77,20 +76,6 @@ async fn to_the_end(handling: Handling) -> Result<Reply, Failure> {
             Err(_) => std::future::pending().await,
         },
     }
-}
-
-/// Reads a body that nobody wants, within reason.
-async fn drain(mut body: Incoming) {
-    let reading = async {
-        let mut drained = 0;
-        while let Some(Ok(chunk)) = next_chunk(&mut body).await {
-            drained += chunk.len();
-            if drained > limits::BODY_BYTES_DRAINED {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(limits::LINGER, reading).await;
 }
 
 /// What a request asks for.

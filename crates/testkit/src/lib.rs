@@ -9,7 +9,7 @@
 //! | `HAKO_TEST_CLI` | what `docker` means on a command line: `hako` (default), `docker` from the PATH, or a path |
 //! | `HAKO_TEST_BINARY` | the hako to test; default: beside the test program |
 //! | `HAKO_TEST_DAEMON` | an address such as `unix:///run/docker.sock`: test that daemon instead of starting hako |
-//! | `HAKO_TEST_FAIL` | a route, such as `POST /containers/{id}/stop`, that is made to fail |
+//! | `HAKO_TEST_FAIL` | a route, such as `POST /containers/{name}/stop`, that is made to fail |
 //! | `HAKO_TEST_NETNS` | the network namespace (a name below /run/netns) of that daemon |
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Makes one route of the API fail, from outside: a socket between the command lines and the daemon.
 //!
-//! `HAKO_TEST_FAIL="POST /containers/{id}/stop"` answers such requests with 500 and passes all others on. A test that
+//! `HAKO_TEST_FAIL="POST /containers/{name}/stop"` answers such requests with 500 and passes all others on. A test that
 //! still passes then does not judge that route; `cargo x test coverage` looks for those.
 
 use std::{
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_route_is_recognised_with_and_without_version() {
-        let stop = Victim { method: "POST".to_owned(), path: "/containers/{id}/stop".to_owned() };
+        let stop = Victim { method: "POST".to_owned(), path: "/containers/{name}/stop".to_owned() };
         assert!(stop.is("POST", "/v1.44/containers/web/stop?t=0"));
         assert!(stop.is("POST", "/containers/web/stop"));
         assert!(!stop.is("POST", "/v1.44/containers/web/start"));

@@ -144,7 +144,7 @@ impl Volumes {
     /// # Errors
     /// The volume is not empty, its data is not in a directory of its own, or the archive is none: then it is as before.
     pub fn import(&self, volume: &str, replace: bool, archive: impl Read) -> Result<(), VolumeError> {
-        if !replace && !self.is_empty(volume) {
+        if !replace && !self.is_empty(volume, "") {
             return Err(VolumeError::NotEmpty { name: volume.to_owned() });
         }
         let failed = |kind, text| VolumeError::Archive { what: "import", name: volume.to_owned(), kind, text };

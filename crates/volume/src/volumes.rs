@@ -208,18 +208,20 @@ impl Volumes {
         rustix::fs::open(self.path(name), flags, Mode::empty()).map_err(|error| failed(error.into()))
     }
 
-    /// Whether a volume has nothing in it yet; one that cannot be looked into counts as not empty.
-    pub fn is_empty(&self, name: &str) -> bool {
-        let names = self.open_root(name).ok().and_then(|content| fill::names_in(content.as_fd()).ok());
+    /// Whether a volume, or the directory `subpath` in it, has nothing in it yet; one that cannot be looked into counts
+    /// as not empty.
+    pub fn is_empty(&self, name: &str, subpath: &str) -> bool {
+        let names = self.open_content(name, subpath).ok().and_then(|content| fill::names_in(content.as_fd()).ok());
         names.is_some_and(|names| names.is_empty())
     }
 
-    /// Fills an empty volume with what `path` is in the root filesystem `root`. Answers whether it did.
+    /// Fills an empty volume, or an empty directory in it, with what `path` is in the root filesystem `root`. Answers
+    /// whether it did.
     ///
     /// # Errors
     /// Those of reading and writing; a half-filled volume is emptied again.
-    pub fn fill(&self, name: &str, root: BorrowedFd<'_>, path: &Path) -> Result<bool, VolumeError> {
-        let content = self.open_root(name)?;
+    pub fn fill(&self, name: &str, subpath: &str, root: BorrowedFd<'_>, path: &Path) -> Result<bool, VolumeError> {
+        let content = self.open_content(name, subpath)?;
         fill::fill(content.as_fd(), root, path).map_err(|source| VolumeError::Io {
             what: "fill",
             name: name.to_owned(),

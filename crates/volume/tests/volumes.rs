@@ -70,7 +70,7 @@ fn a_volume_lives_until_it_is_removed() {
     assert_eq!(made, again, "a second create answers the first");
     let content = fixture.volumes.open_content("data", "").unwrap();
     fs::write(path_of(&content).join("file"), "12345").unwrap();
-    assert_eq!((fixture.volumes.size("data"), fixture.volumes.is_empty("data")), (5, false));
+    assert_eq!((fixture.volumes.size("data"), fixture.volumes.is_empty("data", "")), (5, false));
     fixture.reopen();
     assert_eq!(fixture.volumes.inspect("data").unwrap(), made);
     assert_eq!(fs::read_to_string(fixture.volumes.path("data").join("file")).unwrap(), "12345");
@@ -122,7 +122,7 @@ fn a_new_volume_takes_over_what_the_image_has() {
     let root = OwnedFd::from(fs::File::open(&image).unwrap());
     fixture.volumes.create(&wish("data", &[])).unwrap();
     // The path is resolved in the image: its link does not lead to the host's /srv/data.
-    assert!(fixture.volumes.fill("data", root.as_fd(), Path::new("/link")).unwrap());
+    assert!(fixture.volumes.fill("data", "", root.as_fd(), Path::new("/link")).unwrap());
     let content = fixture.volumes.path("data");
     let tool = fs::metadata(content.join("sub/tool")).unwrap();
     assert_eq!((tool.mode() & 0o7777, tool.nlink(), tool.len()), (0o4711, 2, 2));
@@ -130,9 +130,9 @@ fn a_new_volume_takes_over_what_the_image_has() {
     let top = fs::metadata(&content).unwrap();
     assert_eq!((top.uid(), top.gid()), (70, 71));
     // Only an empty volume is filled; a place that the image does not have fills nothing.
-    assert!(!fixture.volumes.fill("data", root.as_fd(), Path::new("/srv")).unwrap());
+    assert!(!fixture.volumes.fill("data", "", root.as_fd(), Path::new("/srv")).unwrap());
     fixture.volumes.create(&wish("other", &[])).unwrap();
-    assert!(!fixture.volumes.fill("other", root.as_fd(), Path::new("/nothing")).unwrap());
+    assert!(!fixture.volumes.fill("other", "", root.as_fd(), Path::new("/nothing")).unwrap());
 }
 
 #[test]

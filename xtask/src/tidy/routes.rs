@@ -42,7 +42,7 @@ pub(crate) struct Row {
     line: usize,
 }
 
-/// `ContainerStop = "container_stop", Post "/containers/{id}/stop", since 0, Built;`
+/// `ContainerStop = "container_stop", Post "/containers/{name}/stop", since 0, Built;`
 pub(crate) fn built(table: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for (text, line) in table.lines().zip(1..) {
@@ -87,7 +87,7 @@ fn exists(tree: &Tree, test: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ROW: &str = "    ContainerStop = \"container_stop\", Post \"/containers/{id}/stop\", since 0, Built;\n    \
+    const ROW: &str = "    ContainerStop = \"container_stop\", Post \"/containers/{name}/stop\", since 0, Built;\n    \
         ContainerTop = \"container_top\", Get \"/x\", since 3, NotBuilt;\n";
 
     fn check(server: &str, client: &str, coverage: &str) -> Vec<String> {
@@ -128,6 +128,6 @@ mod tests {
     fn rows_are_read_whole() {
         let rows = built(ROW);
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].method.as_str(), rows[0].path.as_str()), ("POST", "/containers/{id}/stop"));
+        assert_eq!((rows[0].method.as_str(), rows[0].path.as_str()), ("POST", "/containers/{name}/stop"));
     }
 }

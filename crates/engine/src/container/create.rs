@@ -93,6 +93,9 @@ impl Engine {
         if spec.host.runtime.is_empty() {
             spec.host.runtime.clone_from(&self.reloadable.read().runtimes.default);
         }
+        if self.config.bridge_disabled && matches!(spec.host.network_mode, NetworkMode::Default | NetworkMode::Bridge) {
+            spec.network_disabled = true;
+        }
         if spec.host.ipc_mode.is_empty() {
             self.config.ipc_mode.clone_into(&mut spec.host.ipc_mode);
         }

@@ -52,7 +52,8 @@ impl Engine {
             phase.exit_code = status.code;
             phase.error = None;
         });
-        let remove = record.auto_remove();
+        // `--rm` means the end, not the pause that a `restart` makes.
+        let remove = record.auto_remove() && !container.phase.borrow().restarting;
         if remove && let Err(error) = self.remove_locked(&container, true).await {
             tracing::warn!(container = %container.id.short(), %error, "cannot remove after its end");
         }

@@ -51,6 +51,7 @@ impl Engine {
         let bounds = self.bounds(filters)?;
         let ancestors = self.ancestors(filters);
         let mut records: Vec<Arc<Record>> = self.containers.all().iter().map(|container| container.record()).collect();
+        let mut links = self.link_names_of_all(&records);
         records.sort_by_cached_key(|record| Reverse((record.created, record.id)));
         // `--filter status=exited` and `-n` mean stopped containers too, without `-a`.
         let all = options.all || options.limit > 0 || filters.has("status") || filters.has("exited");
@@ -61,7 +62,12 @@ impl Engine {
             .take(if options.limit > 0 { options.limit } else { usize::MAX });
         // Many containers have one image: each name is looked up once.
         let (mut images, now) = (HashMap::new(), clock::now());
-        Ok(wanted.map(|record| self.summary(&record, options.size, &mut images, now)).collect())
+        let summary = |record: Arc<Record>| {
+            let mut summary = self.summary(&record, options.size, &mut images, now);
+            summary.link_names = links.remove(&record.id).unwrap_or_default();
+            summary
+        };
+        Ok(wanted.map(summary).collect())
     }
 
     fn summary(
@@ -74,6 +80,7 @@ impl Engine {
         ContainerSummary {
             id: record.id,
             name: record.name.clone(),
+            link_names: Vec::new(),
             image: self.image_shown(record, images),
             image_id: record.image,
             command: command(record),

@@ -315,8 +315,7 @@ impl Engine {
                 opened
             }
             MountKind::Volume => {
-                let subpath = mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str());
-                let mounted = self.volumes.mount(&mount.name, subpath, &options);
+                let mounted = self.volumes.mount(&mount.name, subpath_of(mount), &options);
                 let mounted = mounted.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
                 if let Some(map) = map {
                     hako_volume::bind::map(mounted.as_fd(), map).map_err(|error| unmapped(mount, &error))?;
@@ -391,7 +390,7 @@ fn make_and_fill(
     let to_fill: Vec<&MountRecord> = mounts
         .iter()
         .filter(|mount| mount.kind == MountKind::Volume && !mount.spec.volume.as_ref().is_some_and(|v| v.no_copy))
-        .filter(|mount| engine.volumes.is_empty(&mount.name))
+        .filter(|mount| engine.volumes.is_empty(&mount.name, subpath_of(mount)))
         .collect();
     if to_fill.is_empty() {
         return Ok(());
@@ -400,10 +399,15 @@ fn make_and_fill(
     for mount in to_fill {
         engine
             .volumes
-            .fill(&mount.name, root.as_fd(), Path::new(&mount.target))
+            .fill(&mount.name, subpath_of(mount), root.as_fd(), Path::new(&mount.target))
             .map_err(|error| EngineError::mechanism(error.kind(), &error))?;
     }
     Ok(())
+}
+
+/// The directory of a volume that is mounted; empty: all of it.
+fn subpath_of(mount: &MountRecord) -> &str {
+    mount.spec.volume.as_ref().map_or("", |volume| volume.subpath.as_str())
 }
 
 /// Takes [`make_volumes`] back.

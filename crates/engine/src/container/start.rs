@@ -358,9 +358,10 @@ impl Engine {
         match pidfd {
             Some(Ok(pidfd)) => Ok(pidfd),
             Some(Err(error)) => Err(EngineError::io("cannot duplicate a descriptor", &error)),
-            None => {
-                Err(EngineError::conflict(format!("cannot join {what} of a non running container: {}", container.id)))
-            }
+            None => Err(EngineError::Mechanism {
+                kind: ErrorKind::Internal,
+                text: format!("failed to join {what} namespace: container {} is not running", container.id),
+            }),
         }
     }
 

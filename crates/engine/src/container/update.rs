@@ -21,7 +21,7 @@ impl Engine {
         let _turn = container.operation.lock().await;
         let record = container.record();
         if restart.is_some_and(|policy| policy != RestartPolicy::No) && record.auto_remove() {
-            return Err(EngineError::invalid(
+            return Err(EngineError::conflict(
                 "Restart policy cannot be updated because AutoRemove is enabled for the container",
             ));
         }

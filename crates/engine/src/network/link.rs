@@ -3,10 +3,14 @@
 //! On the default bridge a link is what Docker made of it: a line in the hosts file and variables that say where the
 //! other's ports are. In a user-defined network it is a further name that only the asking container has.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use hako_base::ErrorKind;
-use hako_model::{EndpointSpec, NetworkMode, PortKey};
+use hako_model::{ContainerId, EndpointSpec, NetworkMode, PortKey};
 
 use crate::{Engine, EngineError, record::Record};
 
@@ -144,6 +148,19 @@ impl Engine {
         Ok(())
     }
 
+    /// What containers are called by those that are linked to them: `web/db`, by the container that is meant.
+    pub(crate) fn link_names_of_all(&self, records: &[Arc<Record>]) -> BTreeMap<ContainerId, Vec<String>> {
+        let mut names: BTreeMap<ContainerId, Vec<String>> = BTreeMap::new();
+        for record in records {
+            for (name, alias) in record.spec.host.links.iter().filter_map(|text| parse(text)) {
+                if let Ok(other) = self.containers.find(name) {
+                    names.entry(other.id).or_default().push(format!("{}/{alias}", record.name));
+                }
+            }
+        }
+        names
+    }
+
     /// Links as `inspect` shows them.
     pub(crate) fn links_shown(&self, record: &Record) -> Vec<String> {
         let links = record.spec.host.links.iter().filter_map(|text| parse(text));
@@ -154,6 +171,12 @@ impl Engine {
             })
             .collect()
     }
+}
+
+/// The container, as it was named, that `record` knows as `alias` by a link.
+pub(crate) fn target(record: &Record, alias: &str) -> Option<String> {
+    let mut links = record.spec.host.links.iter().filter_map(|text| parse(text));
+    links.find(|(name, known)| *known == alias && !name.contains('/')).map(|(name, _)| name.to_owned())
 }
 
 /// Alias, host name and name, each once, and the address.

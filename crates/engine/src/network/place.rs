@@ -28,6 +28,10 @@ impl Engine {
         let Some(main) = spec.host.network_mode.network_name() else {
             return if spec.networks.is_empty() { Ok(places) } else { Err(EngineError::invalid(SHARED)) };
         };
+        // `--bridge none`: who wants the default bridge has a network of its own with nothing in it.
+        if self.config.bridge_disabled && matches!(spec.host.network_mode, NetworkMode::Default | NetworkMode::Bridge) {
+            return Ok(places);
+        }
         let main = self.networks.find(main)?.spec.name.clone();
         places.insert(main.clone(), EndpointRecord::default());
         for (name, asked) in &spec.networks {

@@ -25,10 +25,15 @@ pub(super) const ANNOTATION_KIND: &str = "vnd.docker.reference.type";
 pub(super) struct ArchiveImage {
     pub(super) config: String,
     pub(super) repo_tags: Option<Vec<String>>,
-    #[serde(default)]
+    /// `null` is what Go writes for an image without layers.
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) layers: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) layer_sources: BTreeMap<String, Descriptor>,
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// What a digest stands for.

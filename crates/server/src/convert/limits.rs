@@ -30,14 +30,17 @@ pub(crate) fn limits(from: &Resources) -> Result<Limits, Failure> {
         oom_score_adj: 0,
         // Less than none is as far out of range as more than there are, and told in the same words; so is a period.
         nano_cpus: u64::try_from(from.nano_cpus).unwrap_or(u64::MAX),
-        cpu_shares: unsigned("CPU shares", from.cpu_shares)?,
+        cpu_shares: u64::try_from(from.cpu_shares).map_err(|_| {
+            Failure::invalid(format!("invalid CPU shares ({}): value must be a positive integer", from.cpu_shares))
+        })?,
         cpu_period_us: u64::try_from(from.cpu_period).unwrap_or(u64::MAX),
         cpu_quota_us: from.cpu_quota,
         cpu_rt_period_us: unsigned("CPU real-time period", from.cpu_realtime_period)?,
         cpu_rt_runtime_us: from.cpu_realtime_runtime,
         cpuset_cpus: from.cpuset_cpus.clone(),
         cpuset_mems: from.cpuset_mems.clone(),
-        pids_max: from.pids_limit.unwrap_or_default(),
+        // As Docker: everything below one is no limit.
+        pids_max: from.pids_limit.unwrap_or_default().max(0),
         blkio_weight: from.blkio_weight,
         blkio_weight_device: from.blkio_weight_device.iter().flatten().map(weight).collect(),
         read_bps: rates(from.blkio_device_read_bps.as_ref()),
@@ -98,8 +101,8 @@ pub(crate) fn limits_to_api(limits: &Limits) -> Resources {
         memory_swap,
         memory_swappiness: limits.memory_swappiness.map(i64::from),
         oom_kill_disable: Some(limits.oom_kill_disable),
-        // No limit is shown as none, however it was said.
-        pids_limit: (limits.pids_max > 0).then_some(limits.pids_max),
+        // A limit that an update has taken away is 0, one that never was is nothing.
+        pids_limit: (limits.pids_max != 0).then_some(limits.pids_max.max(0)),
         ulimits: Some(
             limits
                 .ulimits

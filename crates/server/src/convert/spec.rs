@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hako_api::container::ContainerCreateRequest;
-use hako_model::{ContainerSpec, EndpointSpec};
+use hako_api::{ApiVersion, container::ContainerCreateRequest};
+use hako_model::{ContainerSpec, EndpointSpec, MountKind};
 
 use crate::{
     convert::{config, endpoint, host, port},
@@ -47,6 +47,19 @@ pub(crate) fn container_spec(
         host: host::host_spec(host)?,
         platform,
     })
+}
+
+/// What clients of an older API mean by saying nothing.
+pub(crate) fn as_meant_by(version: ApiVersion, spec: &mut ContainerSpec) {
+    if !version.at_least(40) && spec.host.ipc_mode.is_empty() {
+        "shareable".clone_into(&mut spec.host.ipc_mode);
+    }
+    if !version.at_least(44) {
+        // Read-only reached the mount itself, and none that is mounted below it.
+        for mount in spec.host.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Bind && mount.read_only) {
+            mount.bind.get_or_insert_default().read_only_non_recursive = true;
+        }
+    }
 }
 
 fn networks(from: hako_api::network::NetworkingConfig) -> Result<BTreeMap<String, EndpointSpec>, Failure> {

@@ -8,7 +8,7 @@ use crate::convert::{endpoint, mount, signed};
 pub(crate) fn summary(from: view::ContainerSummary) -> ContainerSummary {
     ContainerSummary {
         id: from.id.to_string(),
-        names: vec![format!("/{}", from.name)],
+        names: std::iter::once(&from.name).chain(&from.link_names).map(|name| format!("/{name}")).collect(),
         image: from.image,
         image_id: from.image_id.to_string(),
         command: from.command,

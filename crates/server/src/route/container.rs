@@ -45,7 +45,8 @@ pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     if request == ContainerCreateRequest::default() {
         return Err(Failure::invalid("config cannot be empty in order to create a container"));
     }
-    let spec = convert::spec::container_spec(request, query.platform)?;
+    let mut spec = convert::spec::container_spec(request, query.platform)?;
+    convert::spec::as_meant_by(call.version, &mut spec);
     if !call.version.at_least(44) && spec.networks.len() > 1 {
         let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
         let names = names.join(", ");
@@ -158,7 +159,13 @@ pub(super) async fn kill(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn update(mut call: Call) -> Result<Reply, Failure> {
     let request: ContainerUpdateRequest = call.required_json("the update says nothing").await?;
-    let limits = convert::limits::limits(&request.resources)?;
+    let mut limits = convert::limits::limits(&request.resources)?;
+    if !call.version.at_least(40) {
+        // Older clients send it with every update, and mean nothing by it.
+        limits.pids_max = 0;
+    } else if request.resources.pids_limit.is_some_and(|most| most <= 0) {
+        limits.pids_max = hako_model::Limits::PIDS_UNLIMITED;
+    }
     let named = !request.restart_policy.name.is_empty();
     let restart = named.then(|| convert::host::restart_policy(&request.restart_policy)).transpose()?;
     let warnings = call.engine().container_update(call.name(), limits, restart).await?;

@@ -1,5 +1,7 @@
 //! The rows of `/images` and `/commit`.
 
+use std::task::Poll;
+
 use hako_api::{
     container::ContainerConfig,
     image::{IdResponse, ImageDeleteItem, ImageHistoryItem, ImagePruneResponse, ImageSummary},
@@ -145,7 +147,7 @@ pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
     let query: ImageLoadQuery = call.query()?;
     let engine = call.engine().clone();
     let (progress, mut steps) = mpsc::channel::<Progress>(limits::PROGRESS_QUEUED);
-    let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
+    let (lines, mut receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
     let input = call.into_reader();
     tokio::spawn(async move {
         let loading = engine.image_load(input, &query.platform, progress);
@@ -165,5 +167,12 @@ pub(super) async fn load(call: Call) -> Result<Reply, Failure> {
             let _ = lines.send(ProgressMessage::error(hako_base::error::chain(&error))).await;
         }
     });
-    Ok(reply::stream(reply::JSON, ReplyBody::channel(receiver, |line| Ok(line.encode().into()))))
+    // A client that does not read what it is told closes once it has the head: with `--quiet`, that is when all is done.
+    let first = receiver.recv().await;
+    let mut first = first.map(|line| line.encode());
+    let body = ReplyBody::Stream(Box::new(move |cx| match first.take() {
+        Some(line) => Poll::Ready(Some(Ok(line.into()))),
+        None => receiver.poll_recv(cx).map(|line| line.map(|line| Ok(line.encode().into()))),
+    }));
+    Ok(reply::stream(reply::JSON, body))
 }
