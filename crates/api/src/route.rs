@@ -380,6 +380,8 @@ mod tests {
     fn requests_find_their_row() {
         check("GET /containers/json", "container_list");
         check("GET /containers/web/json", "container_inspect web");
+        check("GET /containers/web/db/json", "container_inspect web/db");
+        check("GET /containers/web/db/attach/ws", "container_attach_ws web/db");
         check("GET /images/json", "image_list");
         check("GET /images/a/b:c/json", "image_inspect a/b:c");
         check("GET /images/json/json", "image_inspect json");
@@ -404,7 +406,6 @@ mod tests {
             "GET /",
             "GET /containers",
             "GET /containers//json",
-            "GET /containers/a/b/json",
             "POST /containers/json",
             "PATCH /info",
             "GET /info/",
