@@ -137,6 +137,7 @@ impl Builder<'_> {
         if let MountSource::Remount { set, clear } = entry.source {
             return self.remount(entry, set, clear).at(Step::Mount, target);
         }
+        self.refuse_link(entry)?;
         let source = self.source(entry).at(Step::Mount, target)?;
         let place = self.place(entry, source.as_fd()).at(Step::Mount, target)?;
         self.refuse_procfs(entry, source.as_fd(), place.as_fd())?;
@@ -212,6 +213,25 @@ impl Builder<'_> {
         } else {
             walk::make_file_in_root(self.root, path, FILE_MODE)
         }
+    }
+
+    // A root that has a link where the kernel's own file systems go would lead what is written there later, and what is
+    // masked, to another place (CVE-2019-19921).
+    fn refuse_link(&self, entry: &Mount) -> Result<(), LaunchError> {
+        let kernels = match &entry.source {
+            MountSource::Proc | MountSource::Sysfs => true,
+            MountSource::Filesystem { kind, .. } => kind == "proc" || kind == "sysfs",
+            _ => false,
+        };
+        if !kernels {
+            return Ok(());
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let Ok(there) = walk::open_in_root(self.root, Path::new(&entry.target), flags) else { return Ok(()) };
+        if is_directory(there.as_fd()).at(Step::Mount, || entry.target.clone())? {
+            return Ok(());
+        }
+        Err(LaunchError::in_words(Step::Mount, &entry.target, "it must be mounted on ordinary directory"))
     }
 
     // Whoever covers parts of procfs can fool what this very process writes there later (CVE-2019-16884, CVE-2025-52881).

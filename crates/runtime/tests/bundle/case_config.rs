@@ -12,6 +12,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("mounts_have_their_options", mounts_have_their_options),
     ("variables_are_there_once", variables_are_there_once),
     ("the_callers_processors_are_not_inherited", the_callers_processors_are_not_inherited),
+    ("a_link_is_no_place_for_the_kernels_file_systems", a_link_is_no_place_for_the_kernels_file_systems),
     ("a_read_only_dev_is_filled_first", a_read_only_dev_is_filled_first),
     ("a_read_only_bind_reaches_below", a_read_only_bind_reaches_below),
     ("mapped_binds_show_other_owners", mapped_binds_show_other_owners),
@@ -69,6 +70,16 @@ fn the_callers_processors_are_not_inherited() {
     );
     let arguments = ["-c", "0", "/bin/sh", "-c", &call].map(str::to_owned);
     crate::bundle::run("/usr/bin/taskset".as_ref(), &arguments).says(&all);
+}
+
+fn a_link_is_no_place_for_the_kernels_file_systems() {
+    for place in ["proc", "sys"] {
+        let bundle = Bundle::new("true");
+        let root = bundle.directory.join("rootfs");
+        fs::remove_dir(root.join(place)).unwrap();
+        std::os::unix::fs::symlink("/data", root.join(place)).unwrap();
+        bundle.run().fails_with("must be mounted on ordinary directory");
+    }
 }
 
 fn a_read_only_dev_is_filled_first() {
