@@ -137,8 +137,13 @@ impl Terminal {
     pub(crate) fn start(line: &str, command: &Command, (rows, columns): (u16, u16), in_use: Arc<()>) -> Self {
         let (master, slave) = pty(rows, columns);
         // setsid makes the pty the controlling terminal, which this process cannot do for its child without unsafe code.
-        let mut session = program("setsid");
-        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        // An interrupt from the terminal is for the program in the machine: the ones that lead there stand in the same group
+        // and would end, and the terminal with them.
+        let mut session = program("env");
+        session
+            .args(["--ignore-signal=INT", "setsid", "--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args());
         let duplicate = || Stdio::from(slave.try_clone().expect("descriptors are left"));
         session.process_group(0).stdin(duplicate()).stdout(duplicate()).stderr(duplicate());
         let child = session.spawn().unwrap_or_else(|error| panic!("cannot run `{line}`: {error}"));

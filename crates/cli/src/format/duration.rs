@@ -49,7 +49,10 @@ pub(crate) fn parse_go(text: &str) -> Result<i64, String> {
 /// # Errors
 /// When the text is neither a span, nor a date, nor a unix time.
 pub(crate) fn parse_instant(text: &str, now: Timestamp, zone: &TimeZone) -> Result<String, String> {
-    if let Ok(nanos) = parse_go(text) {
+    // 0 is the beginning of time, not a span.
+    if text != "0"
+        && let Ok(nanos) = parse_go(text)
+    {
         let then = now.as_nanosecond() - i128::from(nanos);
         return Ok(then.div_euclid(NANOS_PER_SECOND).to_string());
     }
