@@ -69,7 +69,7 @@ const LINES: &[(&str, i32, &str)] = &[
     ("docker run --uts host -h x busybox true", 125, "conflicting options: hostname and the UTS mode"),
     ("docker run --volumes-from '' busybox true", 125, "volumes-from specification cannot be an empty string"),
     ("docker run --ipc container: busybox true", 125, "IPC"),
-    ("docker run --cidfile nosuch/id busybox true", 125, "nosuch/id: no such file or directory"),
+    ("docker run --cidfile nosuch/id busybox true", 127, "nosuch/id: no such file or directory"),
     ("docker run --restart nosuch busybox true", 125, "invalid restart policy: unknown policy 'nosuch'"),
     (
         "docker run --rm --restart always busybox true",

@@ -36,6 +36,8 @@ impl Attached<'_> {
     /// When something cannot be started, and with the exit code that counts.
     pub(super) async fn run(self, cx: &Context, watching: Option<Watching>) -> Result<(), CommandError> {
         let client = cx.client()?;
+        // Before a word of it is on the screen: whoever reads that it is attached may press Ctrl+C.
+        let interrupts = interrupts()?;
         let project = self.actor.project.clone();
         let shown: Vec<Seen> = containers(&client, &project, &[], true)
             .await?
@@ -65,7 +67,7 @@ impl Attached<'_> {
                 None => std::future::pending().await,
             }
         });
-        let heard = Heard { ends, rebuilt, interrupts: interrupts()? };
+        let heard = Heard { ends, rebuilt, interrupts };
         let session = Session { client, following, running: count, is_watching };
         self.watch_over(cx, session, heard, watch.as_mut()).await
     }

@@ -8,7 +8,7 @@ use hako_api::{
     query::{ContainerCreateQuery, ImageCreateQuery},
 };
 use hako_base::ErrorKind;
-use hako_client::{ClientError, RequestBody};
+use hako_client::RequestBody;
 use hako_model::Reference;
 
 use super::{
@@ -303,17 +303,17 @@ impl Drop for IdFile {
 pub(crate) fn run_error(cx: &Context, error: CommandError) -> CommandError {
     match error {
         CommandError::Client(error) => {
-            let code = start_code(&error);
+            let code = start_code(&error.to_string());
             with_help(cx, &client_message(&error), code)
         }
-        CommandError::Said(reason) => with_help(cx, &reason, 125),
+        // As docker: by its words alone, even where it is the file for the id that has no place.
+        CommandError::Said(reason) => with_help(cx, &reason, start_code(&reason)),
         other => other,
     }
 }
 
 // 127 for a program that is not there, 126 for one that cannot be executed, as shells have it.
-fn start_code(error: &ClientError) -> u8 {
-    let text = error.to_string();
+fn start_code(text: &str) -> u8 {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&["executable file not found", "no such file or directory", "system cannot find the file specified"]) {
         127
