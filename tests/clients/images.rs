@@ -117,7 +117,7 @@ fn a_flask_application_stands_behind_nginx() {
     assert_eq!(said, "Hello reader, through http.\n");
     // Another program, the same packages: only the last steps are done again, and the proxy stays.
     machine.host.run("sed -i 's/Hello/Good day/' flask/app.py").success();
-    let built = machine.build("flask", "").success().text().to_owned();
+    let built = machine.build("flask", "").success().to_string();
     assert!(!built.contains("Successfully installed"), "{built}");
     machine.host.run("docker rm -f app && docker run -d --network front --name app flask").success();
     let look = |host: &Host| host.run("curl -sS '127.0.0.1:8080/'");
@@ -139,7 +139,7 @@ fn a_compiler_stays_behind() {
     machine.build("stages", "--target test").success().says("all is well");
     machine.host.run("sed -i 's/is_word \\&\\& !inside/is_word \\&\\& inside/' stages/count.c").success();
     machine.build("stages", "").success();
-    let failed = machine.build("stages", "--target test").code(1).text().to_owned();
+    let failed = machine.build("stages", "--target test").code(1).to_string();
     assert!(failed.contains("count() is wrong") && failed.contains(">>> RUN make test"), "{failed}");
 }
 
