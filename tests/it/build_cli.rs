@@ -189,8 +189,8 @@ fn what_is_not_built_is_said_by_name() {
     host.write("ctx/Dockerfile", "FROM busybox\n");
     for (flags, expected) in [
         ("--sbom true", "the attestation sbom is not built yet"),
-        ("--platform linux/amd64,linux/arm64", "a build for several platforms is not built yet"),
-        ("-o type=image,compression=zstd", "with compression is not built yet"),
+        ("-o type=oci,dest=x,compression=estargz", "compression=estargz is not built yet"),
+        ("-o type=oci,dest=x,odd=1", "--output type=oci with odd is not built yet"),
     ] {
         host.run(&format!("hako build {flags} ctx 2>&1 | tail -1")).says(expected);
     }

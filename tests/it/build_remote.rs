@@ -96,6 +96,11 @@ fn a_repository_is_a_context() {
     // What was a tag then is another commit now.
     let wrong = printed(&host, &format!("{base}?tag=v1&checksum=0123456789"));
     assert!(wrong.contains("expected checksum to match 0123456789, got ") && wrong.contains(&first), "{wrong}");
+    // Its commit gives an image its time.
+    host.run(&format!(
+        "hako build -q --reproducible -t timed '{base}#v1:app' && docker image inspect -f '{{{{.Created}}}}' timed"
+    ))
+    .says("2023-11-14T22:13:20Z");
     // By the classic API as well.
     let answer =
         host.api("POST", "/v1.44/build?t=classic&remote=http%3A%2F%2F127.0.0.1%3A8000%2Frepo.git%23main%3Aapp", "");

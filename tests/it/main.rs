@@ -32,6 +32,7 @@ mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
+mod build_platform; // builds for several platforms, and what is attested of them
 mod build_remote; // builds from somewhere else
 mod compose; // compose: up, down, plan and the rest
 mod compose_face; // compose: on a terminal, by other names, over ssh

@@ -149,6 +149,14 @@ impl<W: Write> Packer<W> {
         self.output.entry(entry).map_err(|source| PackError::Write { source })
     }
 
+    /// An entry with its payload at hand.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn whole(&mut self, entry: &Entry, payload: &[u8]) -> Result<(), PackError> {
+        self.output.whole(entry, payload).map_err(|source| PackError::Write { source })
+    }
+
     /// Ends the archive.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 pub mod language; // the Dockerfile: words, instructions, ignore files
 pub mod plan; // stages: which there are, which are needed
 
+mod attest; // how an image was made, as a statement
 mod cache; // what was built before
 mod context; // the files that somebody sent
 mod depot; // results that are elsewhere
@@ -32,5 +33,7 @@ pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
 pub use prune::PruneWish;
 pub use remote::RemoteContext;
-pub use request::{AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, GivenSecrets, SecretFuture, Secrets};
+pub use request::{
+    AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, GivenSecrets, RemoteSource, SecretFuture, Secrets,
+};
 pub use solve::{Builder, Built, CacheEntry};

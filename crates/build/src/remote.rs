@@ -12,9 +12,9 @@ use crate::{
     cache::Hasher,
     context::Context,
     error::BuildError,
-    git::{GitAddress, GitAuth, Repository},
+    git::{Checkout, GitAddress, GitAuth, Repository},
     limits,
-    request::Secrets,
+    request::{RemoteSource, Secrets},
     solve::{Builder, blocking},
 };
 
@@ -44,14 +44,15 @@ pub struct RemoteContext {
     pub context: Context,
     /// The Dockerfile, if the address was that of one.
     pub dockerfile: Option<String>,
-    /// When the commit was made, in seconds since 1970, if it is one.
-    pub time: Option<i64>,
+    /// What was there: the address as it was given.
+    pub source: Option<RemoteSource>,
 }
 
 /// One file that was fetched: alone in a directory, under the name that the server gave it.
 pub(crate) struct FetchedFile {
     pub(crate) context: Context,
     pub(crate) name: String,
+    pub(crate) digest: Digest,
 }
 
 impl Builder {
@@ -68,8 +69,10 @@ impl Builder {
         match Remote::parse(address)? {
             Some(Remote::Git(mut git)) => {
                 git.keep_git |= keep_git;
-                let (context, time) = self.git(git, secrets).await?;
-                Ok(RemoteContext { context, dockerfile: None, time: Some(time) })
+                let (context, checkout) = self.git(git, secrets).await?;
+                let (digest, time) = (checkout.commit, Some(checkout.time));
+                let source = RemoteSource { address: address.to_owned(), algorithm: "sha1", digest, time };
+                Ok(RemoteContext { context, dockerfile: None, source: Some(source) })
             }
             Some(Remote::Http(url)) => self.unpacked(&url).await,
             None => Err(BuildError::invalid(format!("{address:?} is no address of a build context"))),
@@ -78,25 +81,30 @@ impl Builder {
 
     async fn unpacked(&self, url: &str) -> Result<RemoteContext, BuildError> {
         let fetched = self.http(url, None).await?;
-        let root = self.root().to_owned();
+        let (root, address) = (self.root().to_owned(), url.to_owned());
         blocking(move || {
-            let FetchedFile { context, name } = fetched;
+            let FetchedFile { context, name, digest } = fetched;
+            let source = Some(RemoteSource { address, algorithm: "sha256", digest: digest.hex(), time: None });
             let open = || {
                 let opened = hako_archive::walk::open_leaf(context.as_fd(), name.as_bytes(), OFlags::RDONLY);
                 opened.map(File::from).map_err(BuildError::io(format!("cannot open {name}")))
             };
             if is_tar(open()?) {
                 let unpacked = Context::unpack(&root, open()?)?;
-                return Ok(RemoteContext { context: unpacked, dockerfile: None, time: None });
+                return Ok(RemoteContext { context: unpacked, dockerfile: None, source });
             }
             let dockerfile = context.text(&name)?;
-            Ok(RemoteContext { context: Context::empty(&root)?, dockerfile, time: None })
+            Ok(RemoteContext { context: Context::empty(&root)?, dockerfile, source })
         })
         .await
     }
 
-    /// The files of a repository's commit, and when it was made.
-    pub(crate) async fn git(&self, address: GitAddress, secrets: &dyn Secrets) -> Result<(Context, i64), BuildError> {
+    /// The files of a repository's commit, and which that is.
+    pub(crate) async fn git(
+        &self,
+        address: GitAddress,
+        secrets: &dyn Secrets,
+    ) -> Result<(Context, Checkout), BuildError> {
         let auth = git_auth(&address.url, secrets).await?;
         let context = Context::empty(self.root())?;
         let into = context.as_fd().try_clone_to_owned().map_err(BuildError::io("cannot copy a descriptor"))?;
@@ -105,7 +113,7 @@ impl Builder {
         let checkout = repository.check_out(self.root().to_owned(), into).await?;
         tracing::debug!(commit = checkout.commit, "a git repository was checked out");
         let context = if directory.is_empty() { context } else { context.below(&directory)? };
-        Ok((context, checkout.time))
+        Ok((context, checkout))
     }
 
     /// Fetches a file, which must have this digest.
@@ -141,7 +149,7 @@ impl Builder {
         let times = Timestamps { last_access: at, last_modification: at };
         rustix::fs::futimens(&file, &times).map_err(|error| io(error.into()))?;
         context.know(HashMap::from([(name.clone().into_bytes(), bytes_of(&found))]));
-        Ok(FetchedFile { context, name })
+        Ok(FetchedFile { context, name, digest: found })
     }
 }
 
@@ -179,7 +187,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 // Without who we are there, and without a query, which may be a key.
-fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
     let end = rest.find('/').unwrap_or(rest.len());

@@ -28,6 +28,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     pub no_cache_stages: Vec<String>,
     pub platform: Option<Platform>,
+    /// Of a build for several platforms: which of them this is, from 0.
+    pub place: Option<u64>,
     /// Registries are asked for base images even if they are here.
     pub pull: bool,
     /// Network, further names, shared memory, limits: what RUN steps get.
@@ -43,6 +45,19 @@ pub struct BuildRequest {
     pub rewrite_times: bool,
     /// Where results are looked for that are not here (`--cache-from`).
     pub depots: Vec<Arc<Depot>>,
+    /// What the context is, if it came from an address.
+    pub source: Option<RemoteSource>,
+}
+
+/// An address, and what was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSource {
+    pub address: String,
+    /// `sha1` of a commit or `sha256` of a file, in hexadecimal.
+    pub algorithm: &'static str,
+    pub digest: String,
+    /// When the commit was made, in seconds since 1970.
+    pub time: Option<i64>,
 }
 
 /// Where secrets, agents and credentials of a build come from.

@@ -7,9 +7,9 @@ use std::io;
 use bytes::Bytes;
 use hako_base::chunks::ChunkReader;
 use hako_image::ImageError;
-use hako_model::{Platform, Reference};
+use hako_model::{Digest, Platform, Reference};
 use hako_registry::{
-    PullOptions, PushOptions, Step, Steps,
+    PullOptions, Pulled, PushOptions, Step, Steps,
     client::{Credentials, RegistryError, SearchResult},
 };
 use tokio::sync::mpsc;
@@ -50,9 +50,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let reference = named(name, tag)?;
         let platform = wanted.filter(|text| !text.is_empty()).map(platform).transpose()?;
-        let options = PullOptions { credentials, platform };
+        let options = PullOptions { credentials, platform, unnamed: false };
         if reference.tag().is_some() || reference.digest().is_some() {
-            return self.pull_one(&reference, &options, progress).await;
+            return self.pull_one(&reference, &options, progress).await.map(drop);
         }
         let tags = self.registry.tags(&reference, &options.credentials).await.map_err(error)?;
         for tag in tags {
@@ -62,7 +62,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings an image that a Dockerfile names; without a tag it means `latest`.
+    /// Brings an image that a Dockerfile names; without a tag it means `latest`. For another platform than this
+    /// machine's it gets no name here: the name stays with what this machine runs. Answers its id, and the digest that
+    /// the registry knows it by.
     ///
     /// # Errors
     /// A name that is none; and what the registry says.
@@ -72,9 +74,12 @@ impl Engine {
         platform: Option<Platform>,
         credentials: Credentials,
         progress: mpsc::Sender<Progress>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(Digest, Digest), EngineError> {
         let reference = named(name, "")?.with_default_tag();
-        self.pull_one(&reference, &PullOptions { credentials, platform }, progress).await
+        let host = Platform::host();
+        let unnamed = platform.as_ref().is_some_and(|wanted| wanted.architecture != host.architecture);
+        let pulled = self.pull_one(&reference, &PullOptions { credentials, platform, unnamed }, progress).await?;
+        Ok((pulled.id, pulled.digest))
     }
 
     /// Makes an image of an archive that is fetched from an address.
@@ -124,14 +129,14 @@ impl Engine {
         reference: &Reference,
         options: &PullOptions,
         progress: mpsc::Sender<Progress>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Pulled, EngineError> {
         let (steps, told) = steps(progress);
         let pulled = self.registry.pull(&self.images, reference, options, &steps).await;
         drop(steps);
         told.await;
-        pulled.map_err(error)?;
+        let pulled = pulled.map_err(error)?;
         self.publish_image("pull", &reference.familiar(), &reference.familiar_name());
-        Ok(())
+        Ok(pulled)
     }
 
     /// Sends an image to the registry that its name has, or with an empty `tag` all of a repository.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
 
 use hako_base::clock;
 use hako_keeper::{ExitStatus, Launched, StdioSpec, Subject};
-use hako_model::{ContainerId, ContainerSpec, Digest, HostSpec, ImageConfig};
+use hako_model::{ContainerId, ContainerSpec, Digest, HostSpec, ImageConfig, Platform};
 use hako_runtime::{
     cgroup::Cgroup,
     plan::{Mount, MountFlags, MountSource},
@@ -140,6 +140,20 @@ impl Engine {
     /// The image store, for the builder.
     pub fn image_store(&self) -> &hako_image::Store {
         &self.images
+    }
+
+    /// Whether programs for this platform run here, by the processor or an interpreter.
+    pub fn step_runs(&self, platform: &Platform) -> bool {
+        hako_runtime::emulation::runs(&platform.architecture, &Platform::host().architecture)
+    }
+
+    /// The platforms that steps run for, this machine's own first.
+    pub fn step_platforms(&self) -> Vec<Platform> {
+        let host = Platform::host();
+        let all = hako_runtime::emulation::architectures(&host.architecture);
+        let others = all.into_iter().skip(1);
+        let others = others.map(|architecture| Platform { architecture, variant: None, ..host.clone() });
+        std::iter::once(host.clone()).chain(others).collect()
     }
 
     /// An image that a Dockerfile names, if it is here.

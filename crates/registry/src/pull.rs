@@ -33,6 +33,8 @@ pub struct PullOptions {
     pub credentials: Credentials,
     /// Of an index, the image for this platform; `None`: this host's.
     pub platform: Option<Platform>,
+    /// The image gets no name here: what has it keeps it.
+    pub unnamed: bool,
 }
 
 /// What a pull brought.
@@ -186,7 +188,7 @@ async fn pull_from(
         let why = format!("it has {} layers and its configuration {}", layers.len(), diff_ids.len());
         return Err(RegistryError::Malformed { what: "the manifest", address: reference.to_string(), why });
     }
-    let names = names(reference, chosen.top);
+    let names = if options.unnamed { Vec::new() } else { names(reference, chosen.top) };
     let is_it = |name: &Reference| store.resolve(&name.to_string()).is_ok_and(|image| image.id == config.digest);
     let is_new = !names.iter().all(is_it);
     let reception = Arc::new(store.receive());

@@ -30,6 +30,7 @@ pub mod external; // other runtimes behind runc's command line
 pub mod command; // runc's command line
 pub mod oci; // bundles, and runc's operations on them
 
+pub mod emulation; // which machines' programs run here
 pub mod error; // which step failed, on what, why
 pub mod init; // pid 1 of a container that asked for one
 pub mod observe; // what the host and its processes are doing

@@ -23,13 +23,14 @@ use super::{
     solves::Solve,
 };
 use crate::{
+    attest::Wish,
     context::Context,
     error::BuildError,
     event::Progress,
     language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
     limits, outline,
     plan::{Plan, Wishes, parse_platform, plan},
-    request::BuildRequest,
+    request::{BuildRequest, RemoteSource},
 };
 
 /// The request to look for mistakes, and to build nothing.
@@ -90,6 +91,8 @@ const UPLOADED: &str = "http://buildkit-session/";
 const IMAGE: &str = "docker-image://";
 
 type Attributes = HashMap<String, String>;
+/// The Dockerfile, the context, and what that is if it has an address.
+type Found = (String, Context, Option<RemoteSource>);
 
 /// Refuses what would be built differently from what was asked for.
 pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Status> {
@@ -107,15 +110,41 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
         return not_built(format!("the request {request} (--call)"));
     }
     for (kind, value) in with_prefix(attributes, "attest:") {
-        // Buildx asks for this one on its own: a provenance that only goes into what is exported as several files.
-        if !value.contains("inline-only=true") {
-            return not_built(format!("the attestation {kind}"));
+        match kind.as_str() {
+            "provenance" => drop(Wish::parse(&value).map_err(Status::invalid_argument)?),
+            "sbom" if value.split(',').any(|field| field == "disabled=true") => {}
+            "sbom" => {
+                return Err(Status::unimplemented(
+                    "the attestation sbom is not built yet: it takes a scanner's image that looks at the result",
+                ));
+            }
+            other => return not_built(format!("the attestation {other}")),
         }
     }
-    if attributes.get("platform").is_some_and(|platform| platform.contains(',')) {
-        return not_built("a build for several platforms".to_owned());
+    platforms(attributes).map(drop)
+}
+
+/// The provenance that a client wants, if it wants one.
+pub(super) fn provenance(attributes: &Attributes) -> Option<Wish> {
+    attributes.get("attest:provenance").and_then(|text| Wish::parse(text).ok().flatten())
+}
+
+/// The platforms that a client names, each once.
+pub(super) fn platforms(attributes: &Attributes) -> Result<Vec<Platform>, Status> {
+    let mut found = Vec::new();
+    for text in attributes.get("platform").map_or("", String::as_str).split(',').filter(|text| !text.is_empty()) {
+        let platform = parse_platform(text.trim()).map_err(Status::invalid_argument)?;
+        if !found.contains(&platform) {
+            found.push(platform);
+        }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Whether the result is an index even if it is for one platform.
+pub(super) fn wants_index(attributes: &Attributes) -> bool {
+    let is_true = |key: &str| attributes.get(key).is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    is_true("multi-platform") || is_true("build-arg:BUILDKIT_MULTI_PLATFORM")
 }
 
 fn with_prefix(attributes: &Attributes, prefix: &str) -> BTreeMap<String, String> {
@@ -170,7 +199,7 @@ fn host(attributes: &Attributes) -> Result<HostSpec, Status> {
 }
 
 impl BuildKit {
-    /// The whole request: the Dockerfile and the context are fetched on the way.
+    /// The whole request, but for one platform: the Dockerfile and the context are fetched on the way.
     pub(super) async fn request(
         &self,
         solve: &Solve,
@@ -184,7 +213,7 @@ impl BuildKit {
             name => name.to_owned(),
         };
         let file = named("filename", "Dockerfile");
-        let (dockerfile, context) = match text("context") {
+        let (dockerfile, context, source) = match text("context") {
             "" => self.sent(&session, &file, &named, attributes, progress).await?,
             local if local.starts_with("local:") => self.sent(&session, &file, &named, attributes, progress).await?,
             address if address.starts_with(UPLOADED) => self.uploaded(&session, &file, address, progress).await?,
@@ -196,10 +225,13 @@ impl BuildKit {
             let seconds = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
             seconds.ok_or_else(|| Status::invalid_argument(format!("SOURCE_DATE_EPOCH is no time: {text:?}")))
         });
-        let platform = match text("platform") {
-            "" => None,
-            text => Some(parse_platform(text).map_err(Status::invalid_argument)?),
-        };
+        let mut epoch = epoch.transpose()?;
+        let is_reproducible = attributes.contains_key("hako.reproducible");
+        if epoch.is_none() && is_reproducible {
+            // A client knows the commit of its own directory; that of a repository is known here.
+            let time = source.as_ref().and_then(|source| source.time).unwrap_or(0);
+            epoch = jiff::Timestamp::from_second(time).ok();
+        }
         let fresh = attributes.get("no-cache");
         Ok(BuildRequest {
             dockerfile,
@@ -213,16 +245,18 @@ impl BuildKit {
             names: Vec::new(),
             no_cache: fresh.is_some_and(String::is_empty),
             no_cache_stages: fresh.map_or("", String::as_str).split(',').map(str::to_owned).collect(),
-            platform,
+            platform: None,
+            place: None,
             pull: attributes.get("image-resolve-mode").is_some_and(|mode| mode == "pull"),
             host: host(attributes)?,
             secrets: Arc::new(SessionSecrets(Some(session))),
             allow_host_network: solve.entitlements.iter().any(|entitlement| entitlement == "network.host"),
             allow_insecure: solve.entitlements.iter().any(|entitlement| entitlement == "security.insecure"),
             classic: false,
-            epoch: epoch.transpose()?,
-            rewrite_times: attributes.contains_key("hako.reproducible"),
+            epoch,
+            rewrite_times: is_reproducible,
             depots: Vec::new(),
+            source,
         })
     }
 
@@ -264,7 +298,7 @@ impl BuildKit {
         let session = self.0.sessions.get(&solve.session).await?;
         let address = attributes.get("context").map_or("", String::as_str);
         if is_elsewhere(address) && !address.starts_with(UPLOADED) {
-            let (text, context) = self.elsewhere(&session, file, address, attributes, progress).await?;
+            let (text, context, _) = self.elsewhere(&session, file, address, attributes, progress).await?;
             return Ok((text, context.ignore().clone()));
         }
         let name = attributes.get("dockerfilekey").map_or("dockerfile", String::as_str);
@@ -285,7 +319,7 @@ impl BuildKit {
         named: &impl Fn(&str, &str) -> String,
         attributes: &Attributes,
         progress: &Progress,
-    ) -> Result<(String, Context), Status> {
+    ) -> Result<Found, Status> {
         let context_name = named("contextkey", "context");
         let definition_name = named("dockerfilekey", "dockerfile");
         let (dockerfile, own_ignore) = self.definition(session, &definition_name, file, progress).await?;
@@ -300,7 +334,7 @@ impl BuildKit {
         let ignore = Ignore::parse(&ignore)
             .map_err(|error| Status::invalid_argument(format!("failed to parse .dockerignore: {error}")))?;
         let context = self.context(session, &context_name, &ignore, progress, news::CONTEXT).await?;
-        Ok((dockerfile, context.with_ignore(ignore)))
+        Ok((dockerfile, context.with_ignore(ignore), None))
     }
 
     // Both in one tar, which the client has under an address that only it knows.
@@ -310,7 +344,7 @@ impl BuildKit {
         file: &str,
         address: &str,
         progress: &Progress,
-    ) -> Result<(String, Context), Status> {
+    ) -> Result<Found, Status> {
         let id = address.trim_start_matches(UPLOADED);
         let work = async {
             let root = self.0.builder.root().to_owned();
@@ -320,7 +354,7 @@ impl BuildKit {
                 Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
             })?;
             let ignore = context.read_ignore(file).map_err(|error| failed(&error))?;
-            Ok((text, context.with_ignore(ignore)))
+            Ok((text, context.with_ignore(ignore), None))
         };
         news::around(progress, news::CONTEXT, "[internal] load remote build context", work).await
     }
@@ -333,7 +367,7 @@ impl BuildKit {
         address: &str,
         attributes: &Attributes,
         progress: &Progress,
-    ) -> Result<(String, Context), Status> {
+    ) -> Result<Found, Status> {
         let keep_git = attributes.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
         let secrets = SessionSecrets(Some(session.clone()));
         let title = "[internal] load remote build context";
@@ -356,7 +390,7 @@ impl BuildKit {
         let text = text.ok_or_else(|| {
             Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
         })?;
-        Ok((text, context.with_ignore(ignore)))
+        Ok((text, context.with_ignore(ignore), found.source))
     }
 
     // The Dockerfile, and its own ignore file if it has one.
@@ -474,7 +508,8 @@ impl crate::Builder {
 fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxError> {
     let arguments = with_prefix(attributes, "build-arg:");
     let arguments = arguments.into_iter().map(|(name, value)| (name, Some(value))).collect();
-    let platform = attributes.get("platform").and_then(|text| parse_platform(text).ok()).unwrap_or_else(Platform::host);
+    let named = platforms(attributes).unwrap_or_default();
+    let platform = named.into_iter().next().unwrap_or_else(Platform::host);
     let places = with_prefix(attributes, "context:").into_iter();
     let wishes = Wishes {
         arguments: &arguments,

@@ -1,6 +1,10 @@
 //! `LLBBridge`: the client drives a build that `Control.Solve` has begun.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::Arc,
+};
 
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1::{
@@ -9,23 +13,27 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     frontend::{
         EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
         NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
-        ReadFileResponse, Ref, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+        ReadFileResponse, Ref, RefMap, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
         ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as WireResult,
         ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
         WarnResponse, llb_bridge_server::LlbBridge, result,
     },
 };
+use hako_model::Platform;
+use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     BuildKit, attributes,
     depots::Export,
+    export,
     news::{self, Teller},
     place::{failed_in, with_details},
     solves::Solve,
 };
-use crate::{error::BuildError, event::Progress, solve::Built};
+use crate::{error::BuildError, event::Progress, plan::platform_text, request::BuildRequest, solve::Built};
 
 /// Which build a call speaks of.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -46,6 +54,9 @@ const CAPABILITIES: [&str; 13] = [
     "gateway.solve.metadata",
     "gateway.warnings",
 ];
+
+/// What graphs and exports can have, by the names that clients look for.
+const LLB_CAPABILITIES: [&str; 1] = ["exporter.image.attestations"];
 
 fn not_built(what: &str) -> Status {
     Status::unimplemented(format!("{what} is not built yet"))
@@ -88,15 +99,17 @@ impl BuildKit {
         found
     }
 
-    /// Builds a Dockerfile, telling the solve's listeners.
+    /// Builds a Dockerfile, for each platform that is asked for, telling the solve's listeners.
     pub(super) async fn build(
         &self,
         solve: &Solve,
         frontend: &str,
         attributes: &HashMap<String, String>,
         imports: &[CacheOptionsEntry],
-    ) -> Result<Built, Status> {
+    ) -> Result<Vec<Built>, Status> {
         attributes::check(frontend, attributes)?;
+        export::check(solve, attributes)?;
+        solve.ask(frontend, attributes);
         let (progress, mut events) = Progress::channel();
         let telling = async {
             let mut teller = Teller::new(attributes.contains_key("hako.why"));
@@ -112,18 +125,71 @@ impl BuildKit {
             let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
             request.depots = Box::pin(self.depots(solve, &imports, &progress)).await?;
             let (file, text) = (request.dockerfile_name.clone(), request.dockerfile.clone());
-            let built = Box::pin(self.0.builder.build(request, progress)).await;
+            let built = Box::pin(self.for_each_platform(request, attributes::platforms(attributes)?, progress)).await;
             let mut built = built.map_err(|error| failed_in(&error, &file, &text))?;
-            // An image to which nothing was done is its base, which carries nothing.
-            if solve.exports.iter().any(Export::is_inline) && !built.image.lines.is_empty() {
-                let document = self.0.builder.depot_inline(&built);
-                built.image.inline_cache = Some(base64::engine::general_purpose::STANDARD.encode(document));
+            if solve.exports.iter().any(Export::is_inline) {
+                built.iter_mut().for_each(|built| self.carry_inline(built));
             }
             Ok(built)
         };
         let (built, ()) = tokio::join!(building, telling);
         built
     }
+}
+
+impl BuildKit {
+    // Side by side. The first that fails ends the others.
+    async fn for_each_platform(
+        &self,
+        request: BuildRequest,
+        platforms: Vec<Platform>,
+        progress: Progress,
+    ) -> Result<Vec<Built>, BuildError> {
+        let builder = &self.0.builder;
+        if platforms.len() < 2 {
+            let platform = platforms.into_iter().next();
+            return Ok(vec![Box::pin(builder.build(BuildRequest { platform, ..request }, progress)).await?]);
+        }
+        let mut building = JoinSet::new();
+        for (place, platform) in (0_u64..).zip(platforms) {
+            let request = BuildRequest { platform: Some(platform), place: Some(place), ..request.clone() };
+            let (builder, progress) = (builder.clone(), progress.clone());
+            building.spawn(async move { (place, builder.build(request, progress).await) });
+        }
+        let mut all = BTreeMap::new();
+        while let Some(done) = building.join_next().await {
+            let (place, built) = done.map_err(|_| BuildError::Cancelled)?;
+            all.insert(place, built?);
+        }
+        Ok(all.into_values().collect())
+    }
+
+    // An image to which nothing was done is its base, which carries nothing.
+    fn carry_inline(&self, built: &mut Built) {
+        if !built.image.lines.is_empty() {
+            let document = self.0.builder.depot_inline(built);
+            built.image.inline_cache = Some(base64::engine::general_purpose::STANDARD.encode(document));
+        }
+    }
+}
+
+// Results as a client gets them: one, or one for each platform.
+fn results(solve: &Solve, attributes: &HashMap<String, String>, built: Vec<Built>) -> WireResult {
+    let is_one = built.len() == 1 && !attributes::wants_index(attributes);
+    let mut platforms = Vec::new();
+    let mut refs = HashMap::new();
+    let mut only = None;
+    for built in built {
+        let platform = built.image.platform.clone();
+        let id = platform_text(&platform);
+        platforms.push(json!({ "ID": id, "Platform": platform }));
+        let kept = Ref { id: solve.keep(built), def: None };
+        only = Some(kept.clone());
+        refs.insert(id, kept);
+    }
+    let metadata = HashMap::from([("refs.platforms".to_owned(), json!({ "Platforms": platforms }).to_string().into())]);
+    let result = if is_one { only.map(result::Result::Ref) } else { Some(result::Result::Refs(RefMap { refs })) };
+    WireResult { result, metadata, ..WireResult::default() }
 }
 
 #[tonic::async_trait]
@@ -163,8 +229,7 @@ impl LlbBridge for BuildKit {
             frontend => {
                 let imports: Vec<CacheOptionsEntry> = request.cache_imports.iter().map(controls).collect();
                 let built = self.build(&solve, frontend, &request.frontend_opt, &imports).await?;
-                let id = solve.keep(built);
-                WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
+                results(&solve, &request.frontend_opt, built)
             }
         };
         Ok(Response::new(SolveResponse { r#ref: String::new(), result: Some(result) }))
@@ -185,7 +250,7 @@ impl LlbBridge for BuildKit {
     // Results are built when they are solved.
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<EvaluateResponse>, Status> {
         let solve = self.solve_of(&request).await?;
-        solve.result(&request.into_inner().r#ref)?;
+        solve.results(&[request.into_inner().r#ref])?;
         Ok(Response::new(EvaluateResponse {}))
     }
 
@@ -193,7 +258,7 @@ impl LlbBridge for BuildKit {
         let capability = |name: &&str| ApiCap { id: (*name).to_owned(), enabled: true, ..ApiCap::default() };
         Ok(Response::new(PongResponse {
             frontend_api_caps: CAPABILITIES.iter().map(capability).collect(),
-            llb_caps: Vec::new(),
+            llb_caps: LLB_CAPABILITIES.iter().map(capability).collect(),
             workers: vec![self.worker()],
         }))
     }
@@ -203,7 +268,7 @@ impl LlbBridge for BuildKit {
         let request = request.into_inner();
         let result = match request.error {
             Some(error) => Err(with_details(&error)),
-            None => name_of(request.result.and_then(|result| result.result)),
+            None => Ok(names_of(request.result.and_then(|result| result.result))),
         };
         solve.give_back(result);
         Ok(Response::new(ReturnResponse {}))
@@ -264,19 +329,14 @@ fn is_same(one: &CacheOptionsEntry, other: &CacheOptionsEntry) -> bool {
     one.r#type == other.r#type && same("ref") && same("src")
 }
 
-// Which result is to be exported.
-fn name_of(result: Option<result::Result>) -> Result<Option<String>, Status> {
-    match result {
-        None => Ok(None),
-        Some(result::Result::RefDeprecated(id)) => Ok(Some(id).filter(|id| !id.is_empty())),
-        Some(result::Result::Ref(one)) => Ok(Some(one.id).filter(|id| !id.is_empty())),
-        Some(result::Result::Refs(several)) => {
-            let mut ids = several.refs.into_values().map(|one| one.id);
-            match (ids.next(), ids.next()) {
-                (first, None) => Ok(first),
-                _ => Err(not_built("an image for several platforms")),
-            }
-        }
-        Some(result::Result::RefsDeprecated(_)) => Err(not_built("an image for several platforms")),
-    }
+// Which results are to be exported.
+fn names_of(result: Option<result::Result>) -> Vec<String> {
+    let names: Vec<String> = match result {
+        None => Vec::new(),
+        Some(result::Result::RefDeprecated(id)) => vec![id],
+        Some(result::Result::RefsDeprecated(several)) => several.refs.into_values().collect(),
+        Some(result::Result::Ref(one)) => vec![one.id],
+        Some(result::Result::Refs(several)) => several.refs.into_values().map(|one| one.id).collect(),
+    };
+    names.into_iter().filter(|id| !id.is_empty()).collect()
 }

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, SessionHead, attributes, bridge::failed, export::Target, news, solves::Solve};
+use super::{BuildKit, SessionHead, attributes, bridge::failed, news, solves::Solve};
 use crate::{CacheEntry, PruneWish, limits};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -54,24 +54,27 @@ impl BuildKit {
     }
 
     pub(super) fn worker(&self) -> WorkerRecord {
-        let platform = Platform::host();
+        let platform = |platform: Platform| pb::Platform {
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant.unwrap_or_default(),
+            ..pb::Platform::default()
+        };
+        // By the second label Buildx's driver for Docker knows that there are several platforms, attestations, caches
+        // elsewhere and OCI archives: Docker's own daemon has them with containerd's snapshotters alone.
+        let labels = [("executor", "hako"), ("snapshotter", "overlayfs")];
+        let label = |(name, value): (&str, &str)| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned());
         WorkerRecord {
             id: "hako".to_owned(),
-            labels: HashMap::from([("org.mobyproject.buildkit.worker.executor".to_owned(), "hako".to_owned())]),
-            platforms: vec![pb::Platform {
-                architecture: platform.architecture,
-                os: platform.os,
-                variant: platform.variant.unwrap_or_default(),
-                ..pb::Platform::default()
-            }],
+            labels: labels.map(label).into(),
+            platforms: self.0.builder.engine().step_platforms().into_iter().map(platform).collect(),
             buildkit_version: Some(self.version()),
             ..WorkerRecord::default()
         }
     }
 
     async fn solve_to_the_end(&self, solve: &Solve, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
-        let targets = Target::all(&request)?;
-        let name = match request.frontend.as_str() {
+        let names = match request.frontend.as_str() {
             // The client drives the build through the bridge.
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => solve.returned().await?,
             "" => return Err(not_built("Solve of a graph (LLB)")),
@@ -80,13 +83,15 @@ impl BuildKit {
             }
             "dockerfile.v0" | "gateway.v0" => {
                 let built = self.build(solve, &request.frontend, &request.frontend_attrs, &[]).await?;
-                Some(solve.keep(built))
+                built.into_iter().map(|built| solve.keep(built)).collect()
             }
             other => return Err(not_built(&format!("the front end {other}"))),
         };
-        let Some(name) = name else { return Ok(HashMap::new()) };
-        let built = solve.result(&name)?;
-        let mut answer = Box::pin(self.export(solve, &built, &targets)).await?;
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let built = solve.results(&names)?;
+        let mut answer = Box::pin(self.export(solve, &built)).await?;
         answer.extend(Box::pin(self.leave(solve, &built, &solve.exports)).await?);
         Ok(answer)
     }

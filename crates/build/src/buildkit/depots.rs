@@ -340,7 +340,8 @@ impl BuildKit {
         Depot::read(directory, &bytes, &[], Box::new(LocalSource(store)))
     }
 
-    async fn credentials(&self, solve: &Solve, name: &Reference) -> Result<Credentials, Status> {
+    /// Who the client is at the registry of a name.
+    pub(super) async fn credentials(&self, solve: &Solve, name: &Reference) -> Result<Credentials, Status> {
         let secrets = SessionSecrets(Some(self.0.sessions.get(&solve.session).await?));
         Ok(secrets.credentials(name.domain()).await)
     }
@@ -349,7 +350,7 @@ impl BuildKit {
     pub(super) async fn leave(
         &self,
         solve: &Solve,
-        built: &Arc<Built>,
+        built: &[Arc<Built>],
         exports: &[Export],
     ) -> Result<HashMap<String, String>, Status> {
         let (progress, mut events) = Progress::channel();
@@ -381,10 +382,10 @@ impl BuildKit {
         answer
     }
 
-    async fn leave_one(&self, solve: &Solve, built: &Arc<Built>, export: &Export) -> Result<Option<String>, Status> {
-        let (builder, result) = (self.0.builder.clone(), built.clone());
+    async fn leave_one(&self, solve: &Solve, built: &[Arc<Built>], export: &Export) -> Result<Option<String>, Status> {
+        let (builder, results) = (self.0.builder.clone(), built.to_vec());
         let extent = Extent { all: export.all, mounts: export.mounts };
-        let written = blocking(move || builder.depot_write(&result, extent)).await.map_err(|error| failed(&error))?;
+        let written = blocking(move || builder.depot_write(&results, extent)).await.map_err(|error| failed(&error))?;
         let (media_type, manifest) = written.manifest(export.as_index);
         match &export.place {
             Place::Inline => Ok(None),
@@ -440,13 +441,7 @@ impl crate::Builder {
         let image = self.engine().image_for_build(name).ok()?;
         let (document, _) = carried(&image.raw_config).ok()?;
         let blobs = self.engine().image_store().stack_blobs(image.chain_id);
-        let layers: Vec<RemoteLayer> = blobs
-            .iter()
-            .map(|layer| RemoteLayer {
-                wanted: WantedLayer { diff_id: layer.diff_id, blob: layer.blob },
-                size: layer.size,
-            })
-            .collect();
+        let layers: Vec<RemoteLayer> = blobs.iter().map(RemoteLayer::from).collect();
         Depot::read(name, &document, &layers, Box::new(Here)).ok()
     }
 }

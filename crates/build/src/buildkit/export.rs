@@ -1,4 +1,7 @@
-//! Results to where the client wants them: an image here, or files and tars of the client's.
+//! Results to where the client wants them: images here and in registries, or files and archives of the client's.
+//!
+//! One image without attestations goes the way of every image here. What needs an index (several platforms, attestations)
+//! or manifests of its own is put together in `index.rs`, and leaves nothing in the store.
 
 use std::{
     collections::HashMap,
@@ -7,107 +10,71 @@ use std::{
     sync::Arc,
 };
 
-use bollard_buildkit_proto::moby::{
-    buildkit::v1::SolveRequest,
-    filesync::v1::{BytesMessage, file_send_client::FileSendClient},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bollard_buildkit_proto::moby::filesync::v1::{BytesMessage, file_send_client::FileSendClient};
 use hako_archive::Packer;
-use hako_base::clock;
-use hako_model::Reference;
+use hako_base::{clock, error::chain};
+use hako_model::{Platform, Reference};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use super::{
-    BuildKit,
+    BuildKit, attributes,
     bridge::failed,
-    files,
+    files::{self, Part},
+    index::{Assembly, Document, Order},
+    layout,
     news::{self, Teller},
     session::{Session, SessionSecrets},
     solves::Solve,
+    target::{Compression, Form, Target},
 };
 use crate::{
+    attest,
     event::{Event, Progress},
     limits,
+    plan::platform_text,
     request::Secrets,
-    solve::Built,
+    solve::{Built, blocking},
 };
 
-/// One `--output`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    /// An image in the store, under these names.
-    Image { names: Vec<Reference>, push: bool },
-    /// An image as an archive that Docker and OCI tools read, under these names.
-    Archive(Vec<Reference>),
-    /// Files in a directory of the client's.
-    Files,
-    /// The files as one tar.
-    Tar,
-}
+type Answer = HashMap<String, String>;
 
-impl Target {
-    /// Everything that a request wants exported.
-    pub(super) fn all(request: &SolveRequest) -> Result<Vec<Self>, Status> {
-        let old = Some((request.exporter_deprecated.as_str(), &request.exporter_attrs_deprecated));
-        let old = old.filter(|(kind, _)| !kind.is_empty() && request.exporters.is_empty());
-        let new = request.exporters.iter().map(|exporter| (exporter.r#type.as_str(), &exporter.attrs));
-        new.chain(old).map(|(kind, attributes)| Self::one(kind, attributes)).collect()
-    }
-
-    fn one(kind: &str, attributes: &HashMap<String, String>) -> Result<Self, Status> {
-        let not_built = |what: &str| Err(Status::unimplemented(format!("{what} is not built yet")));
-        match kind {
-            "moby" | "image" => {
-                if let Some(key) = attributes.keys().find(|key| !IMAGE_KEYS.contains(&key.as_str())) {
-                    return not_built(&format!("--output type=image with {key}"));
-                }
-                if is_true(attributes, "push-by-digest") {
-                    return not_built("--output type=image with push-by-digest");
-                }
-                Ok(Self::Image { names: names(attributes)?, push: is_true(attributes, "push") })
+/// Refuses what an output cannot carry, before anything is built.
+pub(super) fn check(solve: &Solve, attributes: &HashMap<String, String>) -> Result<(), Status> {
+    let is_attested = attributes::provenance(attributes).is_some_and(|wish| !wish.inline_only);
+    let is_several = attributes::platforms(attributes)?.len() > 1 || attributes::wants_index(attributes);
+    for target in &solve.targets {
+        match target {
+            Target::Image { push: false, .. } if is_attested => {
+                return Err(Status::invalid_argument(
+                    "provenance is attached in registries and OCI archives; the image store keeps images alone: \
+                     add --push or --output type=oci,dest=FILE, or leave the attestation out",
+                ));
             }
-            "docker" | "oci" => {
-                if attributes.get("tar").is_some_and(|tar| tar == "false") {
-                    return not_built(&format!("--output type={kind} as a directory"));
-                }
-                if let Some(key) = attributes.keys().find(|key| !ARCHIVE_KEYS.contains(&key.as_str())) {
-                    return not_built(&format!("--output type={kind} with {key}"));
-                }
-                Ok(Self::Archive(names(attributes)?))
+            Target::Archive { for_docker: true, .. } if is_attested || is_several => {
+                return Err(Status::invalid_argument(
+                    "docker exporter does not currently support exporting manifest lists: use --output type=oci",
+                ));
             }
-            "local" => Ok(Self::Files),
-            "tar" => Ok(Self::Tar),
-            other => not_built(&format!("--output type={other}")),
+            Target::Archive { form, .. } | Target::Image { form, .. }
+                if form.compression == Some(Compression::Uncompressed)
+                    && (is_attested || is_several || matches!(target, Target::Image { .. })) =>
+            {
+                return Err(Status::unimplemented(
+                    "compression=uncompressed is for an OCI archive of one image without attestations",
+                ));
+            }
+            _ => {}
         }
     }
-}
-
-/// What an image's output may say; `unpack`, `store` and `load` (docker compose says it) are as they are here anyway.
-const IMAGE_KEYS: &[&str] = &["name", "push", "push-by-digest", "unpack", "store", "load", "dangling-name-prefix"];
-const ARCHIVE_KEYS: &[&str] = &["name", "tar"];
-
-fn is_true(attributes: &HashMap<String, String>, key: &str) -> bool {
-    attributes.get(key).is_some_and(|value| !matches!(value.as_str(), "false" | "0"))
-}
-
-fn names(attributes: &HashMap<String, String>) -> Result<Vec<Reference>, Status> {
-    let names = attributes.get("name").map_or("", String::as_str);
-    let names = names.split(',').filter(|name| !name.is_empty()).map(|name| {
-        let parsed = name.parse::<Reference>();
-        parsed.map_err(|error| Status::invalid_argument(error.to_string()))
-    });
-    names.collect()
+    Ok(())
 }
 
 impl BuildKit {
-    /// Exports a result everywhere; answers what clients want to know of it.
-    pub(super) async fn export(
-        &self,
-        solve: &Solve,
-        built: &Arc<Built>,
-        targets: &[Target],
-    ) -> Result<HashMap<String, String>, Status> {
+    /// Exports results, one for each platform, everywhere; answers what clients want to know of them.
+    pub(super) async fn export(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Answer, Status> {
         let (progress, mut events) = Progress::channel();
         let telling = async {
             let mut teller = Teller::default();
@@ -117,15 +84,14 @@ impl BuildKit {
         };
         let exporting = async move {
             let mut answer = HashMap::new();
-            for target in targets {
+            for target in &solve.targets {
                 match target {
-                    Target::Image { names, push } => {
-                        answer.extend(self.image(built, names, &progress).await?);
-                        if *push {
-                            self.push(solve, names, &progress).await?;
-                        }
+                    Target::Image { names, push, form } => {
+                        answer.extend(self.image(solve, built, (names, *push), form, &progress).await?);
                     }
-                    Target::Archive(names) => self.archive(solve, built, names, &progress).await?,
+                    Target::Archive { names, for_docker, form } => {
+                        answer.extend(self.archive(solve, built, (names, *for_docker), form, &progress).await?);
+                    }
                     Target::Files => self.files(solve, built, &progress).await?,
                     Target::Tar => self.tar(solve, built, &progress).await?,
                 }
@@ -136,12 +102,51 @@ impl BuildKit {
         answer
     }
 
+    // The store keeps one image of a name: of several platforms, this machine's.
     async fn image(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        (names, push): (&[Reference], bool),
+        form: &Form,
+        progress: &Progress,
+    ) -> Result<Answer, Status> {
+        let host = Platform::host();
+        let own = built.iter().find(|one| one.image.platform.architecture == host.architecture);
+        let own = own.or(built.first()).ok_or_else(|| Status::not_found("there is no result"))?;
+        let mut answer = self.store_image(own, names, progress).await?;
+        if built.len() > 1 && !push {
+            let kept = platform_text(&own.image.platform);
+            let text = format!(
+                "The image store keeps one platform of a name: {kept} is kept. All of them go by --push or --output type=oci"
+            );
+            progress.tell(Event::Warning { line: 0, text }).await;
+        }
+        match push {
+            false => {}
+            true if self.is_plain(solve, built, form) => self.push(solve, names, progress).await?,
+            true => answer.extend(self.push_assembly(solve, built, names, form, progress).await?),
+        }
+        Ok(answer)
+    }
+
+    // Whether a result is one image with the manifest that every push makes.
+    fn is_plain(&self, solve: &Solve, built: &[Arc<Built>], form: &Form) -> bool {
+        let wants_index = solve.asked(|asked| attributes::wants_index(&asked.attributes));
+        built.len() == 1 && *form == Form::default() && !wants_index && self.provenance(solve, true).is_none()
+    }
+
+    fn provenance(&self, solve: &Solve, in_image: bool) -> Option<attest::Wish> {
+        let wish = solve.asked(|asked| attributes::provenance(&asked.attributes));
+        wish.filter(|wish| in_image || !wish.inline_only)
+    }
+
+    async fn store_image(
         &self,
         built: &Arc<Built>,
         names: &[Reference],
         progress: &Progress,
-    ) -> Result<HashMap<String, String>, Status> {
+    ) -> Result<Answer, Status> {
         let work = async {
             let id = self.0.builder.record(built, names).await.map_err(|error| failed(&error))?;
             news::status(progress, news::EXPORT, &format!("writing image {id}"), 0, true).await;
@@ -182,17 +187,118 @@ impl BuildKit {
                 pushing.spawn(async move { engine.image_push(&repository, &tag, credentials, send).await });
                 let (pushed, ()) = tokio::join!(pushing.join_next(), telling);
                 let pushed = pushed.and_then(Result::ok).ok_or_else(|| Status::aborted("the push was cancelled"))?;
-                pushed.map_err(|error| {
-                    Status::unknown(format!("failed to push {name}: {}", hako_base::error::chain(&error)))
-                })
+                pushed.map_err(|error| Status::unknown(format!("failed to push {name}: {}", chain(&error))))
             };
             news::around(progress, vertex, &format!("pushing {}", name.familiar()), work).await?;
         }
         Ok(())
     }
 
-    // The image is in the store while it is packed, and stays only if it was there before.
+    // The documents of an image that goes elsewhere. What became gzip for them is kept for the next time.
+    async fn assembled(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        names: &[Reference],
+        form: &Form,
+    ) -> Result<Arc<Assembly>, Status> {
+        let (builder, built, form) = (self.0.builder.clone(), built.to_vec(), form.clone());
+        let names: Vec<Reference> = names.iter().map(|name| name.clone().with_default_tag()).collect();
+        let (wish, asked) = (self.provenance(solve, true), solve.asked(Clone::clone));
+        let assembled = blocking(move || {
+            let as_index = attributes::wants_index(&asked.attributes);
+            let provenance = wish.as_ref().map(|wish| (wish, &asked));
+            builder.assemble(&built, &Order { form: &form, names: &names, as_index, provenance })
+        });
+        Ok(Arc::new(assembled.await.map_err(|error| failed(&error))?))
+    }
+
+    fn settle(&self, assembly: Arc<Assembly>) {
+        let store = self.0.builder.engine().image_store().clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.gzip_settle(&assembly.changed) {
+                tracing::warn!(error = chain(&error), "layers that were compressed are not kept");
+            }
+        });
+    }
+
+    async fn push_assembly(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        names: &[Reference],
+        form: &Form,
+        progress: &Progress,
+    ) -> Result<Answer, Status> {
+        let assembly = self.assembled(solve, built, names, form).await?;
+        for (number, name) in names.iter().enumerate() {
+            let name = name.clone().with_default_tag();
+            let work = async {
+                for document in &assembly.manifests {
+                    let (shown, digest) = (format!("pushing manifest {}", document.digest), document.digest);
+                    news::status(progress, news::PUSH - number as u64, &shown, 0, true).await;
+                    self.put(solve, &name.with_digest(digest), document).await?;
+                }
+                let top = if form.by_digest { name.with_digest(assembly.top.digest) } else { name.clone() };
+                self.put(solve, &top, &assembly.top).await
+            };
+            let title = format!("pushing {}", name.familiar());
+            news::around(progress, news::PUSH - number as u64, &title, work).await?;
+        }
+        let answer = answer_of(&assembly, names);
+        self.settle(assembly);
+        Ok(answer)
+    }
+
+    async fn put(&self, solve: &Solve, name: &Reference, document: &Document) -> Result<(), Status> {
+        let credentials = self.credentials(solve, name).await?;
+        let store = self.0.builder.engine().image_store();
+        let blobs = document.blobs.iter().map(|piece| piece.artifact(store)).collect::<Result<Vec<_>, _>>();
+        let blobs = blobs.map_err(|error| failed(&error))?;
+        let (engine, name, document) = (self.0.builder.engine().clone(), name.clone(), document.clone());
+        // A task of its own, as a push is.
+        let mut pushing = JoinSet::new();
+        pushing.spawn(async move {
+            let put = engine.artifact_put(&name, blobs, (document.media_type, &document.bytes), &credentials).await;
+            put.map_err(|error| Status::unknown(format!("failed to push {name}: {}", chain(&error))))
+        });
+        let pushed = pushing.join_next().await.and_then(Result::ok);
+        pushed.unwrap_or_else(|| Err(Status::aborted("the push was cancelled"))).map(drop)
+    }
+
     async fn archive(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        (names, for_docker): (&[Reference], bool),
+        form: &Form,
+        progress: &Progress,
+    ) -> Result<Answer, Status> {
+        let plain =
+            Form { compression: form.compression.filter(|one| *one != Compression::Uncompressed), ..form.clone() };
+        let is_plain = if for_docker { plain == Form::default() } else { self.is_plain(solve, built, &plain) };
+        if let (true, [built]) = (is_plain, built) {
+            self.docker_archive(solve, built, names, progress).await?;
+            return Ok(HashMap::new());
+        }
+        let work = async {
+            let session = self.0.sessions.get(&solve.session).await?;
+            let assembly = self.assembled(solve, built, names, form).await?;
+            let (store, held) = (self.0.builder.engine().image_store().clone(), assembly.clone());
+            let names: Vec<Reference> = names.iter().map(|name| name.clone().with_default_tag()).collect();
+            let answer = answer_of(&assembly, &names);
+            let pack = move |output: &mut dyn Write| {
+                layout::write(&store, &held, &names, output).map_err(|error| chain(&error))
+            };
+            send_file(&session, pack).await?;
+            self.settle(assembly);
+            Ok::<_, Status>(answer)
+        };
+        news::around(progress, news::EXPORT, "exporting to oci image format", work).await
+    }
+
+    // The image is in the store while it is packed, and stays only if it was there before.
+    async fn docker_archive(
         &self,
         solve: &Solve,
         built: &Arc<Built>,
@@ -205,9 +311,7 @@ impl BuildKit {
             let store = self.0.builder.engine().image_store().clone();
             let was_there = store.resolve(&store.built_id(&built.image).to_string()).is_ok();
             let id = self.0.builder.record(built, &[]).await.map_err(|error| failed(&error))?;
-            let pack = move |output: &mut dyn Write| {
-                store.save_as(id, &names, output).map_err(|error| hako_base::error::chain(&error))
-            };
+            let pack = move |output: &mut dyn Write| store.save_as(id, &names, output).map_err(|error| chain(&error));
             let sent = send_file(&session, pack).await;
             if !was_there {
                 // Somebody may have named it meanwhile, and then it stays.
@@ -218,32 +322,76 @@ impl BuildKit {
         news::around(progress, news::EXPORT, "exporting to docker image format", work).await
     }
 
-    async fn files(&self, solve: &Solve, built: &Arc<Built>, progress: &Progress) -> Result<(), Status> {
+    // Trees of files: one, or one for each platform in a directory of its own, each with its provenance.
+    async fn parts(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Vec<Part>, Status> {
+        let wants_index = solve.asked(|asked| attributes::wants_index(&asked.attributes));
+        let (wish, asked) = (self.provenance(solve, false), solve.asked(Clone::clone));
+        let mut parts = Vec::new();
+        for one in built {
+            let view = self.0.builder.files(one).map_err(|error| failed(&error))?;
+            let root = view.as_fd().try_clone_to_owned().map_err(|error| Status::internal(error.to_string()))?;
+            let is_split = built.len() > 1 || wants_index;
+            let prefix = if is_split { platform_text(&one.image.platform).replace('/', "_") } else { String::new() };
+            let (wish, asked, facts) = (wish.clone(), asked.clone(), one.facts.clone());
+            let part = blocking(move || {
+                let beside = match wish {
+                    None => None,
+                    Some(wish) => {
+                        let subjects = files::digests(&root)?;
+                        Some((wish.file.clone(), attest::statement(&wish, &facts, &asked, &subjects).1))
+                    }
+                };
+                Ok::<_, io::Error>(Part { prefix, root, beside })
+            });
+            parts.push(part.await.map_err(|error| Status::internal(format!("cannot read the result: {error}")))?);
+        }
+        Ok(parts)
+    }
+
+    async fn files(&self, solve: &Solve, built: &[Arc<Built>], progress: &Progress) -> Result<(), Status> {
         let work = async {
             let session = self.0.sessions.get(&solve.session).await?;
-            let view = self.0.builder.files(built).map_err(|error| failed(&error))?;
-            let root = view.as_fd().try_clone_to_owned().map_err(|error| Status::internal(error.to_string()))?;
-            files::send(&session, root).await
+            files::send(&session, self.parts(solve, built).await?).await
         };
         news::around(progress, news::EXPORT, "exporting to client directory", work).await
     }
 
-    async fn tar(&self, solve: &Solve, built: &Arc<Built>, progress: &Progress) -> Result<(), Status> {
+    async fn tar(&self, solve: &Solve, built: &[Arc<Built>], progress: &Progress) -> Result<(), Status> {
         let work = async {
             let session = self.0.sessions.get(&solve.session).await?;
-            let view = self.0.builder.files(built).map_err(|error| failed(&error))?;
-            let pack = move |output: &mut dyn Write| {
-                let mut packer = Packer::new(output);
-                packer
-                    .tree(view.as_fd(), b"")
-                    .and_then(|()| packer.finish())
-                    .map(drop)
-                    .map_err(|error| error.to_string())
-            };
-            send_file(&session, pack).await
+            let parts = self.parts(solve, built).await?;
+            send_file(&session, move |output: &mut dyn Write| pack(&parts, output).map_err(|error| error.to_string()))
+                .await
         };
         news::around(progress, news::EXPORT, "exporting to client tarball", work).await
     }
+}
+
+fn pack(parts: &[Part], output: &mut dyn Write) -> Result<(), hako_archive::PackError> {
+    use hako_archive::tar::{Entry, Kind};
+    let mut packer = Packer::new(output);
+    for part in parts {
+        let prefix = if part.prefix.is_empty() { String::new() } else { format!("{}/", part.prefix) };
+        if !prefix.is_empty() {
+            packer.entry(&Entry { mode: 0o755, ..Entry::new(prefix.as_str(), Kind::Directory) })?;
+        }
+        packer.tree(part.root.as_fd(), prefix.as_bytes())?;
+        if let Some((name, bytes)) = &part.beside {
+            let entry = Entry { mode: 0o644, ..Entry::new(format!("{prefix}{name}"), Kind::File) };
+            packer.whole(&entry, bytes)?;
+        }
+    }
+    packer.finish().map(drop)
+}
+
+// What clients write into their metadata files.
+fn answer_of(assembly: &Assembly, names: &[Reference]) -> Answer {
+    let shown: Vec<String> = names.iter().map(|name| name.clone().with_default_tag().to_string()).collect();
+    HashMap::from([
+        ("containerimage.digest".to_owned(), assembly.top.digest.to_string()),
+        ("containerimage.descriptor".to_owned(), STANDARD.encode(assembly.top.descriptor().to_string())),
+        ("image.name".to_owned(), shown.join(",")),
+    ])
 }
 
 // One file to the client, as `pack` writes it.

@@ -12,6 +12,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use bollard_buildkit_proto::{
@@ -19,37 +20,53 @@ use bollard_buildkit_proto::{
     moby::filesync::packet::file_send_client::FileSendClient,
 };
 use hako_archive::{go_mode, walk};
+use hako_model::Digest;
 use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use super::session::Session;
-use crate::limits;
+use crate::{cache::Hasher, limits};
 
 fn io_status(what: &str) -> impl Fn(io::Error) -> Status {
     move |error| Status::internal(format!("{what}: {error}"))
 }
 
-/// Sends a tree of files to the client (`--output type=local`).
-pub(super) async fn send(session: &Session, root: OwnedFd) -> Result<(), Status> {
+/// A tree of files that is sent.
+pub(super) struct Part {
+    /// The directory that it is in, if it is not all there is.
+    pub(super) prefix: String,
+    pub(super) root: OwnedFd,
+    /// A further file in it: name and bytes.
+    pub(super) beside: Option<(String, Vec<u8>)>,
+}
+
+/// Something that a client may ask for, by its number.
+enum Offer {
+    Directory,
+    File { part: usize, path: Vec<u8> },
+    Beside { part: usize },
+}
+
+/// Sends trees of files to the client (`--output type=local`).
+pub(super) async fn send(session: &Session, parts: Vec<Part>) -> Result<(), Status> {
     let (send, receive) = mpsc::channel(limits::PACKETS_QUEUED);
+    let parts = Arc::new(parts);
     // Begun before the client answers: it answers when it has heard something.
     let listing = {
-        let (root, send) = (root.try_clone().map_err(io_status("cannot read the result"))?, send.clone());
-        tokio::task::spawn_blocking(move || list(&root, &send))
+        let (parts, send) = (parts.clone(), send.clone());
+        tokio::task::spawn_blocking(move || list(&parts, &send))
     };
     let mut client = FileSendClient::new(session.channel.clone());
     let mut asked = client.diff_copy(Request::new(ReceiverStream::new(receive))).await?.into_inner();
-    let files = listing.await.map_err(|_| Status::internal("the builder ended"))?;
-    let files = files.map_err(io_status("cannot read the result"))?;
+    let offers = listing.await.map_err(|_| Status::internal("the builder ended"))?;
+    let offers = offers.map_err(io_status("cannot read the result"))?;
     while let Some(packet) = asked.message().await? {
         match packet.r#type() {
             PacketType::PacketReq => {
-                let path = files.get(packet.id as usize).ok_or_else(|| Status::invalid_argument("no such file"))?;
-                let file = walk::open_in_root(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
-                let file = file.map_err(io_status("cannot read the result"))?;
-                send_file(&send, packet.id, file).await?;
+                let offer = offers.get(packet.id as usize).ok_or_else(|| Status::invalid_argument("no such file"))?;
+                send_offer(&send, packet.id, &parts, offer).await?;
             }
             PacketType::PacketFin => {
                 let _ = send.send(Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() }).await;
@@ -63,6 +80,26 @@ pub(super) async fn send(session: &Session, root: OwnedFd) -> Result<(), Status>
         }
     }
     Err(Status::aborted("the client ended before all files were sent"))
+}
+
+async fn send_offer(send: &mpsc::Sender<Packet>, id: u32, parts: &[Part], offer: &Offer) -> Result<(), Status> {
+    let packet = |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), stat: None, id, data };
+    let gone = |_| Status::aborted("the client has gone");
+    match offer {
+        Offer::File { part, path } => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let file = walk::open_in_root(parts[*part].root.as_fd(), path, flags);
+            send_file(send, id, file.map_err(io_status("cannot read the result"))?).await
+        }
+        Offer::Beside { part } => {
+            let bytes = parts[*part].beside.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+            for piece in bytes.chunks(limits::DATA_BYTES) {
+                send.send(packet(piece.to_vec())).await.map_err(gone)?;
+            }
+            send.send(packet(Vec::new())).await.map_err(gone)
+        }
+        Offer::Directory => Err(Status::invalid_argument("a directory has no bytes")),
+    }
 }
 
 async fn send_file(send: &mpsc::Sender<Packet>, id: u32, file: OwnedFd) -> Result<(), Status> {
@@ -79,39 +116,97 @@ async fn send_file(send: &mpsc::Sender<Packet>, id: u32, file: OwnedFd) -> Resul
     }
 }
 
-// Tells everything that is there; answers the paths by number.
-fn list(root: &OwnedFd, send: &mpsc::Sender<Packet>) -> io::Result<Vec<Vec<u8>>> {
-    let mut paths = Vec::new();
-    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-    walk::tree(root.as_fd(), |visit| -> io::Result<bool> {
-        if walk::is_whiteout(visit.stat) {
-            return Ok(false);
+// Tells everything that is there; answers what can be asked for, by number.
+fn list(parts: &[Part], send: &mpsc::Sender<Packet>) -> io::Result<Vec<Offer>> {
+    let mut offers = Vec::new();
+    let tell = |stat: Option<Stat>| {
+        let packet = Packet { r#type: PacketType::PacketStat.into(), stat, ..Packet::default() };
+        send.blocking_send(packet).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    };
+    for (part, one) in in_order(parts) {
+        let below = |path: &str| if one.prefix.is_empty() { path.to_owned() } else { format!("{}/{path}", one.prefix) };
+        if !one.prefix.is_empty() {
+            offers.push(Offer::Directory);
+            let mode = go_mode::DIRECTORY | 0o755;
+            tell(Some(Stat { path: one.prefix.clone(), mode, ..Stat::default() }))?;
         }
-        let linkname = if walk::file_type(visit.stat) == FileType::Symlink {
-            let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
-            String::from_utf8_lossy(link.as_bytes()).into_owned()
-        } else {
-            String::new()
-        };
-        let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
-        let stat = Stat {
-            path: String::from_utf8_lossy(visit.path).into_owned(),
-            mode: go_mode::of(visit.stat),
-            uid: visit.stat.st_uid,
-            gid: visit.stat.st_gid,
-            size: if walk::file_type(visit.stat) == FileType::RegularFile { visit.stat.st_size } else { 0 },
-            mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
-            linkname,
-            devmajor: i64::from(rustix::fs::major(visit.stat.st_rdev)),
-            devminor: i64::from(rustix::fs::minor(visit.stat.st_rdev)),
-            ..Stat::default()
-        };
-        paths.push(visit.path.to_vec());
-        let packet = Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat), ..Packet::default() };
-        send.blocking_send(packet).map_err(gone)?;
+        // The further file has its place among the names of the tree's root, which come in order.
+        let mut beside = one.beside.as_ref();
+        walk::tree(one.root.as_fd(), |visit| -> io::Result<bool> {
+            let is_passed = |name: &str| visit.path.split(|byte| *byte == b'/').next() > Some(name.as_bytes());
+            if let Some((name, bytes)) = beside.take_if(|(name, _)| is_passed(name)) {
+                offers.push(Offer::Beside { part });
+                tell(Some(beside_stat(below(name), bytes)))?;
+            }
+            let is_replaced = one.beside.as_ref().is_some_and(|(name, _)| visit.path == name.as_bytes());
+            if walk::is_whiteout(visit.stat) || is_replaced {
+                return Ok(false);
+            }
+            let stat = stat_of(&visit)?;
+            offers.push(Offer::File { part, path: visit.path.to_vec() });
+            tell(Some(Stat { path: below(&stat.path), ..stat }))?;
+            Ok(true)
+        })?;
+        if let Some((name, bytes)) = beside {
+            offers.push(Offer::Beside { part });
+            tell(Some(beside_stat(below(name), bytes)))?;
+        }
+    }
+    tell(None)?;
+    Ok(offers)
+}
+
+// Names come in order, those of directories too.
+fn in_order(parts: &[Part]) -> Vec<(usize, &Part)> {
+    let mut parts: Vec<(usize, &Part)> = parts.iter().enumerate().collect();
+    parts.sort_by(|(_, a), (_, b)| a.prefix.cmp(&b.prefix));
+    parts
+}
+
+fn beside_stat(path: String, bytes: &[u8]) -> Stat {
+    Stat { path, mode: 0o644, size: i64::try_from(bytes.len()).unwrap_or(i64::MAX), ..Stat::default() }
+}
+
+fn stat_of(visit: &walk::Visit<'_>) -> io::Result<Stat> {
+    let linkname = if walk::file_type(visit.stat) == FileType::Symlink {
+        let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
+        String::from_utf8_lossy(link.as_bytes()).into_owned()
+    } else {
+        String::new()
+    };
+    let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
+    Ok(Stat {
+        path: String::from_utf8_lossy(visit.path).into_owned(),
+        mode: go_mode::of(visit.stat),
+        uid: visit.stat.st_uid,
+        gid: visit.stat.st_gid,
+        size: if walk::file_type(visit.stat) == FileType::RegularFile { visit.stat.st_size } else { 0 },
+        mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
+        linkname,
+        devmajor: i64::from(rustix::fs::major(visit.stat.st_rdev)),
+        devminor: i64::from(rustix::fs::minor(visit.stat.st_rdev)),
+        ..Stat::default()
+    })
+}
+
+/// Names and digests of all regular files of a tree: what a statement about files speaks of.
+pub(super) fn digests(root: &OwnedFd) -> io::Result<Vec<(String, Digest)>> {
+    let mut found = Vec::new();
+    let mut buffer = vec![0; limits::DATA_BYTES];
+    walk::tree(root.as_fd(), |visit| -> io::Result<bool> {
+        if walk::file_type(visit.stat) != FileType::RegularFile {
+            return Ok(!walk::is_whiteout(visit.stat));
+        }
+        let file = walk::open_leaf(visit.parent, visit.leaf, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut hasher = Hasher::default();
+        loop {
+            match rustix::io::read(&file, &mut buffer[..])? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        found.push((String::from_utf8_lossy(visit.path).into_owned(), hasher.finish()));
         Ok(true)
     })?;
-    let end = Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() };
-    send.blocking_send(end).map_err(gone)?;
-    Ok(paths)
+    Ok(found)
 }

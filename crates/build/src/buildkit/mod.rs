@@ -16,11 +16,14 @@ mod depots; // caches elsewhere
 mod export; // results to where the client wants them
 mod files; // trees of files to a client
 mod history; // builds that are over
+mod index; // the documents of images that go elsewhere
+mod layout; // those in an archive
 mod news; // news in BuildKit's words
 mod place; // where a build failed
 mod receive; // trees of files from a client
 mod session; // what clients offer
 mod solves; // builds that go on
+mod target; // outputs as clients send them
 
 use std::sync::Arc;
 

@@ -10,11 +10,12 @@ use std::{
 };
 
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptionsEntry, SolveRequest, StatusResponse};
+use hako_model::Platform;
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-use super::depots::Export;
-use crate::solve::Built;
+use super::{depots::Export, target::Target};
+use crate::{attest::Asked, plan::platform_text, solve::Built};
 
 /// How long news of a build that is not there yet are waited for: clients ask for both at once.
 const SOLVE_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,14 +45,18 @@ pub(super) struct Solve {
     /// Caches elsewhere that the client named when it began the build.
     pub(super) imports: Vec<CacheOptionsEntry>,
     pub(super) exports: Vec<Export>,
+    pub(super) targets: Vec<Target>,
+    /// What was asked of the front end.
+    asked: Mutex<Asked>,
     news: Mutex<Vec<StatusResponse>>,
     has_news: Notify,
     is_over: watch::Sender<bool>,
     /// Somebody has asked for the news.
     is_heard: AtomicBool,
-    results: Mutex<HashMap<String, Arc<Built>>>,
-    /// What the client wants exported: the name of a result, or nothing; or why it gave up.
-    returned: watch::Sender<Option<Result<Option<String>, Status>>>,
+    /// By name, those of several platforms in their order.
+    results: Mutex<Vec<(String, Arc<Built>)>>,
+    /// What the client wants exported: names of results, or nothing; or why it gave up.
+    returned: watch::Sender<Option<Result<Vec<String>, Status>>>,
 }
 
 /// Ends a build when `Solve` ends, however it does; its entry goes when its news have been asked for.
@@ -87,6 +92,8 @@ impl Solves {
             entitlements: request.entitlements.clone(),
             imports: request.cache.iter().flat_map(|cache| cache.imports.clone()).collect(),
             exports: Export::all(request)?,
+            targets: Target::all(request)?,
+            asked: Mutex::default(),
             news: Mutex::default(),
             has_news: Notify::new(),
             is_over: watch::Sender::new(false),
@@ -172,25 +179,46 @@ impl Solve {
         }
     }
 
+    /// Remembers what is asked of a front end, for those who export the result.
+    pub(super) fn ask(&self, frontend: &str, attributes: &HashMap<String, String>) {
+        if let Ok(mut asked) = self.asked.lock() {
+            *asked = Asked {
+                frontend: frontend.to_owned(),
+                attributes: attributes.clone(),
+                invocation: self.reference.clone(),
+                platform: platform_text(&Platform::host()),
+            };
+        }
+    }
+
+    pub(super) fn asked<T>(&self, look: impl FnOnce(&Asked) -> T) -> T {
+        let asked = self.asked.lock().map(|asked| asked.clone()).unwrap_or_default();
+        look(&asked)
+    }
+
     pub(super) fn keep(&self, built: Built) -> String {
         let name = hako_base::random::hex(12);
         if let Ok(mut results) = self.results.lock() {
-            results.insert(name.clone(), Arc::new(built));
+            results.push((name.clone(), Arc::new(built)));
         }
         name
     }
 
-    pub(super) fn result(&self, name: &str) -> Result<Arc<Built>, Status> {
-        let found = self.results.lock().ok().and_then(|results| results.get(name).cloned());
-        found.ok_or_else(|| Status::not_found(format!("no such ref: {name}")))
+    /// The results of these names, in the order of their platforms.
+    pub(super) fn results(&self, names: &[String]) -> Result<Vec<Arc<Built>>, Status> {
+        let found: Vec<(String, Arc<Built>)> = self.results.lock().map(|all| all.clone()).unwrap_or_default();
+        if let Some(missing) = names.iter().find(|name| !found.iter().any(|(known, _)| known == *name)) {
+            return Err(Status::not_found(format!("no such ref: {missing}")));
+        }
+        Ok(found.into_iter().filter(|(name, _)| names.contains(name)).map(|(_, built)| built).collect())
     }
 
-    pub(super) fn give_back(&self, result: Result<Option<String>, Status>) {
+    pub(super) fn give_back(&self, result: Result<Vec<String>, Status>) {
         self.returned.send_replace(Some(result));
     }
 
     /// What the client returns, once it does.
-    pub(super) async fn returned(&self) -> Result<Option<String>, Status> {
+    pub(super) async fn returned(&self) -> Result<Vec<String>, Status> {
         let mut watch = self.returned.subscribe();
         let returned = watch.wait_for(Option::is_some).await.map_err(|_| Status::aborted("the build has ended"))?;
         returned.clone().unwrap_or_else(|| Err(Status::aborted("the build has ended")))

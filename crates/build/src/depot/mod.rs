@@ -9,7 +9,7 @@
 mod document; // BuildKit's JSON, and ours in it
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::{self, Read, Seek, Write},
     os::fd::{AsFd, OwnedFd},
@@ -43,6 +43,12 @@ const MOUNT: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) struct RemoteLayer {
     pub(crate) wanted: WantedLayer,
     pub(crate) size: u64,
+}
+
+impl From<&ShippedLayer> for RemoteLayer {
+    fn from(layer: &ShippedLayer) -> Self {
+        Self { wanted: WantedLayer { diff_id: layer.diff_id, blob: layer.blob }, size: layer.size }
+    }
 }
 
 /// A result that a depot has: its record, and the layers that it is made of, base first.
@@ -218,13 +224,14 @@ impl Written {
 }
 
 impl Builder {
-    /// What a build leaves in a depot; blocks while cache mounts are packed.
-    pub(crate) fn depot_write(&self, built: &Built, extent: Extent) -> Result<Written, BuildError> {
+    /// What a build leaves in a depot, all its platforms together; blocks while cache mounts are packed.
+    pub(crate) fn depot_write(&self, built: &[Arc<Built>], extent: Extent) -> Result<Written, BuildError> {
         let store = self.engine().image_store().clone();
         let (mut document, layers) =
-            document::write(&self.trail(built, extent.all), |stack| store.stack_blobs(Some(stack)));
+            document::write(&self.trails(built, extent.all), |stack| store.stack_blobs(Some(stack)));
         let mut mounts = Vec::new();
-        for name in built.mounts().iter().filter(|_| extent.mounts) {
+        let named: BTreeSet<&String> = built.iter().flat_map(|built| built.mounts()).collect();
+        for name in named.into_iter().filter(|_| extent.mounts) {
             let mount = self.pack_mount(name)?;
             document.mounts.insert(name.clone(), mount.blob);
             mounts.push(mount);
@@ -241,6 +248,13 @@ impl Builder {
         records.sort_by_key(|(_, record)| record.stack != stack);
         let (document, _) = document::write(&records, |stack| store.stack_blobs(Some(stack)));
         serde_json::to_vec(&document.inline()).unwrap_or_default()
+    }
+
+    fn trails(&self, built: &[Arc<Built>], all: bool) -> Vec<(Digest, Record)> {
+        let mut trail: Vec<_> = built.iter().flat_map(|built| self.trail(built, all)).collect();
+        trail.sort_by_key(|(key, _)| *key);
+        trail.dedup_by_key(|(key, _)| *key);
+        trail
     }
 
     // The records of a build in an order that is the same every time.

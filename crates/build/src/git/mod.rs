@@ -17,4 +17,4 @@ mod tree; // objects become files
 mod wire; // lines of the protocol
 
 pub(crate) use address::GitAddress;
-pub(crate) use fetch::{GitAuth, Repository};
+pub(crate) use fetch::{Checkout, GitAuth, Repository};

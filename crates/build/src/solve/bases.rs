@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use hako_engine::{EngineError, view::Credentials};
 use hako_image::Image;
-use hako_model::{Platform, Reference};
+use hako_model::{Digest, Platform, Reference};
 use parking_lot::Mutex;
 use tokio::{
     sync::{OnceCell, mpsc},
@@ -49,20 +49,25 @@ impl Solving {
         let is_other =
             |image: &Image| platform.as_ref().is_some_and(|wanted| wanted.architecture != image.platform.architecture);
         match here {
-            Ok(image) if !self.request.pull && !is_other(&image) => return Ok(image),
+            Ok(image) if !self.request.pull && !is_other(&image) => {
+                self.note_image_used(name, &image, None);
+                return Ok(image);
+            }
             // An id is of this host: no registry knows it.
             Ok(image) if is_id(name) => return Ok(image),
             Ok(_) | Err(EngineError::NoImage { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        self.pull(name, platform, line).await?;
-        let image = engine.image_for_build(name)?;
+        let (id, top) = self.pull(name, platform, line).await?;
+        let image = engine.image_for_build(&id.to_string())?;
         // Before anybody can remove it.
         self.hold.stack(image.chain_id);
+        self.note_image_used(name, &image, Some(top));
         Ok(image)
     }
 
-    async fn pull(&self, name: &str, platform: Option<Platform>, line: usize) -> Result<(), BuildError> {
+    // Answers the image's id, and what the registry knows it by.
+    async fn pull(&self, name: &str, platform: Option<Platform>, line: usize) -> Result<(Digest, Digest), BuildError> {
         let engine = self.builder.engine().clone();
         let credentials = match name.parse::<Reference>() {
             Ok(reference) => self.request.secrets.credentials(reference.domain()).await,

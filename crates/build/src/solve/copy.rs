@@ -19,6 +19,7 @@ use super::{
     stage::{Done, State},
 };
 use crate::{
+    attest::Material,
     cache::{Hasher, Key},
     context::Context,
     error::BuildError,
@@ -232,13 +233,17 @@ impl Solving {
                     address = address.with_checksum(commit)?;
                 }
                 address.keep_git |= copy.flags.keep_git_dir;
-                let (context, _) = self.builder.git(address, &*self.request.secrets).await?;
+                let uri = crate::remote::shown(&address.url);
+                let (context, checkout) = self.builder.git(address, &*self.request.secrets).await?;
+                self.note_material(Material { uri, algorithm: "sha1", digest: checkout.commit });
                 Ok(Part { root: Root::Context(Arc::new(context)), sources: vec![".".to_owned()], unpacks: false })
             }
             Remote::Http(url) => {
                 let checksum = checksum.map(str::parse::<Digest>).transpose();
                 let checksum = checksum.map_err(|error| BuildError::invalid(format!("invalid checksum: {error}")))?;
                 let fetched = self.builder.http(&url, checksum).await?;
+                let (uri, digest) = (crate::remote::shown(&url), fetched.digest.hex());
+                self.note_material(Material { uri, algorithm: "sha256", digest });
                 let unpacks = copy.flags.unpack == Some(true);
                 Ok(Part { root: Root::Context(Arc::new(fetched.context)), sources: vec![fetched.name], unpacks })
             }

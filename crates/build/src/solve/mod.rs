@@ -9,6 +9,7 @@
 
 mod bases; // images that a Dockerfile names
 mod copy; // COPY and ADD
+mod facts; // what a build knows of itself
 mod history; // how instructions are spelled in histories
 mod run; // RUN
 mod stage; // one stage: its state, instruction after instruction
@@ -24,12 +25,13 @@ use hako_engine::Engine;
 use hako_image::{BuiltImage, Hold, StackView, Store};
 use hako_model::{Digest, Platform, Reference};
 use tokio::{
-    sync::{Mutex, Semaphore, watch},
+    sync::{Mutex, OwnedMutexGuard, Semaphore, watch},
     task::JoinSet,
 };
 
 pub use crate::cache::CacheEntry;
 use crate::{
+    attest::{Facts, Material},
     cache::{Cache, Record},
     context,
     error::BuildError,
@@ -53,11 +55,14 @@ struct Parts {
     slots: Semaphore,
     /// Cache mounts that one step at a time may use.
     locks: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    /// Steps that are being done, by their key: whoever needs the same result waits for it.
+    making: parking_lot::Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
 }
 
 /// What a build has made: an image that is yet to be recorded.
 pub struct Built {
     pub image: BuiltImage,
+    pub(crate) facts: Facts,
     /// Images of every step (classic builds), oldest first.
     pub(crate) steps: Vec<BuiltImage>,
     hold: Hold,
@@ -70,6 +75,7 @@ struct Trail {
     records: Vec<(Digest, Record)>,
     /// Cache mounts that steps name, whether the steps were done or not.
     mounts: BTreeSet<String>,
+    materials: BTreeSet<Material>,
 }
 
 impl Built {
@@ -93,7 +99,14 @@ impl Builder {
         let _ = std::fs::remove_dir_all(engine.secrets_root());
         let cache = Cache::open(&root, engine.image_store())?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-        Ok(Self(Arc::new(Parts { engine, cache, root, slots: Semaphore::new(cores), locks: Mutex::default() })))
+        Ok(Self(Arc::new(Parts {
+            engine,
+            cache,
+            root,
+            slots: Semaphore::new(cores),
+            locks: Mutex::default(),
+            making: parking_lot::Mutex::default(),
+        })))
     }
 
     /// Where contexts are kept.
@@ -113,6 +126,16 @@ impl Builder {
 
     fn store(&self) -> &Store {
         self.0.engine.image_store()
+    }
+
+    /// Held while the step with this key is done: two builds, or two platforms of one, do it once.
+    async fn alone(&self, key: Digest) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut making = self.0.making.lock();
+            making.retain(|_, lock| Arc::strong_count(lock) > 1);
+            making.entry(key).or_default().clone()
+        };
+        lock.lock_owned().await
     }
 
     /// Builds; what happens is told to `progress`. What was done stays in the cache, whatever comes after it.
@@ -141,9 +164,11 @@ impl Builder {
     }
 
     async fn solve(&self, request: Arc<BuildRequest>, progress: &Progress) -> (Option<Built>, Option<BuildError>) {
+        let started = now();
         let plan = match self.plan(&request) {
             Ok((plan, warnings)) => {
-                for (line, text) in warnings {
+                // One Dockerfile for all platforms: what is wrong with it is told once.
+                for (line, text) in warnings.into_iter().filter(|_| request.place.unwrap_or(0) == 0) {
                     progress.tell(Event::Warning { line, text }).await;
                 }
                 plan
@@ -189,7 +214,8 @@ impl Builder {
         for (_, record) in &trail.records {
             hold.stack(record.stack);
         }
-        (Some(Built { image, steps: images, hold, trail }), None)
+        let facts = solving.facts(started, &trail);
+        (Some(Built { image, facts, steps: images, hold, trail }), None)
     }
 
     fn plan(&self, request: &BuildRequest) -> Result<(Plan, Vec<(usize, String)>), BuildError> {
@@ -386,6 +412,12 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
         before + plan.stages[..=plan.target].iter().map(|stage| stage.instructions.len() + 1).sum::<usize>();
     let mut number = before;
     let several = plan.needed.len() > 1;
+    // The same lines for each of several platforms: their steps have ids and names of their own.
+    let ids_from = request.place.unwrap_or(0) << 32;
+    let for_platform = match (&request.platform, request.place) {
+        (Some(platform), Some(_)) => format!("{} ", plan::platform_text(platform)),
+        _ => String::new(),
+    };
     for (index, stage) in plan.stages.iter().enumerate() {
         let mut own = BTreeSet::new();
         // A stage that stands on another begins where that ends: there is nothing to be fetched.
@@ -402,14 +434,14 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
             if !plan.needed.contains(&index) {
                 continue;
             }
-            let prefix = if several { format!("{name} ") } else { String::new() };
+            let prefix = if several { format!("{for_platform}{name} ") } else { for_platform.clone() };
             let words = match (&stage.base, place) {
                 (Base::Image(name), 0) if !request.classic => format!("FROM {}", whole_name(name)),
                 _ => history::title(instruction),
             };
             let title = format!("[{prefix}{}/{}] {words}", shown_at + 1, shown.len());
             let vertex = Vertex {
-                id: instruction.lines.0 as u64,
+                id: ids_from + instruction.lines.0 as u64,
                 name: title,
                 original: instruction.original.clone(),
                 step,

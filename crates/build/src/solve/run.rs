@@ -15,7 +15,7 @@ use hako_engine::{
     view::OutputStream,
 };
 use hako_image::{Draft, Hold, StackView};
-use hako_model::{Digest, NetworkMode};
+use hako_model::{Digest, NetworkMode, Platform};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
@@ -29,6 +29,7 @@ use crate::{
     error::BuildError,
     event::Event,
     language::{self, Command, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
+    plan::platform_text,
     request::AgentSocket,
 };
 
@@ -95,6 +96,10 @@ impl Solving {
         key.input("working directory", &state.config.working_dir);
         key.input("network", &format!("{:?} {}", job.network, job.insecure));
         key.input("mounts", &history::list(&flags.mounts));
+        // The same program may do something else on another machine.
+        if state.platform.architecture != Platform::host().architecture {
+            key.input("platform", &platform_text(&state.platform));
+        }
         let caches = job.mounts.iter().filter(|mount| mount.kind == MountKind::Cache);
         self.trail.lock().mounts.extend(caches.map(|mount| self.cache_name(mount)));
         for mount in job.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
@@ -192,6 +197,7 @@ impl Solving {
     }
 
     async fn execute(&self, at: Place, state: &State, job: Job, hold: Arc<Hold>) -> Result<Option<Digest>, BuildError> {
+        self.check_platform(&state.platform)?;
         let _slot = self.builder.0.slots.acquire().await.map_err(|_| BuildError::Cancelled)?;
         let (store, stack) = (self.store().clone(), state.stack);
         let draft = blocking(move || store.draft(stack, true)).await?;
@@ -231,6 +237,17 @@ impl Solving {
         drop(held);
         let (store, limit) = (self.store().clone(), self.times_limit());
         blocking(move || Ok(store.draft_finish(draft, stack, &hold, limit)?.or(stack))).await
+    }
+
+    fn check_platform(&self, platform: &Platform) -> Result<(), BuildError> {
+        if self.builder.engine().step_runs(platform) {
+            return Ok(());
+        }
+        let (wanted, host) = (platform_text(platform), platform_text(&Platform::host()));
+        Err(BuildError::invalid(format!(
+            "RUN cannot be done for {wanted}: this machine is {host}, and its kernel has no interpreter for such programs \
+             (binfmt_misc, flag F); register one, or do the step in a stage of FROM --platform=$BUILDPLATFORM"
+        )))
     }
 
     fn hostname(&self) -> String {

@@ -529,15 +529,18 @@ impl Solving {
             key.input("SOURCE_DATE_EPOCH", &limit.to_string());
         }
         let (key, inputs) = key.finish();
+        if let Some(record) = cache.find(&key, self.store()).filter(|_| !fresh) {
+            return Ok(self.known(key, record));
+        }
+        let _alone = self.builder.alone(key).await;
         let why = if fresh {
             "--no-cache".to_owned()
         } else if let Some(record) = cache.find(&key, self.store()) {
-            self.trail.lock().records.push((key, record.clone()));
-            return Ok(Done { record, cached: true, why: None });
+            // Somebody else has done it meanwhile.
+            return Ok(self.known(key, record));
         } else if let Some(record) = self.depots_give(&key).await {
             cache.put(&key, record.clone());
-            self.trail.lock().records.push((key, record.clone()));
-            return Ok(Done { record, cached: true, why: None });
+            return Ok(self.known(key, record));
         } else {
             cache.why(description, &inputs)
         };
@@ -556,6 +559,12 @@ impl Solving {
         cache.put(&key, record.clone());
         self.trail.lock().records.push((key, record.clone()));
         Ok(Done { record, cached: false, why: Some(why) })
+    }
+
+    fn known(&self, key: Digest, record: Record) -> Done {
+        self.hold.stack(record.stack);
+        self.trail.lock().records.push((key, record.clone()));
+        Done { record, cached: true, why: None }
     }
 
     // What cannot be brought is made, and told.

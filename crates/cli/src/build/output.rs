@@ -64,15 +64,32 @@ pub(super) fn of(flags: &BuildFlags) -> Result<Vec<BuildOutput>, CommandError> {
         if !names.is_empty() && !matches!(output.option.kind.as_str(), "local" | "tar") {
             output.option.attributes.entry("name".to_owned()).or_insert_with(|| names.clone());
         }
-        let annotations = flags.annotations.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
-        for (key, value) in annotations {
-            output.option.attributes.insert(format!("annotation.{key}"), value.to_owned());
+        for text in &flags.annotations {
+            output.option.attributes.extend(annotation(text)?);
         }
     }
     if outputs.iter().filter(|output| output.target != OutputTarget::Daemon).count() > 1 {
         return said("more than one output of this machine (local, tar, docker, oci with dest) is not built");
     }
     Ok(outputs)
+}
+
+// `[KIND[PLATFORM][,KIND…]:]KEY=VALUE` as the attributes of an output: which documents carry it, and what.
+fn annotation(text: &str) -> Result<Vec<(String, String)>, CommandError> {
+    let invalid = || CommandError::Said(format!("invalid annotation {text:?}: expected [kind:]key=value"));
+    let (head, value) = text.split_once('=').ok_or_else(invalid)?;
+    let is_kind = |word: &str| {
+        let kind = word.split('[').next().unwrap_or_default();
+        matches!(kind, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
+    };
+    let (kinds, key) = match head.split_once(':') {
+        Some((kinds, key)) if kinds.split(',').all(is_kind) => (kinds, key),
+        _ => ("manifest", head),
+    };
+    if key.is_empty() {
+        return Err(invalid());
+    }
+    Ok(kinds.split(',').map(|kind| (format!("annotation-{kind}.{key}"), value.to_owned())).collect())
 }
 
 fn is_image(output: &BuildOutput) -> bool {
@@ -149,6 +166,22 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(got, expected, "{outputs:?}");
+    }
+
+    #[test]
+    fn annotations_go_to_the_documents_that_they_name() {
+        let check = |text: &str, expected: &str| {
+            let got = match annotation(text) {
+                Ok(all) => all.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(got, expected);
+        };
+        check("a.b=c=d", "annotation-manifest.a.b=c=d");
+        check("index,manifest[linux/arm64]:a=b", "annotation-index.a=b annotation-manifest[linux/arm64].a=b");
+        check("urn:a=b", "annotation-manifest.urn:a=b");
+        check("index:=b", "invalid annotation \"index:=b\": expected [kind:]key=value");
+        check("a", "invalid annotation \"a\": expected [kind:]key=value");
     }
 
     #[test]

@@ -36,7 +36,11 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
     let mut found = source::of(context, flags.file.as_deref(), flags.inline.as_deref())?;
     let mut attributes = std::mem::take(&mut found.attributes);
     attributes.extend(attributes_of(flags)?);
-    let commit = || commit::time(found.directory.as_deref()?);
+    // The daemon knows the commit of a repository that it fetches itself.
+    let commit = || match &found.directory {
+        None if source::is_remote(context) => None,
+        directory => Some(directory.as_deref().and_then(commit::time).unwrap_or_default()),
+    };
     if let Some(epoch) = epoch(flags, commit) {
         attributes.insert("build-arg:SOURCE_DATE_EPOCH".to_owned(), epoch);
     }
@@ -208,7 +212,7 @@ fn epoch(flags: &BuildFlags, commit: impl FnOnce() -> Option<i64>) -> Option<Str
         return None;
     }
     let said = env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty());
-    said.or_else(|| flags.reproducible.then(|| commit().unwrap_or_default().to_string()))
+    said.or_else(|| flags.reproducible.then(commit).flatten().map(|time| time.to_string()))
 }
 
 fn host(text: &str) -> Result<String, CommandError> {

@@ -26,6 +26,17 @@ impl Store {
         self.inner.content.file(layer.blob)
     }
 
+    /// The same layers for those who may be old clients: what was made here is gzip then. Blocks for the time it takes.
+    ///
+    /// # Errors
+    /// When a layer is damaged or the disk fails; what was there stays then.
+    pub fn stack_gzip(&self, layers: &[ShippedLayer]) -> Result<Vec<ShippedLayer>, ImageError> {
+        let gzip = |layer: &ShippedLayer| {
+            if layer.is_own_zstd() { self.recompression(layer.diff_id).make_gzip() } else { Ok(*layer) }
+        };
+        layers.iter().map(gzip).collect()
+    }
+
     /// The stack with this layer on top of `parent`, if it is here; it stays then.
     pub fn stack_with(&self, parent: Option<Digest>, diff_id: Digest, hold: &Hold) -> Option<Digest> {
         // The lease first, so that no removal comes between.

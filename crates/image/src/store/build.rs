@@ -205,6 +205,12 @@ impl Store {
         digest_of(&self.encode(image).1)
     }
 
+    /// The configuration that an image will have, as its id is the digest of it.
+    pub fn built_config(&self, image: &BuiltImage) -> Vec<u8> {
+        let base = unchanged(image).and_then(|base| self.image(base).ok());
+        base.map_or_else(|| self.encode(image).1, |base| base.raw_config.to_vec())
+    }
+
     /// Records images, all or none; one that is here already only gets the names. Answers their ids.
     ///
     /// # Errors

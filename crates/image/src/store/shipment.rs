@@ -126,19 +126,33 @@ impl Shipment {
 
     /// The layer at this position, to be made gzip of; its blob changes with that.
     pub fn recompression(&self, position: usize) -> Recompression {
-        Recompression { store: self.store.clone(), diff_id: self.layers[position].diff_id }
+        self.store.recompression(self.layers[position].diff_id)
     }
 
-    /// Writes down what was made gzip, and lets the former blobs go; blocks until the disk has it all.
+    /// Writes down what was made gzip, as [`Store::gzip_settle`] does.
+    ///
+    /// # Errors
+    /// When the disk or the records fail.
+    pub fn settle(&self) -> Result<(), ImageError> {
+        self.store.gzip_settle(&self.layers)
+    }
+}
+
+impl Store {
+    pub(super) fn recompression(&self, diff_id: Digest) -> Recompression {
+        Recompression { store: self.clone(), diff_id }
+    }
+
+    /// Writes down what was made gzip of these layers, and lets their former blobs go; blocks until the disk has it all.
     ///
     /// Nothing depends on it: without it the layers stay what they were, and are compressed again one day.
     ///
     /// # Errors
     /// When the disk or the records fail.
-    pub fn settle(&self) -> Result<(), ImageError> {
-        let inner = &*self.store.inner;
+    pub fn gzip_settle(&self, layers: &[ShippedLayer]) -> Result<(), ImageError> {
+        let inner = &*self.inner;
         let known = inner.gzipped.lock().clone();
-        let made: Vec<_> = self.layers.iter().filter_map(|layer| known.get_key_value(&layer.blob)).collect();
+        let made: Vec<_> = layers.iter().filter_map(|layer| known.get_key_value(&layer.blob)).collect();
         if made.is_empty() {
             return Ok(());
         }

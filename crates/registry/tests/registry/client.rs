@@ -339,7 +339,7 @@ fn passwords_do_not_follow_a_redirect_to_another_server() {
     let (sender, mut steps) = tokio::sync::mpsc::channel(8);
     run(async {
         tokio::spawn(async move { while steps.recv().await.is_some() {} });
-        let options = PullOptions { credentials, platform: None };
+        let options = PullOptions { credentials, ..PullOptions::default() };
         side.client.pull(&side.store, &reference, &options, &Steps::new(sender)).await.unwrap();
     });
     let seen = seen.lock();

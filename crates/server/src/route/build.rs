@@ -220,6 +220,7 @@ fn request(
         no_cache: query.no_cache,
         no_cache_stages: Vec::new(),
         platform,
+        place: None,
         pull: query.pull,
         host: host(query)?,
         secrets: Arc::new(GivenSecrets::default()),
@@ -230,6 +231,7 @@ fn request(
         epoch: epoch.transpose()?,
         rewrite_times: false,
         depots: Vec::new(),
+        source: None,
     })
 }
 
