@@ -78,6 +78,36 @@ fn names_ids_and_types_are_looked_up() {
         ! Error response from daemon: No such container: nosuch
         exit 1
     "#]]);
+    host.run("docker inspect --type plugin web").shows(expect![[r#"
+        []
+        ! Error response from daemon: plugin "web" not found
+        exit 1
+    "#]]);
+    for kind in ["node", "secret"] {
+        host.run(&format!("docker inspect --type {kind} web")).code(1).says("swarm");
+    }
+    host.run("docker inspect --type nosuch web").code(1).says("unknown type: \"nosuch\": must be one of \"config\"");
+    host.run("docker inspect -s --format '{{.Name}}' bridge").shows(expect![[r#"
+        bridge
+        ! WARNING: --size ignored for network
+    "#]]);
+}
+
+#[test]
+fn a_field_that_nothing_has_is_no_empty_text() {
+    let host = host!();
+    for (command, place) in [
+        ("info --format '{{.Foo}}'", "at <.Foo>: can't evaluate field Foo"),
+        ("version --format '{{.Foo}}'", "at <.Foo>: can't evaluate field Foo"),
+        ("version --format '{{.Client.Foo}}'", "at <.Client.Foo>: can't evaluate field Foo"),
+    ] {
+        host.run(&format!("docker {command}")).code(1).says(place);
+    }
+    host.run("docker events --since 0 --until 1 --format '{{.Foo}}'").code(64).says("can't evaluate field Foo");
+    host.run("docker info --format '{{.Foo'").code(64).says("template parsing error: template: :1: unclosed action");
+    assert_eq!(host.run("docker info --format '[{{.ProductLicense}}]'").text(), "[]");
+    host.run("docker info --format '{{range $name, $it := .Runtimes}}{{if eq $name \"none\"}}x{{end}}{{end}}'")
+        .success();
 }
 
 #[test]

@@ -28,9 +28,13 @@ pub(crate) struct Kind {
 const CONTAINER: Kind = Kind { name: "container", operation: Operation::ContainerInspect, has_size: true };
 const IMAGE: Kind = Kind { name: "image", operation: Operation::ImageInspect, has_size: false };
 const NETWORK: Kind = Kind { name: "network", operation: Operation::NetworkInspect, has_size: false };
+const PLUGIN: Kind = Kind { name: "plugin", operation: Operation::PluginInspect, has_size: false };
 const VOLUME: Kind = Kind { name: "volume", operation: Operation::VolumeInspect, has_size: false };
 /// In the order in which a name is looked for.
-const KINDS: [Kind; 4] = [CONTAINER, IMAGE, NETWORK, VOLUME];
+const KINDS: [Kind; 5] = [CONTAINER, IMAGE, NETWORK, VOLUME, PLUGIN];
+
+/// What only a swarm has.
+const SWARM_KINDS: [&str; 5] = ["config", "node", "secret", "service", "task"];
 
 #[derive(Default)]
 pub(crate) struct Inspect {
@@ -51,7 +55,7 @@ impl Command for Inspect {
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.format, "-f, --format", FORMAT_HELP);
         set.add(&mut self.size, "-s, --size", "Show how much containers have written");
-        set.add(&mut self.kind, "--type", "Kind of object: container, image, network or volume");
+        set.add(&mut self.kind, "--type", "Kind of object: container, image, network, volume or plugin");
     }
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
@@ -59,9 +63,14 @@ impl Command for Inspect {
             "" => KINDS.to_vec(),
             wanted => match KINDS.iter().find(|kind| kind.name == wanted) {
                 Some(kind) => vec![*kind],
+                None if SWARM_KINDS.contains(&wanted) => {
+                    cx.print("[]\n")?;
+                    let text = format!("no {wanted} can be looked at: swarms are not built yet");
+                    return Err(CommandError::Said(text));
+                }
                 None => {
                     return Err(CommandError::Said(format!(
-                        "unknown type: {}: must be one of \"container\", \"image\", \"network\", \"volume\"",
+                        "unknown type: {}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"",
                         crate::flag::go_quote(wanted)
                     )));
                 }
@@ -104,6 +113,19 @@ macro_rules! inspect_one_kind {
     };
 }
 
+/// Whether this is a template at all.
+///
+/// # Errors
+/// With Docker's words and its code for it.
+pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
+    let parsed = Format::parse(text, KeyOrder::default(), Missing::Error);
+    parsed.map(drop).map_err(|error| CommandError::Usage {
+        message: error.to_string().replace("failed to parse template", "template parsing error"),
+        hint: None,
+        code: 64,
+    })
+}
+
 async fn inspect(
     cx: &mut Context,
     kinds: &[Kind],
@@ -113,11 +135,7 @@ async fn inspect(
 ) -> Result<(), CommandError> {
     if !matches!(format, "" | "json") {
         // A mistake in the template is told before anything is asked for.
-        Format::parse(format, KeyOrder::default(), Missing::Error).map_err(|error| CommandError::Usage {
-            message: error.to_string().replace("failed to parse template", "template parsing error"),
-            hint: None,
-            code: 64,
-        })?;
+        check_template(format)?;
     }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
@@ -174,7 +192,12 @@ async fn find(
             query.push("size", "1");
         }
         match client.bytes(kind.operation, &[name], &query).await {
-            Ok(bytes) => return Ok(Ok(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Ok(bytes) => {
+                if size && !kind.has_size && kinds.len() > 1 {
+                    cx.remark(&format!("WARNING: --size ignored for {}", kind.name));
+                }
+                return Ok(Ok(String::from_utf8_lossy(&bytes).trim().to_owned()));
+            }
             // An ambiguous prefix or a daemon in trouble is told at once; only absence is searched on.
             Err(error) if error.is_from_daemon() && error.kind() == ErrorKind::NotFound => {
                 if kinds.len() == 1 {

@@ -28,6 +28,11 @@ pub(crate) enum FormatError {
         line = place.line, column = place.column, chain = place.text
     )]
     Missing { key: String, place: Place },
+    #[error(
+        "template: :{line}:{column}: executing \"\" at <{chain}>: can't evaluate field {key}",
+        line = place.line, column = place.column, chain = place.text
+    )]
+    Unknown { key: String, place: Place },
 }
 
 /// What a field that a row lacks means.
@@ -80,6 +85,11 @@ impl Place {
         Some(Self::at(text, at, text[at..end].trim_end().to_owned()))
     }
 
+    /// Whether it is a chain with this field among its first ones.
+    fn begins_with(&self, key: &str, depth: usize) -> bool {
+        self.text.split('.').skip(1).take(depth).any(|name| name == key)
+    }
+
     fn at(text: &str, at: usize, expression: String) -> Self {
         let before = &text[..at.min(text.len())];
         let line = before.matches('\n').count() + 1;
@@ -112,6 +122,34 @@ fn chains(text: &str) -> Vec<(usize, &str)> {
         at = end;
     }
     found
+}
+
+/// One row of something whose fields are known down to `depth`, though `omitted` may be left out: to ask for another is a
+/// mistake, and what is not there further down is empty.
+///
+/// # Errors
+/// When the text is no template, or asks for what there is not.
+pub(crate) fn row_of_known(
+    text: &str,
+    order: impl Fn() -> KeyOrder,
+    value: &Value,
+    depth: usize,
+    omitted: &[&str],
+) -> Result<String, FormatError> {
+    // In there a field may be anything's.
+    let has_scopes = ["range", "with", "$"].iter().any(|word| text.contains(word));
+    match Format::parse(text, order(), Missing::Error)?.row(value) {
+        Err(FormatError::Missing { key, place })
+            if !has_scopes && place.begins_with(&key, depth) && !omitted.contains(&key.as_str()) =>
+        {
+            Err(FormatError::Unknown { key, place })
+        }
+        Err(FormatError::Missing { key, .. }) => {
+            let row = Format::parse(text, order(), Missing::NoValue)?.row(value)?;
+            Ok(if omitted.contains(&key.as_str()) { row.replace("<no value>", "") } else { row })
+        }
+        other => other,
+    }
 }
 
 /// Whether a template takes a field of this name for what is meant, and not only for something within it.

@@ -12,7 +12,7 @@ use crate::{
     flag::FlagSet,
     format::{
         json::{Document, KeyOrder},
-        template::{Format, Missing},
+        template::{Format, FormatError, Missing, row_of_known},
     },
 };
 
@@ -51,6 +51,16 @@ impl Command for Events {
             "json" => Some("{{json .}}"),
             other => Some(other),
         };
+        if let Some(text) = format {
+            let names: Vec<_> = GO_NAMES.iter().collect();
+            // What an event has in the places that are asked for is for the events to say.
+            if let Err(error @ FormatError::Unknown { .. }) =
+                row_of_known(text, event_order, &value(&EventMessage::default(), &names)?, 1, &[])
+            {
+                let message = format!("Error parsing format: {error}");
+                return Err(CommandError::Usage { message, hint: None, code: 64 });
+            }
+        }
         let format = format.map(|text| Format::parse(text, event_order(), Missing::NoValue)).transpose()?;
         let names = GO_NAMES.iter().filter(|(name, _)| self.format.contains(&format!(".{name}"))).collect::<Vec<_>>();
         let mut events = cx.client()?.system_events(&query).await?;

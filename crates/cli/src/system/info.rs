@@ -10,11 +10,29 @@ use crate::{
     format::{
         json::{Document, KeyOrder},
         size,
-        template::{Format, Missing},
+        template::row_of_known,
     },
-    plugin,
+    inspect, plugin,
     system::version::own_version,
 };
+
+/// What daemons leave out when there is nothing to tell, or are too old for.
+const OMITTED: [&str; 14] = [
+    "BridgeNfIp6tables",
+    "BridgeNfIptables",
+    "CDISpecDirs",
+    "CgroupVersion",
+    "ClientInfo",
+    "Containerd",
+    "DefaultAddressPools",
+    "DiscoveredDevices",
+    "FirewallBackend",
+    "GenericResources",
+    "KernelMemory",
+    "KernelMemoryTCP",
+    "ProductLicense",
+    "Warnings",
+];
 
 #[derive(Default)]
 pub(crate) struct Info {
@@ -35,6 +53,7 @@ impl Command for Info {
     }
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
+        inspect::check_template(&self.format)?;
         let answer = cx.client()?.bytes(Operation::SystemInfo, &[], &Query::default()).await;
         let own = client_lines(cx);
         let answer = match (answer, self.format.as_str()) {
@@ -53,11 +72,13 @@ impl Command for Info {
             return Ok(());
         }
         let document: Document = serde_json::from_slice(&answer).map_err(unreadable)?;
-        let mut order = KeyOrder::default();
-        order.learn(&document);
+        let order = || {
+            let mut order = KeyOrder::default();
+            order.learn(&document);
+            order
+        };
         let template = if self.format == "json" { "{{json .}}" } else { &self.format };
-        let row = Format::parse(template, order, Missing::NoValue)?.row(&document.to_value())?;
-        cx.print_line(&row)
+        cx.print_line(&row_of_known(template, order, &document.to_value(), 1, &OMITTED)?)
     }
 }
 

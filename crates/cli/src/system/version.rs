@@ -10,13 +10,16 @@ use crate::{
     format::{
         json::{Document, KeyOrder, quote},
         table,
-        template::{Format, Missing},
+        template::row_of_known,
         text,
     },
 };
 
 /// The Docker that this command line behaves as; programs decide by it what they may ask for.
 pub(crate) const DOCKER_VERSION: &str = "28.2.2";
+
+/// What one of the two leaves out, or has nothing in.
+const OMITTED: [&str; 5] = ["BuildTime", "Components", "Experimental", "KernelVersion", "Platform"];
 
 #[derive(Default)]
 pub(crate) struct Version {
@@ -81,10 +84,12 @@ fn through_template(format: &str, own: &str, server: Option<&str>) -> Result<Str
     let whole = format!(r#"{{"Client":{own},"Server":{}}}"#, server.unwrap_or("null"));
     let document: Document = serde_json::from_str(&whole)
         .map_err(|error| CommandError::Said(format!("cannot read the daemon's answer: {error}")))?;
-    let mut order = KeyOrder::default();
-    order.learn(&document);
-    let format = Format::parse(&template, order, Missing::NoValue)?;
-    Ok(format!("{}\n", format.row(&document.to_value())?))
+    let order = || {
+        let mut order = KeyOrder::default();
+        order.learn(&document);
+        order
+    };
+    Ok(format!("{}\n", row_of_known(&template, order, &document.to_value(), 2, &OMITTED)?))
 }
 
 /// What follows `Client:`, and the version of this program as the caller knows it.
