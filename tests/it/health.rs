@@ -186,3 +186,24 @@ fn an_unhealthy_container_is_started_again_if_that_was_asked_for() {
     wait_for_health(&host, "web", "healthy");
     host.run("docker run --rm --annotation hako.restart-unhealthy=true busybox true").code(125).says("conflicting");
 }
+
+#[test]
+fn our_own_flags_ask_over_the_network_and_start_again() {
+    needs!(require::own_cli());
+    let host = own_host!();
+    let every = "--health-interval 100ms --health-retries 1";
+    let serve = "sh -c 'httpd -f -p 8080 -h /etc'";
+    host.run(&format!("docker run -d --name http {every} --health-http :8080/passwd busybox {serve}")).success();
+    host.run(&format!("docker run -d --name tcp {every} --health-tcp :8080 busybox {serve}")).success();
+    wait_for_health(&host, "http", "healthy");
+    wait_for_health(&host, "tcp", "healthy");
+    host.run(&format!(
+        "docker run -d --name ill {every} --health-tcp :81 --restart-unhealthy --stop-signal KILL busybox {serve}"
+    ))
+    .success();
+    host.wait_until(
+        "another life",
+        |host| host.run("docker inspect --format '{{.RestartCount}}' ill"),
+        |shown| shown.text().parse::<u32>().is_ok_and(|count| count > 0),
+    );
+}

@@ -266,3 +266,28 @@ fn disk_usage_is_told() {
         1
     "#]]);
 }
+
+#[test]
+fn prune_takes_those_that_the_filters_choose() {
+    let host = host!();
+    for (name, change) in [("red", "LABEL colour=red"), ("blue", "LABEL keep=1"), ("plain", "CMD true")] {
+        host.run(&format!(
+            "docker create --name base busybox true && docker commit -c '{change}' base {name}:1 && docker rm base"
+        ))
+        .success();
+    }
+    let left = || {
+        let shown = host.run("docker images --format '{{.Repository}}' | grep -E 'red|blue|plain' | sort | xargs");
+        shown.text().to_owned()
+    };
+    host.run("docker image prune -a -f --filter until=1h --filter label!=of-the-base && docker images -q").success();
+    assert_eq!(left(), "blue plain red");
+    host.run("docker image prune -f --filter label=colour=red").success();
+    assert_eq!(left(), "blue plain red", "those with names are taken with -a only");
+    host.run("docker image prune -a -f --filter label=colour=red").success();
+    assert_eq!(left(), "blue plain");
+    // One in use keeps its name.
+    host.run("docker create --name user busybox true && docker image prune -a -f --filter label!=keep").success();
+    assert_eq!(left(), "blue");
+    host.run("docker image inspect busybox").success();
+}

@@ -214,3 +214,19 @@ fn prune_takes_what_has_ended() {
         web
     "#]]);
 }
+
+#[test]
+fn prune_takes_those_that_the_filters_choose() {
+    let host = host!();
+    host.run("docker create --name red -l colour=red busybox true && docker create --name blue -l colour=blue -l keep busybox true && docker create --name plain busybox true").success();
+    let left = || host.run("docker ps -a --format '{{.Names}}' | sort | xargs").text().to_owned();
+    host.run("docker container prune -f --filter until=1h && docker system prune -f --filter until=1h").success();
+    assert_eq!(left(), "blue plain red");
+    host.run("docker container prune -f --filter label=colour=red").success();
+    assert_eq!(left(), "blue plain");
+    host.run("docker container prune -f --filter label!=keep --filter until=0s").success();
+    assert_eq!(left(), "blue");
+    host.run("docker container prune -f --filter name=blue").code(1).says("invalid filter");
+    host.run("docker system prune -f --filter label=keep").success().says("Total reclaimed space");
+    assert_eq!(left(), "");
+}

@@ -130,5 +130,13 @@ fn how_much_of_a_log_is_kept_changes_while_it_is_written() {
         end
     "#]]);
     host.run("docker inspect --format '{{json .HostConfig.LogConfig.Config}}' web").says("\"max-file\":\"2\"");
+    let labels = || host.run("docker inspect --format '{{json .Config.Labels}}' web").text().to_owned();
+    host.run("hako update --label-add a=b --label-add c=d web").success();
+    assert_eq!(labels(), r#"{"a":"b","c":"d"}"#);
+    host.run("hako update --label-rm a web && docker ps -aq --filter label=c=d | wc -l").shows(expect![[r#"
+        web
+        1
+    "#]]);
+    assert_eq!(labels(), r#"{"c":"d"}"#);
     host.run("hako update --log-opt tag=x web").code(1).says("log opt 'tag' cannot be changed");
 }

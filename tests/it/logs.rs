@@ -200,14 +200,20 @@ fn syslog_servers_get_lines_in_the_form_asked_for() {
         |shown| shown.text().ends_with(" app - hello"),
     );
     assert!(got.text().starts_with("<30>1 20"), "{}", got.text());
+    // What went there is kept here too, unless that is not wanted.
+    let elsewhere = "--log-driver syslog --log-opt syslog-address=unixgram:///run/syslog";
+    host.run(&format!("docker run --name kept {elsewhere} busybox echo hello && docker logs kept"))
+        .says("hello\nhello");
+    host.run(&format!("docker run --name not {elsewhere} --log-opt cache-disabled=true busybox echo hello")).success();
+    host.run("docker logs not").code(1).says("configured logging driver does not support reading");
 }
 
 #[test]
 fn labels_variables_and_a_tag_are_noted_with_each_line() {
     let host = host!();
-    host.run("docker run --name web --label a=b --label 'cd=x,y z' -e E=1 -e F=2 --log-opt labels=a --log-opt 'labels-regex=^c' --log-opt env=E --log-opt 'tag={{.Name}}' busybox echo hi").success();
+    host.run("docker run --name web --label a=b --label 'cd=x,y z' -e E=1 -e F=2 --log-opt labels=a --log-opt 'labels-regex=^c' --log-opt env=E --log-opt 'env-regex=^G' -e G1=3 --log-opt 'tag={{.Name}}' busybox echo hi").success();
     host.run("docker logs --details web; docker logs web").shows(expect![[r#"
-        E=1,a=b,cd=x%2Cy+z,tag=web hi
+        E=1,G1=3,a=b,cd=x%2Cy+z,tag=web hi
         hi
     "#]]);
     host.run("docker create --log-opt colour=red busybox")

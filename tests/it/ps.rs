@@ -201,3 +201,24 @@ fn top_lists_the_processes() {
     "#]]);
     host.run("docker stop -t 0 web && docker top web").code(1).says("is not running");
 }
+
+#[test]
+fn templates_have_dockers_functions() {
+    let host = host!();
+    host.run("docker run -d --name web -l a=b --expose 80 --expose 81 busybox sleep 100").success();
+    for (template, expected) in [
+        ("{{join (split .Image \"y\") \"-\"}}", "bus-box"),
+        ("{{title .Names}} {{lower .Command}} {{upper .State}}", "Web \"sleep 100\" RUNNING"),
+        ("[{{pad .Names 1 2}}]", "[ web  ]"),
+        ("{{truncate .Image 4}}", "busy"),
+        ("{{range $at, $port := split .Ports \", \"}}{{$at}}={{$port}} {{end}}", "0=80-81/tcp "),
+        ("{{json .Names}}", "\"web\""),
+        ("{{if eq .State \"running\"}}up{{else}}down{{end}}", "up"),
+        ("{{with .Labels}}{{.}}{{end}} {{printf \"%-5s|\" .Names}}", "a=b web  |"),
+        ("{{println .Names}}", "web\n"),
+        ("{{len .Names}} {{index (split .Image \"s\") 0}}", "3 bu"),
+    ] {
+        let shown = host.run(&format!("docker ps --format '{template}'"));
+        assert_eq!(shown.stdout(), format!("{expected}\n"), "{template}");
+    }
+}
