@@ -280,6 +280,36 @@ fn the_bridge_is_as_open_as_the_daemon_was_told() {
 }
 
 #[test]
+fn the_host_is_changed_as_far_as_the_daemon_was_told() {
+    needs!(require::program("nft"));
+    let host = own_host!("busybox", "probe");
+    let server = host.spawn("exec nsenter --net=/run/netns/other probe tcp 198.51.100.2:7000 you");
+    server.wait_for("listening");
+    host.run("echo 0 > /proc/sys/net/ipv4/ip_forward").success();
+    let still = host.second_daemon("still", &["--iptables=false", "--ip-forward=false", "--bip=10.78.0.1/24"]);
+    let flags = format!("-H {}", still.address());
+    host.load_into("busybox", &flags);
+    host.run("cat /proc/sys/net/ipv4/ip_forward").shows(expect![[r#"
+        0
+    "#]]);
+    let before = host.run("nft list tables | sort | xargs").text().to_owned();
+    host.run(&format!("docker {flags} run -d --name web busybox sleep 1000")).success();
+    assert_eq!(host.run("nft list tables | sort | xargs").text(), before);
+    drop(still);
+    // Without a mask the machine at the other end sees the container's own address.
+    let open = host.second_daemon("open", &["--ip-masq=false", "--bip=10.79.0.1/24"]);
+    let flags = format!("-H {}", open.address());
+    host.load_into("busybox", &flags);
+    host.run("cat /proc/sys/net/ipv4/ip_forward").shows(expect![[r#"
+        1
+    "#]]);
+    host.run_elsewhere("ip route add 10.79.0.0/24 via 198.51.100.1").success();
+    host.run(&format!("docker {flags} run --rm busybox sh -c 'echo | nc -w 5 198.51.100.2 7000'"))
+        .success()
+        .says("you from 10.79.0.2");
+}
+
+#[test]
 fn the_bridges_subnets_and_ways_out_are_the_flags() {
     let host = own_host!();
     let flags = [
@@ -306,8 +336,77 @@ fn the_bridges_subnets_and_ways_out_are_the_flags() {
         host.run(&format!("timeout 10 hako daemon {line}")).code(1).says(why);
     };
     refused("--default-gateway=10.1.0.1 --validate", "--bip has to name that");
+    refused("--fixed-cidr=10.1.0.0/31 --validate", "leaves no address for containers");
     refused("--bip=10.2.0.1/16 --default-gateway=10.1.0.1 --validate", "10.1.0.1 is not within 10.2.0.0/16");
     refused("--fixed-cidr-v6=10.1.0.0/16 --ipv6 --validate", "is not an IPv6 subnet");
+}
+
+#[test]
+fn how_long_a_stop_waits_and_where_devices_are_described_are_the_flags() {
+    let host = own_host!();
+    host.run("mkdir -p /run/described").success();
+    host.write(
+        "/run/described/vendor.json",
+        r#"{"cdiVersion":"0.6.0","kind":"vendor.example/thing","devices":[{"name":"one","containerEdits":{"env":["ONE=1"]}}]}"#,
+    );
+    let daemon = host.second_daemon(
+        "second",
+        &["--default-stop-timeout=1", "--cdi-spec-dir=/run/none", "--cdi-spec-dir=/run/described"],
+    );
+    let own = format!("docker -H {}", daemon.address());
+    host.load_into("busybox", &format!("-H {}", daemon.address()));
+    host.run(&format!("{own} run --rm --device vendor.example/thing=one busybox sh -c 'echo $ONE'")).shows(expect![[
+        r#"
+        1
+    "#
+    ]]);
+    host.run(&format!("{own} info --format '{{{{json .CDISpecDirs}}}}'")).shows(expect![[r#"
+        ["/run/none","/run/described"]
+    "#]]);
+    host.run(&format!("{own} run -d --name deaf busybox sh -c 'trap : TERM; while :; do sleep 1; done'")).success();
+    host.run(&format!("{own} stop deaf && {own} inspect --format '{{{{.State.Error}}}}' deaf"))
+        .says("did not end within 1 s of SIGTERM and was killed");
+}
+
+#[test]
+fn without_an_address_the_bridge_has_the_subnet_that_its_containers_have() {
+    let host = own_host!();
+    let daemon = host.second_daemon("second", &["--fixed-cidr=10.77.9.0/24"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!(
+        "docker {flags} run --rm busybox sh -c 'ip route | grep -o \"default via [0-9.]*\"; ip -o -4 addr show eth0 | xargs | cut -d\" \" -f4'"
+    ))
+    .shows(expect![[r#"
+        default via 10.77.9.1
+        10.77.9.2/24
+    "#]]);
+}
+
+#[test]
+fn a_bridge_that_a_person_made_is_used_as_it_is_and_stays() {
+    let host = own_host!();
+    host.run("ip link add own0 type bridge && ip address add 10.78.5.7/24 dev own0").success();
+    let daemon = host.second_daemon("second", &["--bridge=own0"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!(
+        "docker {flags} run --rm busybox sh -c 'ip route | grep -o \"default via [0-9.]*\"; ip -o -4 addr show eth0 | xargs | cut -d\" \" -f4'"
+    ))
+    .shows(expect![[r#"
+        default via 10.78.5.7
+        10.78.5.1/24
+    "#]]);
+    host.run("ip -o -4 address show own0 | xargs | cut -d' ' -f4").shows(expect![[r#"
+        10.78.5.7/24
+    "#]]);
+    drop(daemon);
+    host.run("ip link show own0").success();
+    let roots = "--docker-socket off --data-root $PWD/third --exec-root /run/test/third -H unix:///run/test/third.sock";
+    host.run(&format!("timeout 20 hako daemon {roots} --bridge=nosuch0"))
+        .code(1)
+        .says("--bridge: there is no bridge nosuch0 on this host");
+    host.run("ip link show nosuch0").code(1);
 }
 
 #[test]

@@ -38,6 +38,24 @@ fn environment_user_and_directory_can_be_given() {
 }
 
 #[test]
+fn a_user_that_is_not_there_is_refused_before_anybody_attaches() {
+    let host = own_host!("busybox");
+    host.run("docker run -d --name web busybox sleep 100").success();
+    for (user, why) in [
+        ("nosuch", "unable to find user nosuch: no matching entries in passwd file"),
+        ("0:nosuch", "unable to find group nosuch: no matching entries in group file"),
+    ] {
+        let body = format!(r#"{{"User": "{user}", "Cmd": ["true"]}}"#);
+        let refused = host.api("POST", "/v1.50/containers/web/exec", &body);
+        assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(why)));
+        host.run(&format!("docker exec -u {user} web true")).code(1).says(why);
+    }
+    host.run("docker exec -u 4711:4712 web id -g").shows(expect![[r#"
+        4712
+    "#]]);
+}
+
+#[test]
 fn what_cannot_be_run_ends_with_126_or_127() {
     let host = host!();
     host.run("docker run -d --name web busybox sleep 100").success();

@@ -193,3 +193,54 @@ fn networks_and_those_in_them_outlive_the_daemon() {
     host.run(&format!("docker exec one ping -c 1 -W 3 {three} | grep -o '1 packets received'")).success();
     host.run("docker rm -f one two three && docker network rm red blue").success();
 }
+
+#[test]
+fn options_and_the_daemons_defaults_say_which_families_a_network_has() {
+    let host = own_host!();
+    let daemon = host.second_daemon(
+        "second",
+        &[
+            "--default-network-opt=bridge=com.docker.network.enable_ipv6=true",
+            "--default-network-opt=bridge=com.docker.network.driver.mtu=1334",
+        ],
+    );
+    let own = format!("docker -H {}", daemon.address());
+    let shown = |docker: &str, name: &str| {
+        let format = "{{.EnableIPv6}} {{index .Options \"com.docker.network.enable_ipv6\"}} {{index .Options \"com.docker.network.driver.mtu\"}} {{len .IPAM.Config}}";
+        host.run(&format!("{docker} network inspect --format '{format}' {name}")).text().to_owned()
+    };
+    host.run(
+        "docker network create -o com.docker.network.enable_ipv6=true -o com.docker.network.enable_ipv4=false six",
+    )
+    .success();
+    assert_eq!(shown("docker", "six"), "true true  1");
+    host.run("docker network create --ipv6 -o com.docker.network.driver.mtu=1279 low").code(1).says("IPv6 needs 1280");
+    host.run("docker network create -o com.docker.network.enable_ipv6=maybe odd")
+        .code(1)
+        .says("neither true nor false");
+    // What is named for the network counts, and the default is not shown then.
+    host.run(&format!("{own} network create usual && {own} network create --ipv6=false four")).success();
+    assert_eq!((shown(&own, "usual"), shown(&own, "four")), ("true true 1334 2".into(), "false  1334 1".into()));
+    // So does what a configuration says.
+    host.run(&format!("{own} network create --config-only -o com.docker.network.driver.mtu=1333 base")).success();
+    host.run(&format!("{own} network create --config-from base real")).success();
+    assert_eq!(shown(&own, "real"), "false  1333 1");
+}
+
+#[test]
+fn a_subnet_of_two_addresses_has_two_containers_where_the_bridge_needs_none() {
+    let host = own_host!("busybox");
+    for option in ["inhibit_ipv4=true", "gateway_mode_ipv4=isolated"] {
+        host.run(&format!(
+            "docker network create --internal --subnet 10.77.0.0/31 -o com.docker.network.bridge.{option} pair"
+        ))
+        .success();
+        host.run("docker run -d --name one --network pair busybox sleep 1000").success();
+        host.run("docker run --rm --network pair busybox ping -c 1 -W 3 one | grep -o '1 packets received'").shows(
+            expect![[r#"
+                1 packets received
+            "#]],
+        );
+        host.run("docker rm -f one && docker network rm pair").success();
+    }
+}

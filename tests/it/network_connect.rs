@@ -152,3 +152,29 @@ fn published_ports_follow_the_way_out() {
     host.run("docker network connect red web").success();
     answers(&host);
 }
+
+#[test]
+fn a_client_that_names_networks_and_none_first_gets_those_alone() {
+    let host = own_host!("busybox");
+    host.run("docker network create --subnet 10.77.0.0/24 red && docker network create --subnet 10.78.0.0/24 blue")
+        .success();
+    let body = r#"{"Image":"busybox","Cmd":["sleep","1000"],"NetworkingConfig":{"EndpointsConfig":{
+        "blue":{"DriverOpts":{"com.docker.network.endpoint.ifname":"eth1"}},"red":{}}}}"#;
+    assert_eq!(host.api("POST", "/v1.50/containers/create?name=web", body).status, 201);
+    host.run("docker start web && docker exec web ip -o -4 address | awk '{print $2, $4}' | sort").shows(expect![[
+        r#"
+        web
+        eth0 10.77.0.2/24
+        eth1 10.78.0.2/24
+        lo 127.0.0.1/8
+    "#
+    ]]);
+    host.run("docker ps --filter network=bridge -q | wc -l").shows(expect![[r#"
+        0
+    "#]]);
+    host.run("docker network connect --driver-opt com.docker.network.endpoint.ifname=eth0 bridge web")
+        .code(1)
+        .says("error renaming interface")
+        .says("file exists");
+    host.run("docker network connect bridge web && docker exec web ip -o -4 address show eth2").success();
+}

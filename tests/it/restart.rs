@@ -126,3 +126,42 @@ fn limits_and_policy_change_while_it_runs() {
     host.run("docker update --memory 1k web").code(1).says("Minimum memory limit allowed is 6MB");
     host.run("docker update --cpus 0.5 nosuch").code(1).says("No such container: nosuch");
 }
+
+#[test]
+fn a_stop_meets_a_container_in_any_of_its_lives() {
+    let host = host!();
+    // Whether it runs, has just ended, or waits for its next life: it is stopped, and no error.
+    for round in 0..20 {
+        host.run(&format!("docker run -d --name w{round} --restart always busybox false && docker stop w{round}"))
+            .success();
+    }
+    host.run("docker ps -aq --filter status=exited | wc -l; docker ps -q --filter status=restarting --filter status=running | wc -l")
+        .shows(expect![[r#"
+            20
+            0
+        "#]]);
+}
+
+#[test]
+fn a_restart_is_done_though_its_client_leaves() {
+    let host = own_host!("busybox");
+    host.run("docker run -d --name deaf busybox sh -c 'trap : TERM; while :; do sleep 0.1; done'").success();
+    let started = host.run("docker inspect --format '{{.State.StartedAt}}' deaf").text().to_owned();
+    let mut client = host.connect();
+    client
+        .send_raw(b"POST /v1.50/containers/deaf/restart?t=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        .expect("a request");
+    host.wait_until(
+        "the stop to begin",
+        |host| host.run("docker events --since 0 --until 0s --filter event=kill --format '{{.Action}}'"),
+        |shown| shown.text() == "kill",
+    );
+    drop(client);
+    host.wait_until(
+        "the restart to be told",
+        |host| host.run("docker events --since 0 --until 0s --filter event=restart --format '{{.Action}}'"),
+        |shown| shown.text() == "restart",
+    );
+    let now = host.run("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' deaf").text().to_owned();
+    assert!(now.starts_with("true") && !now.ends_with(&started), "{started} {now}");
+}

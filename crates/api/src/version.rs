@@ -59,6 +59,11 @@ impl ApiVersion {
         Self { major, minor }
     }
 
+    /// What stands behind the point.
+    pub const fn minor(self) -> u16 {
+        self.minor
+    }
+
     /// Whether this is `1.minor` or later.
     pub const fn at_least(self, minor: u16) -> bool {
         self.major > 1 || (self.major == 1 && self.minor >= minor)

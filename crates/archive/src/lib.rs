@@ -35,16 +35,17 @@ pub fn plain<'r>(input: impl std::io::Read + 'r) -> std::io::Result<impl std::io
     crate::codec::plain(input).map(|(_, plain)| plain)
 }
 
-/// Bytes of the files below a directory of our own.
+/// Bytes of the files below a directory whose own path is trusted, each file once however many names it has.
 ///
 /// # Errors
 /// Those of the disk.
 pub fn size_of(path: &std::path::Path) -> std::io::Result<u64> {
     use std::os::fd::AsFd;
     let root = walk::open_trusted(path)?;
-    let mut bytes = 0;
+    let (mut bytes, mut seen) = (0, std::collections::HashSet::new());
     walk::tree(root.as_fd(), |visit| -> std::io::Result<bool> {
-        if walk::file_type(visit.stat) == rustix::fs::FileType::RegularFile {
+        let is_file = walk::file_type(visit.stat) == rustix::fs::FileType::RegularFile;
+        if is_file && (visit.stat.st_nlink == 1 || seen.insert(visit.stat.st_ino)) {
             bytes += u64::try_from(visit.stat.st_size).unwrap_or(0);
         }
         Ok(true)

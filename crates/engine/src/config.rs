@@ -30,13 +30,13 @@ pub struct EngineConfig {
     pub keeper: (PathBuf, Vec<String>),
     /// The program that is put into containers as their first process for `--init`.
     pub program: PathBuf,
-    /// Name of the default bridge; empty: one named after the instance.
+    /// A bridge that is there and is the default one; empty: one of our own, named after the instance.
     pub bridge: String,
     /// Address of the default bridge with its prefix length (`--bip`).
     pub bridge_address: Option<IpNet>,
     /// Where subnets come from that nobody names (`--default-address-pool`); empty: Docker's, and more.
     pub address_pools: Vec<PoolRange>,
-    /// The part of the bridge's subnet that containers get addresses from (`--fixed-cidr`).
+    /// The part of the bridge's subnet that containers get addresses from (`--fixed-cidr`); all of it without `--bip`.
     pub bridge_range: Option<IpNet>,
     /// The default bridge's IPv6 subnet (`--fixed-cidr-v6`); `None`: one of the pools'.
     pub bridge_subnet_ipv6: Option<IpNet>,
@@ -46,6 +46,10 @@ pub struct EngineConfig {
     pub bridge_gateway_ipv6: Option<IpAddr>,
     /// Options of new networks that do not say otherwise, by driver (`--default-network-opt`).
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where device descriptions lie (`--cdi-spec-dir`).
+    pub cdi_folders: Vec<PathBuf>,
+    /// How long a stop waits before SIGKILL, where neither container nor caller says (`--default-stop-timeout`).
+    pub stop_timeout_s: i64,
     /// `private` or `host`, where a container does not say (`--default-cgroupns-mode`); empty: as the kernel suggests.
     pub cgroupns_mode: String,
     /// `private` or `shareable`, where a container does not say (`--default-ipc-mode`).
@@ -116,6 +120,8 @@ impl EngineConfig {
             bridge_gateway: None,
             bridge_gateway_ipv6: None,
             network_options: BTreeMap::new(),
+            cdi_folders: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+            stop_timeout_s: limits::STOP_TIMEOUT_S,
             cgroupns_mode: String::new(),
             ipc_mode: "private".to_owned(),
             seccomp: None,
@@ -203,20 +209,30 @@ impl EngineConfig {
         {
             return wrong("bip", &format_args!("{address} {why}"));
         }
-        let subnet = self.bridge_address.map(|address| address.trunc());
-        let needs_bip = "it is a part of the bridge's subnet: --bip has to name that";
-        match (self.bridge_range, subnet) {
-            (Some(_), None) => return wrong("fixed-cidr", &needs_bip),
-            (Some(range), Some(subnet)) if !subnet.contains(&range.trunc()) => {
-                return wrong("fixed-cidr", &format_args!("{range} is not within {subnet}"));
-            }
-            _ => {}
+        let subnet = self.bridge_address.or(self.bridge_range).map(|address| address.trunc());
+        if let (Some(range), Some(subnet)) = (self.bridge_range, subnet)
+            && !subnet.contains(&range.trunc())
+        {
+            return wrong("fixed-cidr", &format_args!("{range} is not within {subnet}"));
+        }
+        if let Some(range) = self.bridge_range.filter(|range| !range.addr().is_ipv4()) {
+            return wrong("fixed-cidr", &format_args!("{range} is not an IPv4 subnet"));
+        }
+        if let (Some(range), None) = (self.bridge_range, self.bridge_address)
+            && range.prefix_len() > 30
+        {
+            return wrong("fixed-cidr", &format_args!("{range} leaves no address for containers"));
         }
         if let Some(subnet) = self.bridge_subnet_ipv6.filter(|subnet| !subnet.addr().is_ipv6()) {
             return wrong("fixed-cidr-v6", &format_args!("{subnet} is not an IPv6 subnet"));
         }
         let gateways = [
-            ("default-gateway", self.bridge_gateway, subnet, needs_bip),
+            (
+                "default-gateway",
+                self.bridge_gateway,
+                subnet,
+                "it is a part of the bridge's subnet: --bip has to name that",
+            ),
             (
                 "default-gateway-v6",
                 self.bridge_gateway_ipv6,

@@ -15,7 +15,7 @@ pub(crate) mod exit; // its process has ended
 pub(crate) mod files; // hosts, resolv.conf, hostname
 pub(crate) mod filesystem; // changes, export
 pub(crate) mod inspect; // everything about one
-pub(crate) mod list; // all of them
+pub mod list; // all of them
 pub(crate) mod logs; // what it wrote
 pub(crate) mod merge; // the person's wishes over the image's
 pub(crate) mod mounts; // where its mounts come from

@@ -3,11 +3,18 @@
 //! An exec is first described (`create`), then started once. It lives as long as its container; after
 //! its end it is remembered for `inspect`, the oldest being forgotten first.
 
-use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use hako_keeper::{ExitStatus, KeeperError, RingEnds, StdioSpec, Subject};
 use hako_model::{ContainerState, ExecId};
-use hako_runtime::plan::{ExecPlan, Process};
+use hako_runtime::{
+    plan::{ExecPlan, Process},
+    user::User,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -15,6 +22,7 @@ use crate::{
     Engine, EngineError,
     container::output::pump_exec,
     limits,
+    record::Record,
     stdio::{Listeners, Stdin, StdinSlot, StdinWriter, open_stdin},
     succession::Lifeline,
     table::Container,
@@ -137,6 +145,13 @@ impl Engine {
         }
         if spec.user.is_empty() {
             spec.user.clone_from(&record.config.user);
+        } else if spec.user.bytes().any(|byte| !byte.is_ascii_digit()) {
+            // As Docker since 28: before anybody attaches. Who is meant is looked up again at the start.
+            let (record, user) = (record.clone(), spec.user.clone());
+            crate::blocking(move || user_of(&record, &user)).await.map_err(|error| match error {
+                EngineError::Start { text, kind, .. } => EngineError::Mechanism { kind, text },
+                other => other,
+            })?;
         }
         let id = ExecId::random();
         let action = format!("exec_create: {}", spec.argv.join(" "));
@@ -266,11 +281,7 @@ impl Engine {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error));
         let mut descriptors = vec![duplicate(&live.pidfd)?];
         let confinement = &live.confinement;
-        let root = hako_runtime::observe::root_of(record.state.pid)
-            .map_err(|error| EngineError::io("cannot open the container's root", &error))?;
-        let user =
-            hako_runtime::user::resolve(std::os::fd::AsFd::as_fd(&root), &spec.user, &record.spec.host.group_add)
-                .map_err(|error| crate::container::start::user_error(&error, 126))?;
+        let user = user_of(&record, &spec.user)?;
         let seccomp = match &confinement.seccomp {
             Some(program) if !spec.privileged => {
                 descriptors.push(crate::container::start::seccomp_descriptor(program)?);
@@ -409,4 +420,12 @@ impl Engine {
             self.execs.0.write().remove(&id);
         }
     }
+}
+
+/// Who `user` is in a running container.
+fn user_of(record: &Record, user: &str) -> Result<User, EngineError> {
+    let root = hako_runtime::observe::root_of(record.state.pid)
+        .map_err(|error| EngineError::io("cannot open the container's root", &error))?;
+    hako_runtime::user::resolve(root.as_fd(), user, &record.spec.host.group_add)
+        .map_err(|error| crate::container::start::user_error(&error, 126))
 }

@@ -31,9 +31,10 @@ mod runtime; // which code starts a container
 pub mod stdio; // a process's input and output as the daemon holds them
 pub mod step; // a process of a build: no container, a layer in the end
 mod succession; // what the daemon does when a keeper dies
-mod system; // info, events, disk usage
+mod system; // info, events
 mod table; // what is in memory: containers by name and id
 mod timer; // deadlines
+mod usage; // what takes room on the disk
 mod userns; // which users of the host a container's users are
 pub mod view; // what operations take and give
 mod view_anatomy; // of images looked at closely
@@ -47,6 +48,7 @@ use jiff::Timestamp;
 
 pub use config::{EngineConfig, Reloadable};
 pub use error::EngineError;
+pub use network::Families;
 pub use runtime::{RuntimeProgram, Runtimes};
 pub use userns::IdMap;
 

@@ -70,3 +70,6 @@ pub(crate) const SANDBOXES: usize = 56;
 
 /// Chunks of an archive that is fetched and waits to be unpacked; hyper's are at most 400 KiB, so 3 MiB.
 pub(crate) const IMPORT_CHUNKS_QUEUED_MAX: usize = 8;
+
+/// Directory trees that are measured at the same time: enough for a disk to have a choice.
+pub(crate) const WALKS_AT_ONCE: usize = 8;

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
+pub use change::Families;
 pub(crate) use ports::{port_requests_of, ports_key, ports_owner};
 pub(crate) use predefined::prepare;
 

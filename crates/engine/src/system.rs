@@ -1,4 +1,4 @@
-//! The host and the daemon: `info`, `events`, `system df`.
+//! The host and the daemon: `info`, `events`.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Engine, EngineError, Reloadable,
-    view::{CgroupFeatures, DiskUsage, InfoView, ListOptions, MetricsView},
+    view::{CgroupFeatures, InfoView, MetricsView},
 };
 
 impl Engine {
@@ -59,6 +59,7 @@ impl Engine {
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             event_listeners: self.events.listeners(),
             warnings,
+            cdi_folders: self.config.cdi_folders.iter().map(|folder| folder.display().to_string()).collect(),
             default_runtime: reloadable.runtimes.default.clone(),
             runtimes: reloadable.runtimes.named.into_iter().collect(),
             log_driver: self.config.log_driver.clone(),
@@ -128,42 +129,6 @@ impl Engine {
         filters: &Filters,
     ) -> Result<mpsc::Receiver<Event>, EngineError> {
         self.events.watch(since, until, filters)
-    }
-
-    /// What takes room on the disk.
-    ///
-    /// # Errors
-    /// Those of the lists.
-    pub async fn system_df(&self) -> Result<DiskUsage, EngineError> {
-        let engine = self.clone();
-        crate::blocking(move || {
-            let mut containers =
-                engine.container_list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
-            // Docker forgets the logs here, which is where disks fill up.
-            for summary in &mut containers {
-                let log =
-                    engine.containers.find(&summary.id.to_string()).map_or(0, |container| container.log().bytes());
-                summary.size.iter_mut().for_each(|size| size.rw += log);
-            }
-            let volumes = engine
-                .volumes
-                .list()
-                .iter()
-                .map(|volume| {
-                    let size = engine.volumes.size(&volume.name);
-                    let mut view = engine.volume_view(volume);
-                    view.usage = Some((size, engine.volume_users(&volume.name).len()));
-                    view
-                })
-                .collect();
-            Ok(DiskUsage {
-                layers_bytes: engine.images.layers_size() + engine.images.content_size(),
-                images: engine.image_list(true, &Filters::default())?,
-                containers,
-                volumes,
-            })
-        })
-        .await
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     EngineError,
-    container::stats::History,
+    container::{list::Rendered, stats::History},
     exec::Exec,
     log::{LogPlan, write},
     record::Record,
@@ -61,6 +61,8 @@ pub(crate) struct Container {
     pub(crate) watched: watch::Sender<Option<Arc<Sample>>>,
     /// Wakes a restart that waits for its back-off, to cancel it.
     pub(crate) restart: tokio::sync::Notify,
+    /// What was last made of it for a list.
+    pub(crate) rendered: Mutex<Option<Rendered>>,
 }
 
 /// What exists only while a container runs.
@@ -102,6 +104,7 @@ impl Container {
             samples: Mutex::default(),
             watched: watch::Sender::new(None),
             restart: tokio::sync::Notify::new(),
+            rendered: Mutex::default(),
         })
     }
 

@@ -567,6 +567,7 @@ pub struct InfoView {
     pub tasks: usize,
     pub event_listeners: usize,
     pub warnings: Vec<String>,
+    pub cdi_folders: Vec<String>,
     pub default_runtime: String,
     /// Beside our own, which has no program.
     pub runtimes: Vec<(String, crate::RuntimeProgram)>,

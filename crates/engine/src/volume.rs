@@ -1,6 +1,9 @@
 //! Volumes, and which containers use them.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use hako_model::{EventKind, Filters, MountKind};
 
@@ -184,6 +187,16 @@ impl Engine {
             .filter(|record| record.mounts.iter().any(|mount| mount.name == name))
             .map(|record| record.id.to_string())
             .collect()
+    }
+
+    /// How many containers each volume is mounted in.
+    pub(crate) fn volume_use(&self) -> BTreeMap<String, usize> {
+        let mut users = BTreeMap::new();
+        for record in self.containers.all().iter().map(|container| container.record()) {
+            let names: BTreeSet<&str> = record.mounts.iter().map(|mount| mount.name.as_str()).collect();
+            names.into_iter().for_each(|name| *users.entry(name.to_owned()).or_default() += 1);
+        }
+        users
     }
 
     pub(crate) fn volume_view(&self, volume: &hako_volume::Volume) -> VolumeView {

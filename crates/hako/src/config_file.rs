@@ -35,16 +35,14 @@ const IGNORED: [&str; 16] = [
 ];
 
 /// Keys of dockerd that would change what a person relies on, and that are not built.
-const NOT_BUILT: [&str; 20] = [
+const NOT_BUILT: [&str; 18] = [
     "allow-direct-routing",
     "authorization-plugins",
     "bip6",
     "bridge-accept-fwmark",
-    "cdi-spec-dirs",
     "containerd-plugins-namespace",
     "cpu-rt-period",
     "cpu-rt-runtime",
-    "default-stop-timeout",
     "firewall-backend",
     "host-gateway-ips",
     "ip-forward-no-drop",
@@ -116,6 +114,7 @@ fn flag_of(key: &str) -> String {
         "default-network-opts" => "--default-network-opt".to_owned(),
         "default-address-pools" => "--default-address-pool".to_owned(),
         "runtimes" => "--add-runtime".to_owned(),
+        "cdi-spec-dirs" => "--cdi-spec-dir".to_owned(),
         key => format!("--{key}"),
     }
 }
@@ -162,6 +161,8 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "metrics-addr" => flags.metrics_addr = Some(parsed(value)?),
         "storage-opts" => flags.ignored.storage_options = texts(value)?,
         "default-network-opts" => flags.default_network_options = network_options(value)?,
+        "cdi-spec-dirs" => flags.cdi_folders = texts(value)?.into_iter().map(Into::into).collect(),
+        "default-stop-timeout" => flags.default_stop_timeout = value.as_i64().ok_or("expected a number of seconds")?,
         "default-cgroupns-mode" => flags.default_cgroupns_mode = text(value)?,
         "default-ipc-mode" => flags.default_ipc_mode = text(value)?,
         "seccomp-profile" => flags.seccomp_profile = text(value)?,

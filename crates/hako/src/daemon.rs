@@ -244,6 +244,12 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.bridge_gateway = flags.default_gateway;
     config.bridge_gateway_ipv6 = flags.default_gateway_v6;
     config.network_options = network_options(&flags.default_network_options)?;
+    if !flags.cdi_folders.is_empty() {
+        // One that is empty means none, as with dockerd.
+        config.cdi_folders =
+            flags.cdi_folders.iter().filter(|folder| !folder.as_os_str().is_empty()).cloned().collect();
+    }
+    config.stop_timeout_s = flags.default_stop_timeout;
     config.cgroupns_mode.clone_from(&flags.default_cgroupns_mode);
     config.ipc_mode.clone_from(&flags.default_ipc_mode);
     config.seccomp = seccomp(&flags.seccomp_profile)?;

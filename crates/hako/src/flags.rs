@@ -148,6 +148,13 @@ pub(crate) struct DaemonFlags {
     /// Option of new networks that do not say otherwise: DRIVER=KEY=VALUE (repeatable)
     #[arg(long = "default-network-opt", value_name = "DRIVER=KEY=VALUE")]
     pub(crate) default_network_options: Vec<String>,
+    /// Folder of device descriptions (CDI); the same device in a later one counts (repeatable) [default: /etc/cdi,
+    /// /var/run/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIRECTORY")]
+    pub(crate) cdi_folders: Vec<std::path::PathBuf>,
+    /// Seconds that a container has to end, unless it or the caller says otherwise; negative: as long as it takes
+    #[arg(long, default_value_t = 10, allow_negative_numbers = true, value_name = "SECONDS")]
+    pub(crate) default_stop_timeout: i64,
     /// cgroup namespace of containers that do not say: private or host
     #[arg(long, default_value = "")]
     pub(crate) default_cgroupns_mode: String,

@@ -19,7 +19,7 @@ use crate::{
     endpoint::wait_until,
     error::NetworkError,
     firewall::NetworkRules,
-    plan::{BridgePlan, GatewayMode},
+    plan::{BridgeOptions, BridgePlan, GatewayMode},
     sysctl,
 };
 
@@ -84,8 +84,15 @@ impl Bridge {
 }
 
 /// Whether the bridge itself has an address of a family.
-fn has_address(plan: &BridgePlan, ipv6: bool) -> bool {
-    plan.gateway_mode(ipv6) != GatewayMode::Isolated && (ipv6 || !plan.more.inhibit_ipv4)
+pub(crate) fn has_address(options: &BridgeOptions, ipv6: bool) -> bool {
+    options.gateway_mode_of(ipv6) != GatewayMode::Isolated && (ipv6 || !options.inhibit_ipv4)
+}
+
+/// A bridge that a person made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignBridge {
+    /// With the lengths of their subnets.
+    pub addresses: Vec<IpNet>,
 }
 
 impl Network {
@@ -113,6 +120,28 @@ impl Network {
         self.firewall.network_set(&plan.bridge, bridge.rules())?;
         self.bridges.write().insert(plan.id, Arc::new(bridge));
         Ok(())
+    }
+
+    /// The bridge of this name, if there is one that is not this daemon's own.
+    ///
+    /// # Errors
+    /// A link of this name that is none, or another daemon's bridge.
+    pub fn bridge_foreign(&self, name: &str) -> Result<Option<ForeignBridge>, NetworkError> {
+        let Some(link) = self.bridge_link(name)?.filter(|link| link.alias != self.settings.instance.alias()) else {
+            return Ok(None);
+        };
+        let addresses = self.host.rtnetlink("ask for the addresses of", name, route::addresses)?;
+        let own = addresses.into_iter().filter(|address| address.link == link.index);
+        let addresses = own.filter_map(|address| IpNet::new(address.address, address.prefix).ok()).collect();
+        Ok(Some(ForeignBridge { addresses }))
+    }
+
+    /// Whether there is a link of this name.
+    ///
+    /// # Errors
+    /// Those of asking the kernel.
+    pub fn link_exists(&self, name: &str) -> Result<bool, NetworkError> {
+        Ok(self.host.rtnetlink("find", name, |socket| route::link_named(socket, name))?.is_some())
     }
 
     fn bridge_of(&self, plan: &BridgePlan, index: u32, mac: Mac) -> Bridge {
@@ -194,7 +223,7 @@ impl Network {
             .iter()
             .filter(|pool| {
                 let ipv6 = pool.subnet.addr().is_ipv6();
-                self::has_address(plan, ipv6)
+                has_address(&plan.more, ipv6)
             })
             .filter_map(|pool| Some(IpNet::new_assert(pool.gateway?, pool.subnet.prefix_len())))
             .collect();

@@ -450,7 +450,8 @@ fn take_addresses<'a>(bridge: &'a Bridge, plan: &EndpointPlan) -> Result<Taken<'
 
 fn interface_name(inside: &mut Inside, plan: &EndpointPlan, prefix: Option<&str>) -> Result<String, NetworkError> {
     if let Some(name) = &plan.interface {
-        return Ok(name.clone());
+        let taken = route::link_named(&mut inside.socket, name).context("find", name)?.is_some();
+        return if taken { Err(NetworkError::InterfaceTaken { name: name.clone() }) } else { Ok(name.clone()) };
     }
     if inside.prepared.is_some() && prefix.is_none() {
         return Ok(FIRST_LINK.to_owned());

@@ -43,6 +43,8 @@ pub enum NetworkError {
     ParentTaken { parent: String, other: String },
     #[error("cannot set sysctl {name} for an endpoint: it has to be net.*.*.IFNAME.*")]
     EndpointSysctl { name: String },
+    #[error("error renaming interface: the container has a link {name} already: file exists")]
+    InterfaceTaken { name: String },
     #[error("bridge driver doesn't support multiple subnets")]
     SeveralSubnets,
     #[error("failed to allocate gateway ({gateway}): Address already in use")]
@@ -53,6 +55,10 @@ pub enum NetworkError {
     RangeOutside { range: IpNet },
     #[error("failed to parse {option} value: {value} (invalid for this option)")]
     Option { option: String, value: String },
+    #[error(
+        "an MTU of {mtu} is too small for this network: IPv6 needs 1280 (com.docker.network.driver.mtu, or no --ipv6)"
+    )]
+    SmallMtu { mtu: u32 },
     #[error("no available {family} addresses on this network's address pools: {name} ({id})")]
     AddressesExhausted { family: &'static str, name: String, id: NetworkId },
     #[error("Address already in use")]
@@ -86,6 +92,7 @@ impl NetworkError {
             Self::NotUp { .. } => ErrorKind::NotFound,
             Self::Overlap { .. } | Self::BridgeTaken { .. } | Self::ParentTaken { .. } | Self::SeveralSubnets | Self::AddressTaken { .. } | Self::BridgeForeign { .. } => ErrorKind::Forbidden,
             Self::NoLinkKind { .. } => ErrorKind::NotImplemented,
+            Self::InterfaceTaken { .. } => ErrorKind::Conflict,
             Self::GatewayOutside { .. }
             | Self::IsolatedOutside
             | Self::StackedMode { .. }
@@ -96,6 +103,7 @@ impl NetworkError {
             | Self::EndpointSysctl { .. }
             | Self::RangeOutside { .. }
             | Self::Option { .. }
+            | Self::SmallMtu { .. }
             | Self::AddressOutside { .. } => ErrorKind::InvalidInput,
             Self::PoolsExhausted
             | Self::AddressesExhausted { .. }

@@ -30,6 +30,7 @@ mod stacked; // macvlan and ipvlan: links on a link of the host
 mod sysctl; // switches below /proc/sys/net
 mod visit; // sockets in other network namespaces
 
+pub use bridge::ForeignBridge;
 pub use endpoint::endpoint_sysctls;
 pub use error::NetworkError;
 pub use network::Network;

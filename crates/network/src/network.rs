@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     address,
-    bridge::Bridge,
+    bridge::{Bridge, has_address},
     error::{Context, NetworkError},
     firewall::{Firewall, Obstacle, State},
     names::NameTables,
@@ -145,17 +145,27 @@ impl Network {
         {
             return Err(NetworkError::BridgeTaken { id, bridge, other: other.id });
         }
+        let more = options.more(spec.internal)?;
+        let mut pools = choose_pools(spec, &self.settings.pools, &self.ours(id), &taken)?;
+        if !has_address(&more, false) && spec.internal {
+            pools.iter_mut().for_each(leave_both_addresses);
+        }
+        let mtu = options.mtu()?.unwrap_or(1500);
+        // The least that every IPv6 link carries (RFC 8200); on less the kernel has no IPv6.
+        if spec.ipv6 && mtu < 1280 {
+            return Err(NetworkError::SmallMtu { mtu });
+        }
         Ok(BridgePlan {
             id,
             name: spec.name.clone(),
             bridge,
-            pools: choose_pools(spec, &self.settings.pools, &self.ours(id), &taken)?,
-            mtu: options.mtu()?.unwrap_or(1500),
+            pools,
+            mtu,
             internal: spec.internal,
             icc: options.flag("com.docker.network.bridge.enable_icc", true)?,
             masquerade: options.flag("com.docker.network.bridge.enable_ip_masquerade", true)?,
             host_binding: options.address("com.docker.network.bridge.host_binding_ipv4")?,
-            more: options.more(spec.internal)?,
+            more,
         })
     }
 
@@ -272,6 +282,13 @@ fn complete(asked: &AddressPool, taken: &[IpNet]) -> Result<AddressPool, Network
         pool.gateway = address::Addresses::new(&pool).take(None).ok();
     }
     Ok(pool)
+}
+
+// A /31 has two addresses (RFC 3021). Where the bridge has none, both are for containers.
+fn leave_both_addresses(pool: &mut AddressPool) {
+    if matches!(pool.subnet, IpNet::V4(net) if net.prefix_len() == 31) {
+        pool.gateway = None;
+    }
 }
 
 // Driver options, as texts.

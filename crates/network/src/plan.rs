@@ -164,10 +164,17 @@ pub enum GatewayMode {
     Routed,
 }
 
+impl BridgeOptions {
+    /// How one family reaches the outside.
+    pub(crate) fn gateway_mode_of(&self, ipv6: bool) -> GatewayMode {
+        if ipv6 { self.gateway_mode_ipv6 } else { self.gateway_mode }
+    }
+}
+
 impl BridgePlan {
     /// How one family reaches the outside.
     pub fn gateway_mode(&self, ipv6: bool) -> GatewayMode {
-        if ipv6 { self.more.gateway_mode_ipv6 } else { self.more.gateway_mode }
+        self.more.gateway_mode_of(ipv6)
     }
 }
 

@@ -91,6 +91,20 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Reply, Failure> {
     json_with(StatusCode::OK, value)
 }
 
+/// 200 with a JSON array of what is JSON already.
+pub(crate) fn json_list(entries: &[Bytes]) -> Reply {
+    let mut text = Vec::with_capacity(3 + entries.iter().map(|entry| entry.len() + 1).sum::<usize>());
+    text.push(b'[');
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(entry);
+    }
+    text.extend_from_slice(b"]\n");
+    with_body(StatusCode::OK, JSON, ReplyBody::Whole(text.into()))
+}
+
 /// 201 with JSON.
 pub(crate) fn created(value: &impl Serialize) -> Result<Reply, Failure> {
     json_with(StatusCode::CREATED, value)

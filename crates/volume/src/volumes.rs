@@ -1,12 +1,9 @@
 //! All volumes: create, find, open, fill, remove.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -300,21 +297,13 @@ impl Volumes {
 
     /// Bytes of the files in a volume's directory, each file once; 0 for a volume that is not there.
     pub fn size(&self, name: &str) -> u64 {
-        let mut seen = HashSet::new();
-        let mut total = 0;
-        let mut waiting = vec![self.path(name)];
-        while let Some(directory) = waiting.pop() {
-            // What its user removes meanwhile has no size.
-            let Ok(entries) = fs::read_dir(&directory) else { continue };
-            for entry in entries.flatten() {
-                let Ok(metadata) = entry.metadata() else { continue };
-                if metadata.is_dir() {
-                    waiting.push(entry.path());
-                } else if metadata.is_file() && (metadata.nlink() == 1 || seen.insert(metadata.ino())) {
-                    total += metadata.len();
-                }
+        match hako_archive::size_of(&self.path(name)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => {
+                tracing::warn!(volume = %name, %error, "cannot measure");
+                0
             }
         }
-        total
     }
 }

@@ -1,10 +1,16 @@
 //! Devices that are asked for by what they are: `--gpus`, and names of the Container Device Interface.
 //!
 //! A CDI file says what a device is made of: nodes, mounts, variables. It is the host's administrator who puts it into
-//! `/etc/cdi` or `/var/run/cdi`; a container chooses by name only. Hooks are programs to be run on the way and are
+//! one of the daemon's folders for them (`--cdi-spec-dir`); a container chooses by name only. Hooks are programs to be run on the way and are
 //! refused: nothing here runs programs. What is found is put beside what the person asked for, for one start.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hako_model::{
     BindOptions, MountKind, MountSpec, Propagation,
@@ -17,8 +23,6 @@ use crate::{
     record::{MountRecord, Record},
 };
 
-/// Where descriptions lie; the same device in a later one counts.
-const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// NVIDIA's for one host has some 20 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// What `--gpus` means where nobody names a vendor.
@@ -76,11 +80,11 @@ struct Mount {
 ///
 /// # Errors
 /// A device that nobody describes, or whose description cannot be followed, in Docker's words where it has any.
-pub(crate) fn with_devices(record: &Arc<Record>) -> Result<Arc<Record>, EngineError> {
+pub(crate) fn with_devices(record: &Arc<Record>, folders: &[PathBuf]) -> Result<Arc<Record>, EngineError> {
     if record.spec.host.device_requests.is_empty() {
         return Ok(record.clone());
     }
-    let known = Known::read(&FOLDERS.map(Path::new));
+    let known = Known::read(folders);
     let mut edits = Vec::new();
     for request in &record.spec.host.device_requests {
         let names = known.names(request)?;
@@ -108,7 +112,7 @@ struct Kind {
 }
 
 impl Known {
-    fn read(folders: &[&Path]) -> Self {
+    fn read(folders: &[PathBuf]) -> Self {
         let mut known = Self(BTreeMap::new());
         for folder in folders {
             let Ok(entries) = fs::read_dir(folder) else { continue };

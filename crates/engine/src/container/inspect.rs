@@ -19,9 +19,10 @@ impl Engine {
     ///
     /// # Errors
     /// No such container.
-    pub fn container_inspect(&self, name: &str, size: bool) -> Result<ContainerView, EngineError> {
+    pub async fn container_inspect(&self, name: &str, size: bool) -> Result<ContainerView, EngineError> {
         let container = self.containers.find(name)?;
         let record = container.record();
+        let size = if size { self.size_measured(&record).await } else { None };
         let files = self.network_files(&record);
         let kept = |name: &str| files.join(name).display().to_string();
         let running = record.is_running();
@@ -51,7 +52,7 @@ impl Engine {
             log_path: if log.shown { log.path.display().to_string() } else { String::new() },
             exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
             places: self.images.snapshot_places(record.id).unwrap_or_default(),
-            size: size.then(|| self.container_size(&record)).flatten(),
+            size,
             apparmor_profile: String::new(),
         })
     }

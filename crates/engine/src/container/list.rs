@@ -1,4 +1,7 @@
 //! `container list`: from snapshots in memory, newest first; no container's lock is taken.
+//!
+//! Most of a list is what it was a second ago. What the caller made of a row is therefore kept with its container and
+//! given again for as long as everything that it was made from is the same ([`ListRow::rendered`]).
 
 use std::{
     cmp::Reverse,
@@ -7,15 +10,16 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use hako_base::clock;
 use hako_model::{ContainerState, Digest, Filters, MountKind};
-use jiff::Timestamp;
 
 use super::status;
 use crate::{
     Engine, EngineError,
     network::{is_predefined, names::dns_names},
     record::{EndpointRecord, MountRecord, Record},
+    table::Container,
     view::{ContainerSummary, EndpointView, ListOptions, MountView, PortView, SizeView},
 };
 
@@ -37,12 +41,105 @@ const KNOWN_FILTERS: &[&str] = &[
     "volume",
 ];
 
+/// One container of a list: its record, and what the words about it depend on besides.
+pub struct ListRow {
+    pub(crate) container: Arc<Container>,
+    pub(crate) record: Arc<Record>,
+    image: String,
+    status: String,
+    /// What containers that are linked to it call it.
+    link_names: Vec<String>,
+    pub(crate) size: Option<SizeView>,
+}
+
+/// What was made of a row, and of what it was made.
+pub(crate) struct Rendered {
+    form: u16,
+    record: Arc<Record>,
+    image: String,
+    status: String,
+    link_names: Vec<String>,
+    text: Bytes,
+}
+
+impl ListRow {
+    /// What `render` makes of this row, or made of it when nothing was different. `form` tells apart renderings that
+    /// differ for other reasons. A row with its sizes is always made anew.
+    ///
+    /// # Errors
+    /// Those of `render`.
+    pub fn rendered<E>(
+        &self,
+        form: u16,
+        render: impl FnOnce(ContainerSummary) -> Result<Vec<u8>, E>,
+    ) -> Result<Bytes, E> {
+        if self.size.is_some() {
+            return Ok(render(self.summary())?.into());
+        }
+        let kept =
+            self.container.rendered.lock().as_ref().filter(|kept| kept.is_of(self, form)).map(|it| it.text.clone());
+        if let Some(text) = kept {
+            return Ok(text);
+        }
+        let text = Bytes::from(render(self.summary())?.into_boxed_slice());
+        *self.container.rendered.lock() = Some(Rendered {
+            form,
+            record: self.record.clone(),
+            image: self.image.clone(),
+            status: self.status.clone(),
+            link_names: self.link_names.clone(),
+            text: text.clone(),
+        });
+        Ok(text)
+    }
+
+    /// All of it.
+    pub fn summary(&self) -> ContainerSummary {
+        let record = &*self.record;
+        ContainerSummary {
+            id: record.id,
+            name: record.name.clone(),
+            link_names: self.link_names.clone(),
+            image: self.image.clone(),
+            image_id: record.image,
+            command: command(record),
+            created: record.created,
+            ports: ports(record),
+            labels: record.config.labels.clone(),
+            state: record.state.status,
+            status: self.status.clone(),
+            network_mode: record.spec.host.network_mode.text(),
+            annotations: record.spec.host.annotations.clone(),
+            networks: endpoints(record),
+            mounts: mount_views(record),
+            size: self.size,
+        }
+    }
+}
+
+impl Rendered {
+    // A record is never changed in place: the same one says the same.
+    fn is_of(&self, row: &ListRow, form: u16) -> bool {
+        self.form == form
+            && Arc::ptr_eq(&self.record, &row.record)
+            && self.status == row.status
+            && self.image == row.image
+            && self.link_names == row.link_names
+    }
+}
+
 impl Engine {
     /// The containers that `options` asks for.
     ///
     /// # Errors
     /// A filter that there is none of, or whose value makes no sense.
-    pub fn container_list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>, EngineError> {
+    pub async fn container_list(&self, options: &ListOptions) -> Result<Vec<ListRow>, EngineError> {
+        let rows = self.list_rows(options)?;
+        Ok(if options.size { self.rows_measured(rows).await } else { rows })
+    }
+
+    /// The same without sizes.
+    pub(crate) fn list_rows(&self, options: &ListOptions) -> Result<Vec<ListRow>, EngineError> {
         let filters = &options.filters;
         if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
@@ -50,51 +147,28 @@ impl Engine {
         check_values(filters)?;
         let bounds = self.bounds(filters)?;
         let ancestors = self.ancestors(filters);
-        let mut records: Vec<Arc<Record>> = self.containers.all().iter().map(|container| container.record()).collect();
-        let mut links = self.link_names_of_all(&records);
-        records.sort_by_cached_key(|record| Reverse((record.created, record.id)));
+        let containers = self.containers.all();
+        let mut snapshots: Vec<_> = containers.into_iter().map(|container| (container.record(), container)).collect();
+        let mut links = self.link_names_of_all(snapshots.iter().map(|(record, _)| &**record));
+        snapshots.sort_by_cached_key(|(record, _)| Reverse((record.created, record.id)));
         // `--filter status=exited` and `-n` mean stopped containers too, without `-a`.
         let all = options.all || options.limit > 0 || filters.has("status") || filters.has("exited");
-        let wanted = records
+        let wanted = snapshots
             .into_iter()
-            .filter(|record| all || record.is_running() || record.state.status == ContainerState::Restarting)
-            .filter(|record| bounds.contain(record) && matches(record, filters, ancestors.as_deref()))
+            .filter(|(record, _)| all || record.is_running() || record.state.status == ContainerState::Restarting)
+            .filter(|(record, _)| bounds.contain(record) && matches(record, filters, ancestors.as_deref()))
             .take(if options.limit > 0 { options.limit } else { usize::MAX });
         // Many containers have one image: each name is looked up once.
         let (mut images, now) = (HashMap::new(), clock::now());
-        let summary = |record: Arc<Record>| {
-            let mut summary = self.summary(&record, options.size, &mut images, now);
-            summary.link_names = links.remove(&record.id).unwrap_or_default();
-            summary
-        };
-        Ok(wanted.map(summary).collect())
-    }
-
-    fn summary(
-        &self,
-        record: &Record,
-        size: bool,
-        images: &mut HashMap<String, Option<Digest>>,
-        now: Timestamp,
-    ) -> ContainerSummary {
-        ContainerSummary {
-            id: record.id,
-            name: record.name.clone(),
-            link_names: Vec::new(),
-            image: self.image_shown(record, images),
-            image_id: record.image,
-            command: command(record),
-            created: record.created,
-            ports: ports(record),
-            labels: record.config.labels.clone(),
-            state: record.state.status,
+        let row = |(record, container): (Arc<Record>, Arc<Container>)| ListRow {
+            image: self.image_shown(&record, &mut images),
             status: status::text(&record.state, now),
-            network_mode: record.spec.host.network_mode.text(),
-            annotations: record.spec.host.annotations.clone(),
-            networks: endpoints(record),
-            mounts: mount_views(record),
-            size: size.then(|| self.container_size(record)).flatten(),
-        }
+            link_names: links.remove(&record.id).unwrap_or_default(),
+            size: None,
+            container,
+            record,
+        };
+        Ok(wanted.map(row).collect())
     }
 
     pub(crate) fn container_size(&self, record: &Record) -> Option<SizeView> {
@@ -182,7 +256,7 @@ fn matches(record: &Record, filters: &Filters, ancestors: Option<&[hako_model::D
         && filters.any("network", |wanted| {
             record.endpoints.iter().any(|(name, endpoint)| {
                 name == wanted || endpoint.network.is_some_and(|network| network.to_string().starts_with(wanted))
-            }) || record.spec.host.network_mode.network_name() == Some(wanted)
+            }) || (record.endpoints.is_empty() && record.spec.host.network_mode.network_name() == Some(wanted))
         })
         && filters.any("volume", |wanted| {
             record.mounts.iter().any(|mount| mount.name == wanted || mount.source == wanted || mount.target == wanted)
@@ -307,7 +381,10 @@ fn mount_view(mount: &MountRecord) -> MountView {
 
 #[cfg(test)]
 mod tests {
+    use hako_model::ContainerId;
+
     use super::*;
+    use crate::{log::LogPlan, record::StateRecord};
 
     #[test]
     fn names_match_in_part_or_anchored() {
@@ -328,5 +405,60 @@ mod tests {
         for (wanted, expected) in [("80", true), ("80/tcp", true), ("80/udp", false), ("79-81", true), ("x", false)] {
             assert_eq!(port_matches(80, "tcp", wanted), expected, "{wanted}");
         }
+    }
+    #[test]
+    fn what_was_made_of_a_row_is_kept_until_anything_in_it_changes() {
+        let record = Record {
+            version: crate::record::VERSION,
+            id: ContainerId::random(),
+            name: "web".to_owned(),
+            created: clock::now(),
+            spec: Arc::default(),
+            config: Arc::default(),
+            image: Digest::from_sha256([1; 32]),
+            path: "/bin/true".to_owned(),
+            args: Vec::new(),
+            hostname: String::new(),
+            mounts: Vec::new(),
+            state: StateRecord::default(),
+            endpoints: BTreeMap::new(),
+            published: Vec::new(),
+            published_on: None,
+            link_env: Vec::new(),
+            ids: None,
+        };
+        let container = Container::new(record, LogPlan::json("log".as_ref(), 1, 1));
+        let row = |change: fn(&mut ListRow)| {
+            let mut row = ListRow {
+                container: container.clone(),
+                record: container.record(),
+                image: "busybox".to_owned(),
+                status: "Created".to_owned(),
+                link_names: Vec::new(),
+                size: None,
+            };
+            change(&mut row);
+            row
+        };
+        let is_made = |form: u16, row: ListRow| {
+            let mut made = false;
+            row.rendered(form, |view| {
+                made = true;
+                Ok::<_, ()>(view.name.into_bytes())
+            })
+            .unwrap();
+            made
+        };
+        assert!(is_made(1, row(|_| ())));
+        assert!(!is_made(1, row(|_| ())), "nothing is different");
+        assert!(is_made(2, row(|_| ())), "another form");
+        assert!(is_made(2, row(|row| row.status = "Up 1 second".to_owned())));
+        assert!(is_made(2, row(|row| row.image = "sha256:01".to_owned())));
+        assert!(is_made(2, row(|row| row.link_names.push("web/db".to_owned()))));
+        assert!(is_made(2, row(|row| row.size = Some(SizeView { rw: 1, root_fs: 1 }))));
+        assert!(is_made(2, row(|_| ())));
+        container.change(|record| "db".clone_into(&mut record.name));
+        assert!(is_made(2, row(|_| ())), "another record");
+        assert!(!is_made(2, row(|_| ())));
     }
 }

@@ -74,30 +74,35 @@ impl Security {
             security.writable_cgroups = true;
         }
         for option in &host.security_opt {
-            if option == "no-new-privileges" {
-                security.no_new_privileges = true;
-                continue;
-            }
-            let invalid = || EngineError::invalid(format!("invalid --security-opt 2: {option:?}"));
-            let (key, value) = option.split_once('=').or_else(|| option.split_once(':')).ok_or_else(invalid)?;
-            match (key, value) {
-                ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
-                ("seccomp", "builtin" | "default") => security.seccomp = Seccomp::Default,
-                ("seccomp", text) => security.seccomp = Seccomp::Profile(text.to_owned()),
-                ("no-new-privileges", "true") => security.no_new_privileges = true,
-                ("no-new-privileges", "false") => security.no_new_privileges = false,
-                ("systempaths", "unconfined") => security.paths_unconfined = true,
-                ("allow", "io_uring") => security.io_uring = true,
-                ("writable-cgroups", "true") => security.writable_cgroups = true,
-                ("writable-cgroups", "false") => security.writable_cgroups = false,
-                // As with Docker on a host without SELinux: labels are taken and mean nothing.
-                ("label", _) => {}
-                ("apparmor", "unconfined") => security.apparmor.clear(),
-                ("apparmor", profile) => profile.clone_into(&mut security.apparmor),
-                _ => return Err(invalid()),
+            match option.as_str() {
+                "no-new-privileges" => security.no_new_privileges = true,
+                "writable-cgroups" => security.writable_cgroups = true,
+                _ => security.take(option)?,
             }
         }
         Ok(security)
+    }
+
+    fn take(&mut self, option: &str) -> Result<(), EngineError> {
+        let invalid = || EngineError::invalid(format!("invalid --security-opt 2: {option:?}"));
+        let (key, value) = option.split_once('=').or_else(|| option.split_once(':')).ok_or_else(invalid)?;
+        match (key, value) {
+            ("seccomp", "unconfined") => self.seccomp = Seccomp::Unconfined,
+            ("seccomp", "builtin" | "default") => self.seccomp = Seccomp::Default,
+            ("seccomp", text) => self.seccomp = Seccomp::Profile(text.to_owned()),
+            ("no-new-privileges", "true") => self.no_new_privileges = true,
+            ("no-new-privileges", "false") => self.no_new_privileges = false,
+            ("systempaths", "unconfined") => self.paths_unconfined = true,
+            ("allow", "io_uring") => self.io_uring = true,
+            ("writable-cgroups", "true") => self.writable_cgroups = true,
+            ("writable-cgroups", "false") => self.writable_cgroups = false,
+            // As with Docker on a host without SELinux: labels are taken and mean nothing.
+            ("label", _) => {}
+            ("apparmor", "unconfined") => self.apparmor.clear(),
+            ("apparmor", profile) => profile.clone_into(&mut self.apparmor),
+            _ => return Err(invalid()),
+        }
+        Ok(())
     }
 }
 

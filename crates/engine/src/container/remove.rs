@@ -161,7 +161,7 @@ impl Engine {
             if !stopped || !chosen.contains(record.created, &record.config.labels) {
                 continue;
             }
-            let size = self.container_size(&record).map_or(0, |size| size.rw);
+            let size = self.size_measured(&record).await.map_or(0, |size| size.rw);
             match self.container_remove(&record.id.to_string(), RemoveOptions::default()).await {
                 Ok(()) => {
                     view.removed.push(record.id.to_string());

@@ -86,9 +86,13 @@ impl Engine {
             return Err(EngineError::NotModified { text: format!("container {} is not running", record.id) });
         }
         let signal = options.signal.unwrap_or_else(|| stop_signal(&record));
-        let timeout_s = options.timeout_s.or(record.spec.stop_timeout_s).unwrap_or(limits::STOP_TIMEOUT_S);
+        let timeout_s = options.timeout_s.or(record.spec.stop_timeout_s).unwrap_or(self.config.stop_timeout_s);
         let mut phase = container.phase.subscribe();
-        send(container, signal)?;
+        match send(container, signal) {
+            // It has ended by itself a moment ago.
+            Err(EngineError::Conflict { .. }) => return self.stop_ended(container).await,
+            sent => sent?,
+        }
         self.publish_container("kill", &record, [("signal", signal.number().to_string().as_str())]);
         let grace = async {
             match u64::try_from(timeout_s) {
@@ -102,6 +106,18 @@ impl Engine {
         };
         if !left_in_time {
             self.insist(container, &record, signal, timeout_s).await?;
+        }
+        self.publish_container("stop", &container.record(), []);
+        Ok(())
+    }
+
+    /// The process has ended, and nobody has noted it yet: what its policy would do next is what a stop prevents.
+    async fn stop_ended(&self, container: &Arc<Container>) -> Result<(), EngineError> {
+        let mut phase = container.phase.subscribe();
+        let _ = tokio::time::timeout(limits::KILL_DEADLINE, phase.wait_for(|phase| !phase.running)).await;
+        if container.record().state.status == ContainerState::Restarting {
+            container.restart.notify_waiters();
+            self.settle_stopped(container).await;
         }
         self.publish_container("stop", &container.record(), []);
         Ok(())

@@ -140,7 +140,7 @@ impl Engine {
             record.state.generation = generation;
             record.link_env = link_env;
         });
-        let record = super::cdi::with_devices(&record)?;
+        let record = super::cdi::with_devices(&record, &self.config.cdi_folders)?;
 
         let mut operation = Operation::begin("container.start", &self.config.exec_root);
         let joined = operation.step_with(

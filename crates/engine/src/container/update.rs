@@ -39,6 +39,7 @@ impl Engine {
             None => Ok(()),
         })
         .await?;
+        container.samples.lock().outdate();
         let record = container.change(|record| record.spec = Arc::new(spec));
         self.settle(&record).await;
         self.publish_container("update", &record, []);

@@ -1,5 +1,7 @@
 //! `network create`, `rm` and `prune`.
 
+use std::collections::BTreeMap;
+
 use hako_base::{ErrorKind, clock};
 use hako_model::{EventKind, Filters, NetworkDriver, NetworkId, NetworkSpec};
 
@@ -11,16 +13,14 @@ impl Engine {
     ///
     /// # Errors
     /// A name that is taken, settings that make no sense, no free subnet.
-    pub async fn network_create(&self, mut spec: NetworkSpec) -> Result<NetworkId, EngineError> {
-        check(&spec)?;
-        for (key, value) in self.config.network_options.get(spec.driver.name()).into_iter().flatten() {
-            spec.options.entry(key.clone()).or_insert_with(|| value.clone());
-        }
+    pub async fn network_create(&self, spec: NetworkSpec, families: Families) -> Result<NetworkId, EngineError> {
         let engine = self.clone();
-        crate::blocking(move || engine.create_network(spec)).await
+        crate::blocking(move || engine.create_network(spec, families)).await
     }
 
-    fn create_network(&self, mut spec: NetworkSpec) -> Result<NetworkId, EngineError> {
+    fn create_network(&self, mut spec: NetworkSpec, families: Families) -> Result<NetworkId, EngineError> {
+        families.decide(&mut spec)?;
+        check(&spec)?;
         let _one_at_a_time = self.networks.changes.lock();
         if self.networks.all().iter().any(|known| known.spec.name == spec.name) {
             return Err(EngineError::conflict(format!("network with name {} already exists", spec.name)));
@@ -33,6 +33,11 @@ impl Engine {
         }
         if let Some(source) = spec.config_from.clone() {
             self.take_configuration(&mut spec, &source)?;
+        }
+        let defaults = self.config.network_options.get(spec.driver.name());
+        families.take_defaults(&mut spec, defaults.into_iter().flatten())?;
+        if !spec.ipv4 && !spec.ipv6 {
+            return Err(EngineError::invalid("IPv4 or IPv6 must be enabled"));
         }
         // The driver `null` of addresses has none to give.
         if spec.ipam_driver == "null" && spec.pools.is_empty() && spec.driver != NetworkDriver::Null {
@@ -193,6 +198,62 @@ impl Engine {
     }
 }
 
+/// Which families of addresses were asked for by name; the options of a network and the daemon's defaults may say it too.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Families {
+    pub ipv4: Option<bool>,
+    pub ipv6: Option<bool>,
+}
+
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
+impl Families {
+    // What is named counts, then the network's own option, then Docker's habit.
+    fn decide(self, spec: &mut NetworkSpec) -> Result<(), EngineError> {
+        spec.ipv4 = self.ipv4.or(switch(&spec.options, ENABLE_IPV4)?).unwrap_or(true);
+        spec.ipv6 = self.ipv6.or(switch(&spec.options, ENABLE_IPV6)?).unwrap_or(false);
+        Ok(())
+    }
+
+    // The daemon's default options; one that is not obeyed here is not shown either.
+    fn take_defaults<'d>(
+        self,
+        spec: &mut NetworkSpec,
+        defaults: impl Iterator<Item = (&'d String, &'d String)>,
+    ) -> Result<(), EngineError> {
+        let is_made_elsewhere = spec.config_from.is_some();
+        for (key, value) in defaults {
+            let is_decided = match key.as_str() {
+                ENABLE_IPV4 => self.ipv4.is_some() || is_made_elsewhere,
+                ENABLE_IPV6 => self.ipv6.is_some() || is_made_elsewhere,
+                _ => false,
+            };
+            if is_decided || spec.options.contains_key(key) {
+                continue;
+            }
+            spec.options.insert(key.clone(), value.clone());
+            match key.as_str() {
+                ENABLE_IPV4 => spec.ipv4 = switch(&spec.options, key)?.unwrap_or(true),
+                ENABLE_IPV6 => spec.ipv6 = switch(&spec.options, key)?.unwrap_or(false),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn switch(options: &BTreeMap<String, String>, key: &str) -> Result<Option<bool>, EngineError> {
+    let read = |text: &String| match text.as_str() {
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
+        other => {
+            Err(EngineError::invalid(format!("invalid value for option {key}: {other:?} is neither true nor false")))
+        }
+    };
+    options.get(key).map(read).transpose()
+}
+
 fn check(spec: &NetworkSpec) -> Result<(), EngineError> {
     if spec.name.trim().is_empty() {
         return Err(EngineError::invalid("invalid name: name is empty"));
@@ -205,9 +266,6 @@ fn check(spec: &NetworkSpec) -> Result<(), EngineError> {
     }
     if matches!(spec.driver, NetworkDriver::Host | NetworkDriver::Null) {
         return Err(forbidden(format!("only one instance of \"{}\" network is allowed", spec.driver.name())));
-    }
-    if !spec.ipv4 && !spec.ipv6 {
-        return Err(EngineError::invalid("IPv4 or IPv6 must be enabled"));
     }
     Ok(())
 }
@@ -226,4 +284,48 @@ fn check_configuration(spec: &NetworkSpec) -> Result<(), EngineError> {
 
 fn forbidden(text: String) -> EngineError {
     EngineError::Mechanism { kind: ErrorKind::Forbidden, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `options` and `defaults` by the last word of their names: `4=true 6=false mtu=9000`.
+    #[track_caller]
+    fn check(families: (Option<bool>, Option<bool>), options: &str, defaults: &str, expected: &str) {
+        let map = |text: &str| {
+            let pair = |word: &str| {
+                let (key, value) = word.split_once('=').unwrap();
+                (key.replace('4', ENABLE_IPV4).replace('6', ENABLE_IPV6), value.to_owned())
+            };
+            text.split_whitespace().map(pair).collect::<BTreeMap<_, _>>()
+        };
+        let mut spec =
+            NetworkSpec { options: map(options), ..crate::network::predefined::spec("n", NetworkDriver::Bridge) };
+        let families = Families { ipv4: families.0, ipv6: families.1 };
+        families.decide(&mut spec).unwrap();
+        families.take_defaults(&mut spec, map(defaults).iter()).unwrap();
+        let shown: Vec<String> = spec.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let shown = shown.join(" ").replace(ENABLE_IPV4, "4").replace(ENABLE_IPV6, "6");
+        assert_eq!(format!("{} {} [{shown}]", spec.ipv4, spec.ipv6), expected, "{families:?} {options} {defaults}");
+    }
+
+    #[test]
+    fn families_are_what_is_named_then_optioned_then_usual() {
+        check((None, None), "", "", "true false []");
+        check((None, Some(true)), "", "", "true true []");
+        check((None, None), "4=false 6=true", "", "false true [4=false 6=true]");
+        check((Some(true), None), "4=false", "", "true false [4=false]");
+        check((None, None), "", "4=false 6=true mtu=9", "false true [4=false 6=true mtu=9]");
+        check((Some(true), None), "", "4=false 6=true", "true true [6=true]");
+        check((None, None), "6=false mtu=8", "6=true mtu=9", "true false [6=false mtu=8]");
+    }
+
+    #[test]
+    fn a_switch_that_is_none_is_named() {
+        let mut spec = crate::network::predefined::spec("n", NetworkDriver::Bridge);
+        spec.options.insert(ENABLE_IPV6.to_owned(), "maybe".to_owned());
+        let refused = Families::default().decide(&mut spec).unwrap_err().to_string();
+        assert_eq!(refused, format!("invalid value for option {ENABLE_IPV6}: \"maybe\" is neither true nor false"));
+    }
 }

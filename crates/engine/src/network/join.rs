@@ -146,7 +146,12 @@ impl Engine {
             let endpoint = self.plug_in(record, &network, asked, &sandbox, &gateways, at == 0)?;
             joined.places[at].endpoint = endpoint;
         }
-        self.publish_at(record, joined, gateways.publishing())
+        self.publish_at(record, joined, gateways.publishing()).map_err(|error| match error {
+            EngineError::Mechanism { kind, text } => {
+                EngineError::Mechanism { kind, text: format!("failed to set up container networking: {text}") }
+            }
+            other => other,
+        })
     }
 
     /// Plugs a container into one network; `None` where there is nothing to plug in.

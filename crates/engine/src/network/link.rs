@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
 };
 
 use hako_base::ErrorKind;
@@ -149,7 +148,10 @@ impl Engine {
     }
 
     /// What containers are called by those that are linked to them: `web/db`, by the container that is meant.
-    pub(crate) fn link_names_of_all(&self, records: &[Arc<Record>]) -> BTreeMap<ContainerId, Vec<String>> {
+    pub(crate) fn link_names_of_all<'r>(
+        &self,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> BTreeMap<ContainerId, Vec<String>> {
         let mut names: BTreeMap<ContainerId, Vec<String>> = BTreeMap::new();
         for record in records {
             for (name, alias) in record.spec.host.links.iter().filter_map(|text| parse(text)) {

@@ -28,8 +28,13 @@ impl Engine {
         let Some(main) = spec.host.network_mode.network_name() else {
             return if spec.networks.is_empty() { Ok(places) } else { Err(EngineError::invalid(SHARED)) };
         };
+        // As with Docker: who asks for places in networks, and for none as the first of them, has those alone.
+        let main = match spec.networks.keys().next() {
+            Some(first) if spec.host.network_mode == NetworkMode::Default => first.as_str(),
+            _ => main,
+        };
         // `--bridge none`: who wants the default bridge has a network of its own with nothing in it.
-        if self.config.bridge_disabled && matches!(spec.host.network_mode, NetworkMode::Default | NetworkMode::Bridge) {
+        if self.config.bridge_disabled && matches!(main, "bridge" | "default") {
             return Ok(places);
         }
         let main = self.networks.find(main)?.spec.name.clone();

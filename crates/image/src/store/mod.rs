@@ -28,7 +28,7 @@ use std::{
     collections::{HashMap, HashSet},
     os::fd::AsFd,
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use hako_base::database::Database;
@@ -75,6 +75,10 @@ struct Inner {
     held: Mutex<Held>,
     /// Mounted root filesystems.
     live: Mutex<HashMap<ContainerId, Live>>,
+    /// How many mounts there have been.
+    mounts: AtomicU64,
+    /// What containers wrote that have not been mounted since.
+    measured: Mutex<HashMap<ContainerId, u64>>,
     /// With whose ids the next mount is made.
     maps: Mutex<HashMap<ContainerId, Arc<std::os::fd::OwnedFd>>>,
     /// Stacks that have their skeleton.
@@ -117,6 +121,8 @@ impl Store {
             gzipped: Mutex::default(),
             held: Mutex::default(),
             live: Mutex::default(),
+            mounts: AtomicU64::new(0),
+            measured: Mutex::default(),
             maps: Mutex::default(),
             skeletons: Mutex::default(),
         };

@@ -19,7 +19,7 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use hako_model::{ContainerId, Digest};
@@ -28,7 +28,7 @@ use hako_sys::{copies::Original, mount::MountAttributes};
 use super::{Inner, Store, diff, mounted, remove::collect, skeleton::open_to_all};
 use crate::{
     Change, ImageError, SnapshotSize,
-    archive::{PackError, Packer, walk},
+    archive::{PackError, Packer},
     catalog,
 };
 
@@ -185,7 +185,9 @@ impl Store {
         // A copy of its own shows what is below the container's mounts.
         let original = root.copy().and_then(Original::housed).map_err(failed())?;
         let entry = Live { given: Some(Arc::new(given)), ..Live::new(original) };
-        self.inner.live.lock().insert(container, entry);
+        let mut live = self.inner.live.lock();
+        self.inner.measured.lock().remove(&container);
+        live.insert(container, entry);
         Ok(())
     }
 
@@ -217,26 +219,20 @@ impl Store {
         self.inner.delete_snapshot(container)
     }
 
-    /// Bytes that the container wrote, and those together with its image's.
+    /// Bytes that the container wrote, and those together with its image's. Nothing but a mount changes what it wrote,
+    /// so that a container that is not mounted is measured once.
     ///
     /// # Errors
     /// When the container has no root filesystem.
     pub fn snapshot_size(&self, container: ContainerId) -> Result<SnapshotSize, ImageError> {
-        let base = self.inner.base_of(container)?;
-        let upper = self.inner.upper(container)?;
-        let failed = || ImageError::io(format!("cannot measure {}", upper.display()));
-        let root = walk::open_trusted(&upper).map_err(failed())?;
-        let mut written = 0;
-        let mut seen = HashSet::new();
-        walk::tree(root.as_fd(), |visit| -> io::Result<bool> {
-            let is_file = walk::file_type(visit.stat) == rustix::fs::FileType::RegularFile;
-            if is_file && (visit.stat.st_nlink == 1 || seen.insert(visit.stat.st_ino)) {
-                written += u64::try_from(visit.stat.st_size).unwrap_or(0);
-            }
-            Ok(true)
-        })
-        .map_err(failed())?;
-        let below: u64 = self.inner.catalog.read().stack(base).iter().map(|layer| layer.size).sum();
+        let inner = &*self.inner;
+        let base = inner.base_of(container)?;
+        let known = inner.measured.lock().get(&container).copied();
+        let written = match known {
+            Some(written) => written,
+            None => inner.measure(container)?,
+        };
+        let below: u64 = inner.catalog.read().stack(base).iter().map(|layer| layer.size).sum();
         Ok(SnapshotSize { written, root: written + below })
     }
 
@@ -386,6 +382,19 @@ impl Inner {
     }
 
     /// The live overlay of a container, mounted if it is not.
+    fn measure(&self, container: ContainerId) -> Result<u64, ImageError> {
+        let mounts = self.mounts.load(Ordering::Acquire);
+        let upper = self.upper(container)?;
+        let failed = ImageError::io(format!("cannot measure {}", upper.display()));
+        let written = hako_archive::size_of(&upper).map_err(failed)?;
+        let live = self.live.lock();
+        // What was mounted meanwhile, if only for a moment, may have grown behind the measurement.
+        if !live.contains_key(&container) && self.mounts.load(Ordering::Acquire) == mounts {
+            self.measured.lock().insert(container, written);
+        }
+        Ok(written)
+    }
+
     fn enter<'l>(
         &self,
         live: &'l mut HashMap<ContainerId, Live>,
@@ -394,13 +403,18 @@ impl Inner {
     ) -> Result<&'l mut Live, ImageError> {
         Ok(match live.entry(container) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(place) => place.insert(Live::new(self.mount(container, volatile)?)),
+            Entry::Vacant(place) => {
+                self.mounts.fetch_add(1, Ordering::AcqRel);
+                self.measured.lock().remove(&container);
+                place.insert(Live::new(self.mount(container, volatile)?))
+            }
         })
     }
 
     fn delete_snapshot(&self, container: ContainerId) -> Result<(), ImageError> {
         let path = self.container(container);
         let base = self.base_of(container);
+        self.measured.lock().remove(&container);
         self.layers.remove(&path).map_err(ImageError::io(format!("cannot remove {}", path.display())))?;
         let mounted = {
             let mut held = self.held.lock();

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hako_api::network::{ConfigReference, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateRequest};
 use hako_base::{ErrorKind, clock};
-use hako_engine::view::{EndpointView, NetworkView};
+use hako_engine::{
+    Families,
+    view::{EndpointView, NetworkView},
+};
 use hako_model::{AddressPool, NetworkDriver, NetworkSpec};
 use ipnet::IpNet;
 
@@ -62,18 +65,18 @@ fn member(name: &str, view: &EndpointView) -> NetworkContainer {
     }
 }
 
-/// What is asked for, and what the person should know about it.
+/// What is asked for, and which families of addresses by name.
 ///
 /// # Errors
 /// Everything that makes no sense about subnets and addresses at once, as Docker tells it; what only a swarm has.
-pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, String), Failure> {
+pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, Families), Failure> {
     let driver = driver(&request)?;
     let ipam = request.ipam.unwrap_or_default();
     if !matches!(ipam.driver.as_str(), "" | "default" | "null") {
         return Err(Failure::not_found(format!("plugin \"{}\" not found", ipam.driver)));
     }
     let mut wrong = Vec::new();
-    let ipv6 = request.enable_ipv6.unwrap_or(false);
+    let families = Families { ipv4: request.enable_ipv4, ipv6: request.enable_ipv6 };
     let pools = ipam.config.unwrap_or_default().iter().filter_map(|config| read_pool(config, &mut wrong)).collect();
     if !wrong.is_empty() {
         return Err(Failure::invalid(format!("invalid network config:\n{}", wrong.join("\n"))));
@@ -83,8 +86,8 @@ pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, String
         driver,
         internal: request.internal,
         attachable: request.attachable,
-        ipv4: request.enable_ipv4.unwrap_or(true),
-        ipv6,
+        ipv4: families.ipv4.unwrap_or(true),
+        ipv6: families.ipv6.unwrap_or(false),
         pools,
         ipam_driver: if ipam.driver.is_empty() { "default".to_owned() } else { ipam.driver },
         ipam_options: ipam.options,
@@ -93,7 +96,7 @@ pub(crate) fn spec(request: NetworkCreateRequest) -> Result<(NetworkSpec, String
         config_only: request.config_only,
         config_from: request.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
     };
-    Ok((spec, String::new()))
+    Ok((spec, families))
 }
 
 fn driver(request: &NetworkCreateRequest) -> Result<NetworkDriver, Failure> {

@@ -78,6 +78,7 @@ pub(crate) fn info(view: InfoView, version: &str) -> SystemInfo {
         live_restore_enabled: true,
         init_binary: "hako".to_owned(),
         security_options: view.security_options,
+        cdi_spec_dirs: view.cdi_folders,
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
         warnings: Some(view.warnings).filter(|warnings| !warnings.is_empty()),
         ..SystemInfo::default()

@@ -3,8 +3,8 @@
 use hako_api::{
     container::{
         ContainerCreateRequest, ContainerCreateResponse, ContainerEditRequest, ContainerExposure,
-        ContainerPruneResponse, ContainerSummary, ContainerTopResponse, ContainerUpdateRequest,
-        ContainerUpdateResponse, FilesystemChange,
+        ContainerPruneResponse, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse,
+        FilesystemChange,
     },
     query::{
         ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery, ContainerRemoveQuery,
@@ -32,10 +32,13 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
         size: query.size,
         filters: convert::filters(query.filters),
     };
-    let containers = call.engine().container_list(&options)?;
-    let summaries: Vec<ContainerSummary> =
-        containers.into_iter().map(|from| convert::summary::summary(from).for_version(call.version)).collect();
-    reply::json(&summaries)
+    let (rows, version) = (call.engine().container_list(&options).await?, call.version);
+    let render = |view| serde_json::to_vec(&convert::summary::summary(view).for_version(version));
+    let mut texts = Vec::with_capacity(rows.len());
+    for row in rows {
+        texts.push(row.rendered(version.minor(), render)?);
+    }
+    Ok(reply::json_list(&texts))
 }
 
 pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
@@ -82,7 +85,7 @@ pub(super) async fn exposure(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
     let query: ContainerInspectQuery = call.query()?;
-    let view = call.engine().container_inspect(call.name(), query.size)?;
+    let view = call.engine().container_inspect(call.name(), query.size).await?;
     reply::json(&convert::inspect::container(&view).for_version(call.version))
 }
 

@@ -34,9 +34,9 @@ pub(super) async fn inspect(call: Call) -> Result<Reply, Failure> {
 
 pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let request: NetworkCreateRequest = call.json().await?.unwrap_or_default();
-    let (spec, warning) = convert::network::spec(request)?;
-    let id = call.engine().network_create(spec).await?;
-    reply::created(&NetworkCreateResponse { id: id.to_string(), warning })
+    let (spec, families) = convert::network::spec(request)?;
+    let id = call.engine().network_create(spec, families).await?;
+    reply::created(&NetworkCreateResponse { id: id.to_string(), warning: String::new() })
 }
 
 pub(super) async fn remove(call: Call) -> Result<Reply, Failure> {
