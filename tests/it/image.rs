@@ -25,6 +25,151 @@ fn images_are_listed_as_docker_lists_them() {
 }
 
 #[test]
+fn filters_choose_images() {
+    let host = host!();
+    host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && docker import -c 'LABEL kind=a' tree.tar ione:1 && docker import -c 'LABEL kind=b' tree.tar itwo:1 && docker import tree.tar ithree:1").success();
+    let shown = |filter: &str| {
+        let images = format!("docker images --filter '{filter}' --format '{{{{.Repository}}}}'");
+        let chosen = host.run(&format!("{images} | grep -E '^i(one|two|three)$' | sort | xargs"));
+        chosen.text().to_owned()
+    };
+    for (filter, expected) in [
+        ("label=kind", "ione itwo"),
+        ("label=kind=a", "ione"),
+        ("before=itwo:1", "ione"),
+        ("since=ione:1", "ithree itwo"),
+        ("since=ithree:1", ""),
+        ("until=1h", ""),
+        ("until=0s", "ione ithree itwo"),
+        ("dangling=false", "ione ithree itwo"),
+        ("dangling=true", ""),
+        ("reference=i*e", "ione ithree"),
+        ("reference=ione:2", ""),
+    ] {
+        assert_eq!(shown(filter), expected, "{filter}");
+    }
+    host.run("for filter in nosuch=x dangling=x since=nosuch; do docker images -q --filter $filter; done").shows(
+        expect![[r#"
+            ! Error response from daemon: invalid filter 'nosuch'
+            ! Error response from daemon: invalid filter 'dangling=[x]'
+            ! Error response from daemon: No such image: nosuch:latest
+            exit 1
+        "#]],
+    );
+    host.run("docker images --filter label=kind=a --filter reference=ione --filter reference=itwo --format '{{.Repository}} {{.Tag}} {{.Digest}} {{len .ID}} {{.CreatedSince}}'; docker images -q --no-trunc ione; docker images --digests ione | head -1; docker rmi ione:1 itwo:1 ithree:1 >/dev/null")
+        .shows(expect![[r#"
+            ione 1 <none> 12 <age> ago
+            sha256:<id1>
+            REPOSITORY   TAG   DIGEST   IMAGE ID   CREATED   SIZE
+        "#]]);
+}
+
+#[test]
+fn a_prune_chooses_by_label_and_time() {
+    let host = host!();
+    host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && for kind in a b c; do docker import -c \"LABEL own=yes kind=$kind\" tree.tar >/dev/null; done; docker import -c 'LABEL own=yes kind=n' tree.tar named:1").success();
+    let count = "docker images -aq --filter label=own | wc -l";
+    // Of these, three have no name.
+    host.run(&format!("docker image prune -f --filter label=own --filter until=1h >/dev/null; {count}; docker image prune -f --filter label=own --filter label=kind=a | grep -c ^deleted; {count}; docker image prune -f --filter label=own --filter label!=kind=b | grep -c ^deleted; {count}"))
+        .shows(expect![[r#"
+            4
+            1
+            3
+            1
+            2
+        "#]]);
+    host.run(&format!("docker image prune -f --filter label=own --filter dangling=true | grep -c ^deleted; {count}; docker image prune -af --filter label=own | grep -e ^untagged -e ^Total; {count}"))
+        .shows(expect![[r#"
+            1
+            1
+            untagged: named:1
+            Total reclaimed space: 8B
+            0
+        "#]]);
+    // The command line itself says that it is about those without a name.
+    let contradiction = "docker image prune -f --filter dangling=false";
+    host.run(contradiction).code(1).says("Error response from daemon: invalid filter 'dangling=[");
+    host.run("docker image prune -f --filter nosuch=x").code(1).says("invalid filter 'nosuch'");
+}
+
+#[test]
+fn parents_stay_if_asked() {
+    let host = host!();
+    host.run("docker run --name web busybox touch /file && docker commit web made:1 && docker rm web && docker run --name web made:1 touch /other && docker commit web made:2 && docker rm web").success();
+    // What others were made from only loses its name; it is nothing that hangs about.
+    let unnamed = "docker images -q --filter dangling=true --filter since=busybox | wc -l";
+    host.run(&format!("docker rmi made:1; {unnamed}")).shows(expect![[r#"
+        Untagged: made:1
+        0
+    "#]]);
+    host.run(&format!("docker rmi --no-prune made:2 | sed 's/sha256:.*/sha256:…/'; {unnamed}")).shows(expect![[r#"
+        Untagged: made:2
+        Deleted: sha256:…
+        Deleted: sha256:…
+        1
+    "#]]);
+    host.run(&format!(
+        "docker rmi $(docker images -q --filter dangling=true --filter since=busybox) | grep -c ^Deleted; {unnamed}"
+    ))
+    .shows(expect![[r#"
+        2
+        0
+    "#]]);
+    // A running container keeps the files, not the name.
+    host.run("docker run --name web busybox touch /file && docker commit web own && docker rm web && docker run -d --name web own sleep 100").success();
+    host.run("docker rmi own").code(1).says("must force");
+    host.run("docker rmi -f own; docker exec web ls /file; docker rm -f web; docker image prune -f | grep -c ^deleted")
+        .shows(expect![[r#"
+        Untagged: own:latest
+        /file
+        web
+        2
+    "#]]);
+}
+
+#[test]
+fn what_the_api_says_of_images() {
+    let host = host!();
+    let json = |path: &str| -> serde_json::Value {
+        let answer = host.api("GET", &format!("/v1.45{path}"), "");
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        serde_json::from_slice(&answer.body).expect("it is JSON")
+    };
+    let inspected = json("/images/busybox/json");
+    let all = json("/images/json?shared-size=1&digests=1&filters=%7B%22reference%22%3A%5B%22busybox%22%5D%7D");
+    let listed = &all[0];
+    assert_eq!((&listed["Id"], &listed["RepoTags"]), (&inspected["Id"], &inspected["RepoTags"]));
+    assert_eq!(listed["Containers"], -1);
+    assert!(listed["SharedSize"].as_i64().is_some_and(|size| size >= 0), "{listed}");
+    assert_eq!((&listed["Size"], &listed["ParentId"]), (&inspected["Size"], &inspected["Parent"]));
+    assert_eq!(json("/images/json?filters=%7B%22reference%22%3A%5B%22busybox%22%5D%7D")[0]["SharedSize"], -1);
+    let missing = |value: &serde_json::Value, keys: &str| -> Vec<String> {
+        keys.split(' ').filter(|key| value.get(key).is_none()).map(str::to_owned).collect()
+    };
+    let keys = "Id RepoTags RepoDigests Parent Comment Created DockerVersion Author Config Architecture Os Size GraphDriver RootFS Metadata";
+    assert_eq!(missing(&inspected, keys), [""; 0]);
+    let keys = "Containers Created Id Labels ParentId RepoDigests RepoTags SharedSize Size";
+    assert_eq!(missing(listed, keys), [""; 0]);
+    let history = json("/images/busybox/history");
+    assert_eq!(missing(&history[0], "Comment Created CreatedBy Id Size Tags"), [""; 0]);
+    assert_eq!((&history[0]["Id"], &history[0]["Tags"]), (&inspected["Id"], &inspected["RepoTags"]));
+    for (method, path, status) in [
+        ("POST", "/images/busybox/tag?repo=a/b&tag=c", 201),
+        ("POST", "/images/busybox/tag?repo=UPPER&tag=c", 400),
+        ("POST", "/images/nosuch/tag?repo=a/b", 404),
+        ("DELETE", "/images/a/b:c", 200),
+        ("DELETE", "/images/a/b:c", 404),
+        ("GET", "/images/nosuch/json", 404),
+        ("GET", "/images/nosuch/history", 404),
+        ("GET", "/images/json?filters=nonsense", 400),
+        ("GET", "/images/nosuch/get", 404),
+    ] {
+        let answer = host.api(method, &format!("/v1.45{path}"), "");
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_tree_has_each_image_once() {
     let host = own_host!();
     host.run("docker tag busybox also:1 && docker images --tree 2>/dev/null | sed -E 's/\x1b\\[[0-9]+m//g; s/ +$//; s/[0-9.]+MB/SIZE/; s/[0-9a-f]{12}/ID/' | tail -3")
@@ -38,6 +183,42 @@ fn a_tree_has_each_image_once() {
         ! --show-digest is not yet supported with --tree
         exit 1
     "#]]);
+}
+
+#[test]
+fn of_an_archive_those_platforms_are_loaded_that_are_wanted() {
+    let host = own_host!();
+    host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && docker import --platform linux/s390x tree.tar far:1 && docker import --platform linux/amd64 tree.tar near:1 && docker save -o two.tar near:1 far:1 && docker rmi near:1 far:1").success();
+    host.run("docker load --platform linux/s390x -i two.tar; docker images --format '{{.Repository}}' | grep -c -e near -e far").shows(expect![[r#"
+        Loaded image: far:1
+        1
+    "#]]);
+    host.run("docker rmi far:1 >/dev/null; hako load --platform linux/s390x,linux/amd64 -i two.tar").shows(expect![[
+        r#"
+        Loaded image: near:1
+        Loaded image: far:1
+    "#
+    ]]);
+    host.run("hako load --platform linux/s390x,linux/riscv64 -i two.tar")
+        .code(1)
+        .says("it has no image for linux/riscv64");
+    host.run("hako save --platform linux/s390x,linux/amd64 far:1 >x").code(1).says("linux/amd64");
+}
+
+#[test]
+fn a_prune_knows_times_and_names_what_is_none() {
+    let host = host!();
+    host.run("docker tag busybox spare:1; for until in 2020-01-01 2020-01-01Z 2020-01-01T10:00 1500000000.25 240h; do docker image prune -af --filter until=$until --filter label=no.such; done; docker image prune -f --filter until=never; docker image prune -f --filter until=5y")
+        .shows(expect![[r#"
+            Total reclaimed space: 0B
+            Total reclaimed space: 0B
+            Total reclaimed space: 0B
+            Total reclaimed space: 0B
+            Total reclaimed space: 0B
+            ! Error response from daemon: failed to parse value as time or duration: "never"
+            ! Error response from daemon: failed to parse value as time or duration: "5y"
+            exit 1
+        "#]]);
 }
 
 #[test]

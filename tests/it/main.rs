@@ -69,6 +69,7 @@ mod plugin; // programs that add commands
 mod port; // published ports, from everywhere
 mod ps; // ps: filters, formats, columns
 mod registry; // pull, push, login, search, and our own registry
+mod registry_tls; // authorities, client certificates and mirrors over TLS
 mod remote; // TCP with TLS, ssh
 mod restart; // restart policies, what ended a container, update
 mod run; // run: output, exit status, names, environment, users, working directory

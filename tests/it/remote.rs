@@ -5,19 +5,19 @@ use hako_testkit::Host;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 /// An authority, and what it has signed, as files of the machine: `FOLDER/{ca,cert,key}.pem`.
-struct Authority {
+pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { params, key: KeyPair::generate().unwrap() }
     }
 
-    fn sign(&self, host: &Host, folder: &str, names: &[&str]) {
+    pub(crate) fn sign(&self, host: &Host, folder: &str, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
@@ -127,4 +127,30 @@ fn a_daemon_is_reached_by_way_of_ssh() {
     host.run("cat ssh.log | head -1").says("-l me -p 2222").says("box").says("system dial-stdio");
     host.write("bin/ssh", "#!/bin/sh\nread request\necho 'no route to box' >&2\nexit 255\n");
     host.run(&format!("{ssh}; docker -H ssh://box ps")).code(1).says("no route to box");
+}
+
+#[test]
+fn an_image_is_copied_by_way_of_ssh() {
+    let host = own_host!();
+    let second = host.second_daemon("second", &[]);
+    host.write("bin/ssh", SSH.replace("exec sh", &format!("DOCKER_HOST={} exec sh", second.address())));
+    host.run("chmod +x bin/ssh; docker tag busybox busybox:other").success();
+    let copy = "PATH=$PWD/bin:$PATH hako image copy";
+    // One image is meant, not all tags of a repository.
+    host.run(&format!("{copy} busybox ssh://box 2>&1; {copy} -q busybox:other ssh://box; docker -H {} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | sort", second.address()))
+        .shows(expect![[r#"
+            0 of 1 layers are there already
+            Loaded image: busybox:latest
+            busybox:other
+            busybox:latest
+            busybox:other
+        "#]]);
+    host.run(&format!(
+        "{copy} busybox ssh://box 2>&1 | head -1; docker -H {} run --rm --network none busybox echo runs",
+        second.address()
+    ))
+    .shows(expect![[r#"
+            1 of 1 layers are there already
+            runs
+        "#]]);
 }

@@ -9,6 +9,7 @@ mod copy; // files from one root into another
 mod ids; // owners where ids are shifted
 mod ignore; // which files of a tree are left out (.dockerignore)
 mod pack; // a tree becomes an archive
+mod recipe; // an archive without its files, and together with them
 mod unpack; // an archive becomes a tree
 
 pub mod exchange; // out of and into a root that somebody else controls
@@ -25,6 +26,7 @@ pub use copy::{Copier, CopyOptions, Keep, KnownDigests, TreeDigest};
 pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};
 pub use pack::{PackError, Packer, pack_layer};
+pub use recipe::{DamagedFile, Spliced, unpack_recorded};
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};
 
 /// The plain bytes of an archive that may be compressed (gzip, zstd).

@@ -35,3 +35,13 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Bytes that are read or handed on at a time: 256 KiB keeps the system calls few.
 pub const CHUNK_BYTES: usize = 256 << 10;
+
+/// Entries of one layer that replace earlier ones. Honest tars have a handful (`tar --append`); each costs the reader of a
+/// recipe about a hundred bytes.
+pub const REPLACED_MAX: u64 = 1_000_000;
+
+/// Bytes that stand in one record of a recipe: 64 KiB hold some hundred headers.
+pub const RECIPE_LITERAL_BYTES_MAX: usize = 64 << 10;
+
+/// A path in a recipe: one of the kernel's, which a link may have led to.
+pub const RECIPE_PATH_BYTES_MAX: usize = 2 * PATH_BYTES_MAX;

@@ -15,7 +15,7 @@ use std::{
 
 use hako_base::ErrorKind;
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
 
@@ -103,6 +103,26 @@ impl UnpackError {
     }
 }
 
+/// Hears what becomes of an archive's bytes.
+pub(crate) trait Witness {
+    /// What is taken from now on is all of the file at this path, which has no links in it.
+    fn begin(&self, path: &[u8]);
+    fn end(&self);
+    /// What has this path makes room for another entry; answers the number that it gets.
+    fn moved(&self, path: &[u8]) -> u64;
+}
+
+/// An unpacking that somebody listens to: nothing that came is removed.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched<'a> {
+    pub(crate) witness: &'a dyn Witness,
+    /// What makes room is moved to [`ASIDE`] in here, by its number.
+    pub(crate) beside: BorrowedFd<'a>,
+}
+
+/// The directory of what made room.
+pub(crate) const ASIDE: &str = "aside";
+
 /// Unpacks everything that `input` has below `root`.
 ///
 /// # Errors
@@ -112,9 +132,20 @@ pub fn unpack<R: BufRead>(
     root: BorrowedFd<'_>,
     options: &UnpackOptions,
 ) -> Result<(Unpacked, R), UnpackError> {
+    unpack_watched(input, root, options, None)
+}
+
+/// The same, and tells what becomes of what.
+pub(crate) fn unpack_watched<R: BufRead>(
+    input: R,
+    root: BorrowedFd<'_>,
+    options: &UnpackOptions,
+    watched: Option<Watched<'_>>,
+) -> Result<(Unpacked, R), UnpackError> {
     let mut unpacker = Unpacker {
         root,
         options,
+        watched,
         parent: None,
         done: Unpacked::default(),
         directory_times: BTreeMap::new(),
@@ -153,11 +184,20 @@ fn renamed(path: &mut Vec<u8>, from: &[u8], to: &[u8]) {
 struct Unpacker<'a> {
     root: BorrowedFd<'a>,
     options: &'a UnpackOptions,
+    watched: Option<Watched<'a>>,
     /// The directory of the entry before, which is mostly also the next one's.
-    parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    parent: Option<Parent>,
     done: Unpacked,
     directory_times: BTreeMap<Vec<u8>, Time>,
     is_root_described: bool,
+}
+
+// A directory that entries go into.
+struct Parent {
+    path: Vec<u8>,
+    fd: Rc<OwnedFd>,
+    /// Its path without links, if somebody asks and the kernel can say it.
+    real: Option<Vec<u8>>,
 }
 
 // Where an entry goes, and what its name says.
@@ -187,7 +227,7 @@ impl Unpacker<'_> {
             return self.whiteout(entry, &parent_path, &leaf[4..]);
         }
         self.enter(&parent_path, entry)?;
-        let Some((_, fd)) = &self.parent else { return Err(escapes()) };
+        let Some(Parent { fd, .. }) = &self.parent else { return Err(escapes()) };
         let fd = fd.clone();
         let place = Place { parent: fd.as_fd(), leaf, entry };
         match entry.kind {
@@ -228,7 +268,7 @@ impl Unpacker<'_> {
 
     // Makes `self.parent` the directory `path`, with what is missing of it.
     fn enter(&mut self, path: &[u8], entry: &Entry) -> Result<(), UnpackError> {
-        if self.parent.as_ref().is_some_and(|(known, _)| known == path) {
+        if self.parent.as_ref().is_some_and(|known| known.path == path) {
             return Ok(());
         }
         let error = |what| move |source| UnpackError::Write { what, path: entry.shown(), source };
@@ -242,8 +282,29 @@ impl Unpacker<'_> {
             }
             Err(other) => return Err(error("reach")(other)),
         };
-        self.parent = Some((path.to_vec(), Rc::new(fd)));
+        let real = self.real(path, fd.as_fd());
+        self.parent = Some(Parent { path: path.to_vec(), fd: Rc::new(fd), real });
         Ok(())
+    }
+
+    // The path of a directory without the links that led there.
+    fn real(&self, path: &[u8], directory: BorrowedFd<'_>) -> Option<Vec<u8>> {
+        self.watched?;
+        if path.is_empty() || walk::open_leaf(self.root, path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
+            return Some(path.to_vec());
+        }
+        let place = |fd| rustix::fs::readlink(walk::through_proc(fd, None), Vec::new()).ok();
+        let (root, real) = (place(self.root)?, place(directory)?);
+        let below = real.as_bytes().strip_prefix(root.as_bytes())?;
+        Some(below.strip_prefix(b"/").unwrap_or(below).to_vec())
+    }
+
+    // The path, without links, of what is in the present directory.
+    fn real_leaf(&self, leaf: &[u8]) -> Option<Vec<u8>> {
+        match self.parent.as_ref()?.real.as_deref()? {
+            b"" => Some(leaf.to_vec()),
+            above => Some([above, b"/", leaf].concat()),
+        }
     }
 
     fn make_parents(&mut self, path: &[u8]) -> io::Result<()> {
@@ -308,11 +369,34 @@ impl Unpacker<'_> {
         if self.options.keep_kind && was_directory != is_directory {
             return Err(UnpackError::KindDiffers { path: place.entry.shown(), was_directory });
         }
-        walk::remove_tree(place.parent, place.leaf).map_err(place.error("replace"))?;
+        match self.watched {
+            Some(watched) => self.move_aside(watched, place, &stat)?,
+            None => walk::remove_tree(place.parent, place.leaf).map_err(place.error("replace"))?,
+        }
         if was_directory {
             self.forget_below(&place.entry.path);
         }
         Ok(self.options.whiteouts && walk::is_whiteout(&stat))
+    }
+
+    // What is replaced is still part of the archive.
+    fn move_aside(&self, watched: Watched<'_>, place: &Place<'_>, stat: &Stat) -> Result<(), UnpackError> {
+        let failed = |error: Errno| place.error("replace")(error.into());
+        if !matches!(walk::file_type(stat), FileType::RegularFile | FileType::Directory) {
+            return rustix::fs::unlinkat(place.parent, place.leaf, AtFlags::empty()).map_err(failed);
+        }
+        let path = self.real_leaf(place.leaf).ok_or_else(|| failed(Errno::NAMETOOLONG))?;
+        let number = watched.witness.moved(&path);
+        if number > limits::REPLACED_MAX {
+            return Err(UnpackError::Limit { what: "entries that replace others", limit: limits::REPLACED_MAX });
+        }
+        match rustix::fs::mkdirat(watched.beside, ASIDE, Mode::RWXU) {
+            Err(Errno::EXIST) | Ok(()) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let aside = walk::open_leaf(watched.beside, ASIDE.as_bytes(), OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(place.error("replace"))?;
+        rustix::fs::renameat(place.parent, place.leaf, &aside, number.to_string()).map_err(failed)
     }
 
     // A directory went: nothing that was remembered of it may be used for its successor.
@@ -345,7 +429,7 @@ impl Unpacker<'_> {
             return Err(UnpackError::Escapes { path: entry.shown() });
         }
         self.enter(parent, entry)?;
-        let Some((_, fd)) = &self.parent else { return Ok(()) };
+        let Some(Parent { fd, .. }) = &self.parent else { return Ok(()) };
         let place = Place { parent: fd.as_fd(), leaf: hidden, entry };
         match walk::stat_leaf(place.parent, hidden).map_err(place.error("look at"))? {
             // The layer has its own: the whiteout speaks of the one below, which a directory would show through.
@@ -402,7 +486,16 @@ impl Unpacker<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(place.entry.mode & 0o777);
         let file = self.make(place, "create", || rustix::fs::openat(place.parent, place.leaf, flags, mode))?;
+        // The payload of a sparse file is not what the file has.
+        let is_whole = place.entry.sparse.is_none() && place.entry.size > 0;
+        let watched = self.watched.filter(|_| is_whole).zip(self.real_leaf(place.leaf));
+        if let Some((watched, path)) = &watched {
+            watched.witness.begin(path);
+        }
         let length = self.payload(&file, place, reader)?;
+        if let Some((watched, _)) = &watched {
+            watched.witness.end();
+        }
         self.done.bytes += length;
         if self.done.bytes > limits::LAYER_BYTES_MAX {
             return Err(UnpackError::Limit { what: "bytes", limit: limits::LAYER_BYTES_MAX });

@@ -36,7 +36,7 @@ impl Engine {
         if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
-        let dangling = filters.values("dangling").next().map(flag).transpose()?;
+        let dangling = filters.boolean("dangling").map_err(EngineError::invalid)?;
         let created = |key: &str| -> Result<Option<jiff::Timestamp>, EngineError> {
             let image = filters.values(key).next().map(|name| self.images.resolve(name)).transpose();
             Ok(image.map_err(error)?.and_then(|image| image.created))
@@ -51,6 +51,8 @@ impl Engine {
             .iter()
             .filter(|image| all || !image.is_dangling() || !parents.contains(&image.id))
             .filter(|image| dangling.is_none_or(|wanted| image.is_dangling() == wanted))
+            // What others were made from is not in anybody's way.
+            .filter(|image| dangling != Some(true) || !parents.contains(&image.id))
             .filter(|image| before.is_none_or(|at| image.created.is_some_and(|created| created < at)))
             .filter(|image| since.is_none_or(|at| image.created.is_some_and(|created| created > at)))
             .filter(|image| filters.labels("label", &image.config.labels))
@@ -330,7 +332,7 @@ impl Engine {
     /// # Errors
     /// A filter that there is none of.
     pub async fn image_prune(&self, filters: &Filters) -> Result<(Vec<ImageRemoved>, u64), EngineError> {
-        let dangling = filters.values("dangling").next().map_or(Ok(true), flag)?;
+        let dangling = filters.boolean("dangling").map_err(EngineError::invalid)?.unwrap_or(true);
         let filters = filters.clone();
         let engine = self.clone();
         let pruned = crate::blocking(move || {
@@ -438,14 +440,6 @@ pub(crate) fn platform(text: &str) -> Result<Platform, EngineError> {
     let os = parts.next().filter(|part| !part.is_empty()).ok_or_else(bad)?.to_owned();
     let architecture = parts.next().map_or_else(|| Platform::host().architecture, str::to_owned);
     Ok(Platform { os, architecture, variant: parts.next().map(str::to_owned) })
-}
-
-fn flag(text: &str) -> Result<bool, EngineError> {
-    match text {
-        "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
-        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
-        _ => Err(EngineError::invalid(format!("invalid filter 'dangling=[{text}]'"))),
-    }
 }
 
 /// Whether one of an image's names matches `repo`, `repo:tag` or a pattern with `*` and `?` in them.

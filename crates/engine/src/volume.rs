@@ -40,14 +40,6 @@ pub(crate) fn check_driver(name: &str, driver: &str) -> Result<(), EngineError> 
     )))
 }
 
-fn dangling(value: &str) -> Result<bool, EngineError> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        other => Err(EngineError::invalid(format!("invalid filter 'dangling=[{other}]'"))),
-    }
-}
-
 impl Engine {
     /// Makes a volume; one that exists is answered as it is.
     ///
@@ -76,7 +68,7 @@ impl Engine {
         if let Some(key) = filters.unknown_key(KNOWN_FILTERS) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
-        let dangling = filters.values("dangling").next().map(dangling).transpose()?;
+        let dangling = filters.boolean("dangling").map_err(EngineError::invalid)?;
         let mut views: Vec<VolumeView> = self
             .volumes
             .list()

@@ -54,7 +54,7 @@ pub(crate) struct Layer {
     pub(crate) chain_id: Digest,
     pub(crate) parent: Option<Digest>,
     pub(crate) diff_id: Digest,
-    /// The layer's tar in the content store, and how it is compressed there.
+    /// The layer's tar in the content store, or the recipe of it, and how that is compressed there.
     pub(crate) blob: Digest,
     pub(crate) blob_size: u64,
     pub(crate) codec: Codec,
@@ -68,6 +68,9 @@ pub(crate) struct Layer {
     /// It was compressed here; so no manifest elsewhere names its blob.
     #[serde(default)]
     pub(crate) compressed_here: bool,
+    /// The blob is the recipe: with the layer's files it is the tar.
+    #[serde(default)]
+    pub(crate) is_recipe: bool,
 }
 
 /// The name of a stack: OCI's chain id.

@@ -53,6 +53,9 @@ pub enum ImageError {
     DiffId { index: usize, expected: String, found: String },
     #[error("{what} has digest {found}, not {expected}")]
     DigestMismatch { what: String, expected: Digest, found: Digest },
+    /// A layer that was loaded is stored by its files; nothing here has them a second time.
+    #[error("{path} {why}, and nothing else here has layer {layer}: remove the image and load or build it again")]
+    OnlyCopy { layer: Digest, path: String, why: &'static str },
     #[error("{what} is not in the content store")]
     Missing { what: String },
     #[error("cannot read the configuration of image {image}: {why}")]
@@ -85,7 +88,11 @@ impl ImageError {
             Self::TooManyLayers { .. } | Self::NoMappedIds { .. } => ErrorKind::InvalidInput,
             Self::ArchiveTar { source } => source.kind(),
             Self::Layer { source, .. } => source.kind(),
-            Self::Missing { .. } | Self::Io { .. } | Self::Database { .. } | Self::Record { .. } => ErrorKind::Internal,
+            Self::OnlyCopy { .. }
+            | Self::Missing { .. }
+            | Self::Io { .. }
+            | Self::Database { .. }
+            | Self::Record { .. } => ErrorKind::Internal,
             Self::Stream { .. } => ErrorKind::Internal,
         }
     }

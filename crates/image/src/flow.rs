@@ -61,19 +61,25 @@ impl<T: Send + 'static> Worker<T> {
 }
 
 /// A stream whose bytes also go to workers.
-pub(crate) struct Tap<R> {
+pub(crate) struct Tap<'t, R> {
     input: R,
     chunk: Arc<Vec<u8>>,
     position: usize,
     feeds: Vec<SyncSender<Arc<Vec<u8>>>>,
+    /// Hears of the bytes of each chunk.
+    told: Option<&'t dyn Fn(u64)>,
     /// Bytes read from `input` so far.
     pub(crate) count: u64,
     ended: bool,
 }
 
-impl<R: Read> Tap<R> {
+impl<'t, R: Read> Tap<'t, R> {
     pub(crate) fn new(input: R, feeds: Vec<SyncSender<Arc<Vec<u8>>>>) -> Self {
-        Self { input, chunk: Arc::default(), position: 0, feeds, count: 0, ended: false }
+        Self { input, chunk: Arc::default(), position: 0, feeds, told: None, count: 0, ended: false }
+    }
+
+    pub(crate) fn told(self, told: &'t dyn Fn(u64)) -> Self {
+        Self { told: Some(told), ..self }
     }
 
     /// Reads what is left, so that the workers see the whole stream.
@@ -92,6 +98,9 @@ impl<R: Read> Tap<R> {
         self.input.by_ref().take(limits::CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
         self.ended = bytes.is_empty();
         self.count += bytes.len() as u64;
+        if let Some(told) = self.told {
+            told(bytes.len() as u64);
+        }
         if self.count > limits::LAYER_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the stream is longer than a layer may be"));
         }
@@ -108,7 +117,7 @@ impl<R: Read> Tap<R> {
     }
 }
 
-impl<R: Read> BufRead for Tap<R> {
+impl<R: Read> BufRead for Tap<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.position == self.chunk.len() && !self.ended {
             self.next_chunk()?;
@@ -121,7 +130,7 @@ impl<R: Read> BufRead for Tap<R> {
     }
 }
 
-impl<R: Read> Read for Tap<R> {
+impl<R: Read> Read for Tap<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let chunk = self.fill_buf()?;
         let count = chunk.len().min(buffer.len());

@@ -2,14 +2,19 @@
 //!
 //! A layer is hashed, inflated, stored and unpacked in one pass ([`receive`]) without knowing what will be
 //! below it. Only when it gets its place ([`Layers::place`]) do the directories that its tar needed but did
-//! not describe take the attributes they have below, so that the merged view shows those.
+//! not describe take the attributes they have below, so that the merged view shows those. Of a layer that came
+//! plain only the recipe is stored: with the unpacked files that is its tar again ([`open_tar`]; decision 4).
 
 use std::{
     collections::BTreeSet,
     fs,
     io::{self, BufRead, Read, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Sender, SyncSender, channel, sync_channel},
+    },
 };
 
 use hako_model::Digest;
@@ -17,7 +22,8 @@ use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
 use crate::{
     ImageError,
-    archive::{UnpackError, UnpackOptions, Unpacked, unpack, walk},
+    archive::{Spliced, UnpackError, UnpackOptions, Unpacked, unpack, unpack_recorded, walk},
+    catalog::Layer,
     codec::{Codec, Peeked},
     content::{Blob, Compressing, Content, Hasher},
     flow::{Feeder, Tap, Worker},
@@ -31,6 +37,65 @@ pub(crate) struct Layers {
     root: PathBuf,
     staging: PathBuf,
     trash: PathBuf,
+    reaper: Reaper,
+    flusher: Flusher,
+    /// Opened before anything is written, so that a flush tells of what could not be written since.
+    disk: OwnedFd,
+}
+
+/// Removes files in a thread of its own, which ends with the last of its handles when all are gone.
+#[derive(Debug)]
+struct Reaper(Sender<PathBuf>);
+
+impl Reaper {
+    fn start() -> io::Result<Self> {
+        let (sender, graves) = channel::<PathBuf>();
+        let reap = move || {
+            for grave in graves {
+                // What stays (a disk that fails) is tried again by the next start.
+                if let Err(error) = fs::remove_dir_all(&grave) {
+                    tracing::warn!(path = %grave.display(), %error, "cannot remove what nobody needs any more");
+                }
+            }
+        };
+        std::thread::Builder::new().name("layer-reaper".to_owned()).spawn(reap)?;
+        Ok(Self(sender))
+    }
+
+    fn bury(&self, grave: PathBuf) {
+        // Without its thread, the next start takes it.
+        let _ = self.0.send(grave);
+    }
+}
+
+/// Has large layers written to the disk while they come, so that the flush at the end finds little to do.
+#[derive(Debug)]
+struct Flusher {
+    waiting: AtomicU64,
+    wake: SyncSender<()>,
+}
+
+impl Flusher {
+    fn start(disk: OwnedFd) -> io::Result<Self> {
+        let (wake, wakes) = sync_channel(1);
+        let flush = move || {
+            for () in wakes {
+                // What goes wrong is told by the flush that counts, which sees it by a descriptor of its own.
+                let _ = rustix::fs::syncfs(&disk);
+            }
+        };
+        std::thread::Builder::new().name("layer-flusher".to_owned()).spawn(flush)?;
+        Ok(Self { waiting: AtomicU64::new(0), wake })
+    }
+
+    fn wrote(&self, bytes: u64) {
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting >= limits::UNFLUSHED_BYTES {
+            self.waiting.store(0, Ordering::Relaxed);
+            // If it is at work, it goes on with this afterwards.
+            let _ = self.wake.try_send(());
+        }
+    }
 }
 
 /// A directory without a lasting name; dropping it removes it.
@@ -53,24 +118,28 @@ pub(crate) struct Received {
     pub(crate) diff_id: Digest,
     pub(crate) blob: Blob,
     pub(crate) codec: Codec,
-    /// It came uncompressed, and was compressed here.
+    /// The blob is not the tar but its recipe.
+    pub(crate) is_recipe: bool,
+    /// It came uncompressed, and what is stored of it was made here.
     pub(crate) compressed_here: bool,
     pub(crate) tar_size: u64,
     pub(crate) unpacked: Unpacked,
 }
 
 impl Layers {
-    /// Opens (and makes) the store below `root`; what was half-made or half-removed before goes.
+    /// Opens (and makes) the store below `root`; what was half-made or half-removed before goes, while work begins.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        let layers = Self { root: root.to_owned(), staging: root.join("staging"), trash: root.join("trash") };
-        for directory in [&layers.staging, &layers.trash] {
-            if directory.exists() {
-                fs::remove_dir_all(directory)?;
-            }
-        }
-        for directory in [root, &layers.staging, &layers.trash] {
+        let (staging, trash) = (root.join("staging"), root.join("trash"));
+        for directory in [root, &trash] {
             hako_base::file::make_dir(directory, 0o700)?;
         }
+        let left: Vec<PathBuf> =
+            fs::read_dir(&trash)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let (reaper, flusher) = (Reaper::start()?, Flusher::start(walk::open_trusted(root)?)?);
+        let layers = Self { root: root.to_owned(), staging, trash, reaper, flusher, disk: walk::open_trusted(root)? };
+        left.into_iter().for_each(|grave| layers.reaper.bury(grave));
+        layers.remove(&layers.staging)?;
+        hako_base::file::make_dir(&layers.staging, 0o700)?;
         hako_base::file::make_dir(&layers.empty(), 0o755)?;
         Ok(layers)
     }
@@ -88,6 +157,13 @@ impl Layers {
     /// The files of a stack's top layer.
     pub(crate) fn files(&self, chain_id: Digest) -> PathBuf {
         self.root.join(chain_id.hex()).join("fs")
+    }
+
+    /// Waits until the disk has everything. One flush for all that a record will speak of: it must not survive a power cut
+    /// that its layers do not.
+    pub(crate) fn flush(&self) -> Result<(), ImageError> {
+        let failed = ImageError::io("cannot flush the image store");
+        rustix::fs::syncfs(&self.disk).map_err(|error| failed(error.into()))
     }
 
     pub(crate) fn containers(&self) -> PathBuf {
@@ -117,11 +193,14 @@ impl Layers {
         Ok(true)
     }
 
-    /// Takes a layer (or anything else below the root) away at once, and its files after that.
+    /// Takes a layer (or anything else below the root) away at once; its files go after that, while nobody waits.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         let grave = self.trash.join(hako_base::random::hex(8));
         match fs::rename(path, &grave) {
-            Ok(()) => fs::remove_dir_all(&grave),
+            Ok(()) => {
+                self.reaper.bury(grave);
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -181,7 +260,6 @@ pub(crate) fn receive(
     let io = |source| ImageError::Layer { layer: label.to_owned(), source: read_error(source) };
     let (directory, files) =
         layers.private().map_err(ImageError::io(format!("cannot make a directory for {label}")))?;
-    let root = walk::open_trusted(&files).map_err(io)?;
     let start = Peeked::new(Counting { input, count: 0, progress }, 4).map_err(io)?;
     let codec = Codec::of(start.start());
     let staging = content.stage().map_err(io)?;
@@ -189,19 +267,23 @@ pub(crate) fn receive(
     let hash_feed = hash.feed();
     let options = UnpackOptions { whiteouts: true, ..UnpackOptions::default() };
     let mut blob = match codec {
-        // What came uncompressed is compressed for keeping (docs/decisions/0002-layer-blobs.md).
         Codec::Plain => Worker::start("layer-store", Compressing::new(staging).map_err(io)?),
         Codec::Gzip | Codec::Zstd => Worker::start("layer-store", staging),
     }
     .map_err(io)?;
     let blob_feed = blob.feed();
+    let wrote = |bytes| layers.flusher.wrote(bytes);
     let (done, tar_size) = if codec == Codec::Plain {
-        let mut tap = Tap::new(start, hash_feed.into_iter().chain(blob_feed).collect());
-        (unpack_all(&mut tap, &root, &options), tap.count)
+        let above = walk::open_trusted(files.parent().unwrap_or(&files)).map_err(io)?;
+        let mut tap = Tap::new(start, hash_feed.into_iter().collect()).told(&wrote);
+        let recipe = Feeder::new(blob_feed.into_iter().collect());
+        let done = unpack_recorded(&mut tap, above.as_fd(), &options, recipe);
+        (done.and_then(|(done, mut recipe)| recipe.flush().map(|()| done).map_err(read_error)), tap.count)
     } else {
+        let root = walk::open_trusted(&files).map_err(io)?;
         let mut raw = Tap::new(start, blob_feed.into_iter().collect());
         let decoder = codec.decoder(&mut raw).map_err(io)?;
-        let mut tap = Tap::new(decoder, hash_feed.into_iter().collect());
+        let mut tap = Tap::new(decoder, hash_feed.into_iter().collect()).told(&wrote);
         let done = unpack_all(&mut tap, &root, &options);
         let count = tap.count;
         drop(tap);
@@ -217,9 +299,9 @@ pub(crate) fn receive(
         (Err(source), Ok(_)) => return Err(failed(source)),
         (Ok(unpacked), Ok(blob)) => (unpacked, blob),
     };
-    let compressed_here = codec == Codec::Plain;
-    let codec = if compressed_here { Codec::Zstd } else { codec };
-    Ok(Received { directory, diff_id, blob, codec, compressed_here, tar_size, unpacked })
+    let is_recipe = codec == Codec::Plain;
+    let codec = if is_recipe { Codec::Zstd } else { codec };
+    Ok(Received { directory, diff_id, blob, codec, is_recipe, compressed_here: is_recipe, tar_size, unpacked })
 }
 
 fn read_error(source: io::Error) -> UnpackError {
@@ -231,7 +313,11 @@ fn is_broken_pipe(error: &UnpackError) -> bool {
 }
 
 // Unpacks and then reads on to the end of the stream, since the digest covers what stands behind the end mark.
-fn unpack_all<R: Read>(tap: &mut Tap<R>, root: &impl AsFd, options: &UnpackOptions) -> Result<Unpacked, UnpackError> {
+fn unpack_all<R: Read>(
+    tap: &mut Tap<'_, R>,
+    root: &impl AsFd,
+    options: &UnpackOptions,
+) -> Result<Unpacked, UnpackError> {
     let (done, tap) = unpack(&mut *tap, root.as_fd(), options)?;
     tap.drain().map_err(read_error)?;
     Ok(done)
@@ -258,7 +344,8 @@ pub(crate) fn take(content: &Content, label: &str, directory: Private) -> Result
     let stored = blob.finish();
     // A worker's failure is the reason for the packer's: it comes first.
     let (blob, tar_size) = (stored.map_err(io)?, packed.map_err(io)?);
-    Ok(Some(Received { directory, diff_id, blob, codec: Codec::Zstd, compressed_here: true, tar_size, unpacked }))
+    let (codec, compressed_here, is_recipe) = (Codec::Zstd, true, false);
+    Ok(Some(Received { directory, diff_id, blob, codec, is_recipe, compressed_here, tar_size, unpacked }))
 }
 
 /// Tells how much has been read.
@@ -277,9 +364,32 @@ impl<R: Read> Read for Counting<'_, R> {
     }
 }
 
-/// The uncompressed tar of a layer, as its blob has it.
-pub(crate) fn open_tar(content: &Content, blob: Digest, codec: Codec) -> Result<impl BufRead + use<>, ImageError> {
-    let file = io::BufReader::with_capacity(limits::CHUNK_BYTES, content.file(blob)?);
-    let decoder = codec.decoder(file).map_err(ImageError::io(format!("cannot read blob {blob}")))?;
-    Ok(io::BufReader::with_capacity(limits::CHUNK_BYTES, decoder))
+/// The uncompressed tar of a layer: as its blob has it, or its files and its recipe. Whether it is what it was, its
+/// digest says.
+pub(crate) fn open_tar(layers: &Layers, content: &Content, layer: &Layer) -> Result<Box<dyn BufRead>, ImageError> {
+    if layer.is_recipe {
+        let spliced = open_spliced(layers, content, layer)?;
+        return Ok(Box::new(io::BufReader::with_capacity(limits::CHUNK_BYTES, spliced)));
+    }
+    let file = io::BufReader::with_capacity(limits::CHUNK_BYTES, content.file(layer.blob)?);
+    let decoder = layer.codec.decoder(file).map_err(ImageError::io(format!("cannot read blob {}", layer.blob)))?;
+    Ok(Box::new(io::BufReader::with_capacity(limits::CHUNK_BYTES, decoder)))
+}
+
+/// The tar of a layer of which the recipe is stored.
+pub(crate) fn open_spliced(
+    layers: &Layers,
+    content: &Content,
+    layer: &Layer,
+) -> Result<Spliced<impl BufRead + use<>>, ImageError> {
+    let failed = || ImageError::io(format!("cannot read layer {}", layer.diff_id));
+    // Nothing else says that it is gone rather than that the disk fails.
+    drop(content.file(layer.blob)?);
+    let recipe = || {
+        let file = fs::File::open(content.path(layer.blob))?;
+        let decoder = layer.codec.decoder(io::BufReader::with_capacity(limits::CHUNK_BYTES, file))?;
+        Ok(io::BufReader::with_capacity(limits::CHUNK_BYTES, decoder))
+    };
+    let directory = walk::open_trusted(&layers.directory(Some(layer.chain_id))).map_err(failed())?;
+    Spliced::open(directory, recipe).map_err(failed())
 }

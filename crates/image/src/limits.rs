@@ -29,3 +29,7 @@ pub const FILES_TOLD_MAX: usize = 20;
 
 /// Threads that make gzip of one layer: each holds two blocks of 1 MiB, and a push does five layers at once.
 pub const GZIP_WORKERS_MAX: usize = 8;
+
+/// Bytes that are unpacked before the disk is told to begin with them: a flush of fewer takes less than a second, and one
+/// of a small layer is not worth two.
+pub const UNFLUSHED_BYTES: u64 = 128 << 20;

@@ -25,6 +25,21 @@ impl Filters {
         self.0.get(key).into_iter().flatten().map(String::as_str)
     }
 
+    /// What a key that is true or false says; `None` when it is absent.
+    ///
+    /// # Errors
+    /// Docker's sentence, when it says neither or both.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, String> {
+        if !self.has(key) {
+            return Ok(None);
+        }
+        let says = |words: [&str; 2]| self.values(key).any(|value| words.contains(&value));
+        match (says(["1", "true"]), says(["0", "false"])) {
+            (is_true, is_false) if is_true != is_false => Ok(Some(is_true)),
+            _ => Err(format!("invalid filter '{key}=[{}]'", self.values(key).collect::<Vec<_>>().join(" "))),
+        }
+    }
+
     /// Removes a key; answers the values that were wanted.
     pub fn take(&mut self, key: &str) -> BTreeSet<String> {
         self.0.remove(key).unwrap_or_default()
@@ -51,5 +66,24 @@ impl Filters {
             Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
             None => labels.contains_key(wanted),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boolean_says_one_thing() {
+        let said = |words: &[&str]| {
+            let mut filters = Filters::default();
+            words.iter().for_each(|word| filters.add("dangling", word));
+            filters.boolean("dangling")
+        };
+        assert_eq!(said(&[]), Ok(None));
+        assert_eq!(said(&["1"]), Ok(Some(true)));
+        assert_eq!(said(&["x", "false"]), Ok(Some(false)));
+        assert_eq!(said(&["t"]), Err("invalid filter 'dangling=[t]'".to_owned()));
+        assert_eq!(said(&["true", "false"]), Err("invalid filter 'dangling=[false true]'".to_owned()));
     }
 }

@@ -41,6 +41,8 @@ pub struct Pushed {
 struct Manifest {
     media_type: String,
     bytes: Vec<u8>,
+    /// Layers whose blobs are at the registry, and not here.
+    there: Vec<Digest>,
 }
 
 impl Client {
@@ -83,7 +85,7 @@ async fn ship(
         steps.say(layer.diff_id.short(), "Preparing").await;
     }
     let kept = came_by(shipment, remote).await?;
-    let sent = layers(remote, shipment, kept.is_none(), reference, steps).await?;
+    let sent = layers(remote, shipment, kept.as_ref().map(|kept| &kept.there[..]), reference, steps).await?;
     let (id, config) = (shipment.image.id, Bytes::copy_from_slice(&shipment.image.raw_config));
     if !remote.has_blob(id).await? {
         send(remote, id, BlobBody::Bytes(config.clone()), None, None).await?;
@@ -106,12 +108,17 @@ async fn came_by(shipment: &Shipment, remote: &Remote) -> Result<Option<Manifest
         if wanted.len() != shipment.layers.len() {
             continue;
         }
+        let mut there = Vec::new();
         for (wanted, here) in wanted.iter().zip(&shipment.layers) {
-            if wanted.digest != here.blob.into() && !remote.has_blob(wanted.digest).await? {
+            if wanted.digest == here.blob.into() {
+                continue;
+            }
+            if !remote.has_blob(wanted.digest).await? {
                 continue 'manifests;
             }
+            there.push(here.diff_id);
         }
-        return Ok(Some(Manifest { media_type, bytes }));
+        return Ok(Some(Manifest { media_type, bytes, there }));
     }
     Ok(None)
 }
@@ -140,14 +147,15 @@ fn made(config: Digest, config_size: usize, layers: &[ShippedLayer]) -> Manifest
         "layers": layers,
     });
     let bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    Manifest { media_type: media_type.to_owned(), bytes }
+    Manifest { media_type: media_type.to_owned(), bytes, there: Vec::new() }
 }
 
-// All layers, several at once; answers them as they were sent, base first.
+// All layers, several at once; answers them as they were sent, base first. With a manifest that names the blobs, none may
+// change, and of some it names those that are there.
 async fn layers(
     remote: &Remote,
     shipment: &Arc<Shipment>,
-    may_change: bool,
+    there: Option<&[Digest]>,
     reference: &Reference,
     steps: &Steps,
 ) -> Result<Vec<ShippedLayer>, RegistryError> {
@@ -159,6 +167,11 @@ async fn layers(
             continue;
         }
         begun.push(layer.diff_id);
+        if there.is_some_and(|there| there.contains(&layer.diff_id)) {
+            steps.say(layer.diff_id.short(), "Layer already exists").await;
+            continue;
+        }
+        let may_change = there.is_none();
         let (remote, shipment, layer, steps, reference) =
             (remote.clone(), shipment.clone(), *layer, steps.clone(), reference.clone());
         sending.spawn(async move {
@@ -167,7 +180,7 @@ async fn layers(
                 steps.say(layer.diff_id.short(), "Waiting").await;
             }
             let _slot = slots.acquire_owned().await;
-            let layer = if may_change && layer.is_own_zstd() { gzip(&shipment, at).await? } else { layer };
+            let layer = if may_change && layer.should_be_gzip() { gzip(&shipment, at).await? } else { layer };
             one(&remote, &shipment, layer, &reference, &steps).await.map(|()| layer)
         });
     }
@@ -324,7 +337,14 @@ mod tests {
     #[test]
     fn a_manifest_made_here_is_dockers_unless_a_layer_is_not() {
         let digest: Digest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
-        let layer = |is_gzip| ShippedLayer { diff_id: digest, blob: digest, size: 5, is_gzip, is_made_here: false };
+        let layer = |is_gzip| ShippedLayer {
+            diff_id: digest,
+            blob: digest,
+            size: 5,
+            is_gzip,
+            is_made_here: false,
+            is_recipe: false,
+        };
         let kind = |layers: &[ShippedLayer]| {
             let manifest = made(digest, 2, layers);
             let document = Document::parse(&manifest.bytes, &manifest.media_type).unwrap();

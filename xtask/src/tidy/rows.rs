@@ -9,7 +9,7 @@
 //! `awslogs`     | not built: refused by name
 //! ```
 //!
-//! A row names black-box tests that there are (`file::function`), or says `not built: …` or `no test: …` with the
+//! A row names tests that there are (`file::function` of the black box, `crate/file::function` of a crate's own), or says `not built: …` or `no test: …` with the
 //! reason. A page that differs from its table is refused, so that nobody edits the wrong one.
 
 use std::{fmt::Write as _, fs};
@@ -83,13 +83,20 @@ fn check(tree: &Tree, table: &Source) -> Vec<String> {
     complaints
 }
 
-/// `logs::tail` is a function in tests/it/logs.rs; `clients::x` one in tests/clients/main.rs.
+/// `logs::tail` is a function in tests/it/logs.rs; `clients::x` one in tests/clients/main.rs; `image/hostile::x` one in a
+/// hostile.rs below crates/image/tests.
 fn exists(tree: &Tree, test: &str) -> bool {
     let Some((file, function)) = test.split_once("::") else { return false };
     let declaration = format!("fn {function}");
+    let declares = |source: &Source| source.code.lines().any(|line| has_word(line, &declaration));
+    if let Some((name, file)) = file.split_once('/') {
+        let (above, end) = (format!("crates/{name}/tests/"), format!("/{file}.rs"));
+        let of_crate = |source: &&Source| source.path.starts_with(&above) && source.path.ends_with(&end);
+        return tree.sources.iter().filter(of_crate).any(declares);
+    }
     [format!("tests/it/{file}.rs"), format!("tests/{file}/main.rs")]
         .iter()
-        .any(|path| tree.get(path).is_some_and(|source| source.code.lines().any(|line| has_word(line, &declaration))))
+        .any(|path| tree.get(path).is_some_and(declares))
 }
 
 /// The pages, by their paths: one for each table, and the one that counts.
@@ -171,6 +178,13 @@ mod tests {
             ["tests/rows/logs.txt:2: there is no test logs::head"]
         );
         assert_eq!(complaints("# Logs\n`--tail` | by hand\n", "").len(), 1);
+    }
+
+    #[test]
+    fn a_row_may_name_a_test_of_a_crate() {
+        let tree = Tree::of(&[("crates/image/tests/it/hostile.rs", "fn climbs() {}\n")]);
+        assert!(exists(&tree, "image/hostile::climbs"));
+        assert!(!exists(&tree, "image/hostile::falls") && !exists(&tree, "volume/hostile::climbs"));
     }
 
     #[test]

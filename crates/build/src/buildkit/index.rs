@@ -168,6 +168,9 @@ impl Builder {
         changed: &mut Vec<ShippedLayer>,
     ) -> Result<Document, BuildError> {
         let store = self.engine().image_store();
+        if form.compression == Some(Compression::Zstd) {
+            store.stack_blobs_make(built.image.stack)?;
+        }
         let stored = store.stack_blobs(built.image.stack);
         let layers = match form.compression {
             Some(Compression::Zstd) if !is_docker => stored,

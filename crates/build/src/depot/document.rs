@@ -221,6 +221,7 @@ mod tests {
             size: 7,
             is_gzip: true,
             is_made_here: true,
+            is_recipe: false,
         }
     }
 

@@ -224,11 +224,15 @@ impl Written {
 }
 
 impl Builder {
-    /// What a build leaves in a depot, all its platforms together; blocks while cache mounts are packed.
+    /// What a build leaves in a depot, all its platforms together; blocks while cache mounts are packed and blobs are made of
+    /// recipes.
     pub(crate) fn depot_write(&self, built: &[Arc<Built>], extent: Extent) -> Result<Written, BuildError> {
         let store = self.engine().image_store().clone();
-        let (mut document, layers) =
-            document::write(&self.trails(built, extent.all), |stack| store.stack_blobs(Some(stack)));
+        let trails = self.trails(built, extent.all);
+        for (_, record) in &trails {
+            store.stack_blobs_make(record.stack)?;
+        }
+        let (mut document, layers) = document::write(&trails, |stack| store.stack_blobs(Some(stack)));
         let mut mounts = Vec::new();
         let named: BTreeSet<&String> = built.iter().flat_map(|built| built.mounts()).collect();
         for name in named.into_iter().filter(|_| extent.mounts) {

@@ -11,7 +11,10 @@ use crate::{
     terminal,
 };
 
-use super::import::{from_file, from_stdin};
+use super::{
+    import::{from_file, from_stdin},
+    save::several,
+};
 
 #[derive(Default)]
 pub(crate) struct Load {
@@ -45,7 +48,7 @@ impl Command for Load {
             from_file(&self.input)?
         };
         let quiet = self.quiet || !terminal::stdout_is_terminal();
-        let query = ImageLoadQuery { quiet, platform: self.platform };
+        let query = ImageLoadQuery { quiet, platform: several(&self.platform) };
         let stream = cx.client()?.image_load(&query, body).await?;
         progress::show(stream, Place::Stdout).await
     }

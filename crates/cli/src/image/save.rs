@@ -35,10 +35,15 @@ impl Command for Save {
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
         refuse_terminal(&self.output, "failed to save image")?;
-        let query = ImageSaveQuery { names, platform: self.platform, without: Vec::new() };
+        let query = ImageSaveQuery { names, platform: several(&self.platform), without: Vec::new() };
         let archive = cx.client()?.image_save(&query).await?;
         write_archive(archive, &self.output).await
     }
+}
+
+/// Platforms, with commas between them or each with a flag of its own.
+pub(super) fn several(words: &[String]) -> Vec<String> {
+    words.iter().flat_map(|word| word.split(',')).map(str::to_owned).collect()
 }
 
 /// An archive on a terminal is never meant.

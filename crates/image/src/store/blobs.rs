@@ -21,8 +21,11 @@ impl Store {
     /// A layer's blob, to be read; whoever needs it holds its stack.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it is gone, or there is but a recipe.
     pub fn blob_open(&self, layer: &ShippedLayer) -> Result<File, ImageError> {
+        if layer.is_recipe {
+            return Err(ImageError::Missing { what: format!("the blob of layer {}", layer.diff_id) });
+        }
         self.inner.content.file(layer.blob)
     }
 
@@ -32,7 +35,7 @@ impl Store {
     /// When a layer is damaged or the disk fails; what was there stays then.
     pub fn stack_gzip(&self, layers: &[ShippedLayer]) -> Result<Vec<ShippedLayer>, ImageError> {
         let gzip = |layer: &ShippedLayer| {
-            if layer.is_own_zstd() { self.recompression(layer.diff_id).make_gzip() } else { Ok(*layer) }
+            if layer.should_be_gzip() { self.recompression(layer.diff_id).make_gzip() } else { Ok(*layer) }
         };
         layers.iter().map(gzip).collect()
     }
@@ -61,7 +64,7 @@ impl Store {
         hold.lease.hold(wanted.diff_id);
         let label = format!("layer {}", wanted.blob);
         let received = receive(&inner.layers, &inner.content, &label, input, &mut |_| {})?;
-        // What came plain has the digest of its tar, and is compressed here for keeping.
+        // What came plain has the digest of its tar; of that, the recipe is stored.
         if received.blob.digest != wanted.blob && received.diff_id != wanted.blob {
             return Err(ImageError::DigestMismatch { what: label, expected: wanted.blob, found: received.blob.digest });
         }

@@ -18,7 +18,7 @@ use hako_model::{Digest, ImageConfig, Platform, Reference};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use super::{Arrivals, Candidate, Inner, Store, flush, lease::Lease, remove::collect, skeleton::open_to_all};
+use super::{Arrivals, Candidate, Inner, Store, lease::Lease, remove::collect, skeleton::open_to_all};
 use crate::{
     ImageError, Removed,
     archive::walk,
@@ -293,7 +293,7 @@ impl Store {
             }
         }
         if !change.layers.is_empty() {
-            flush(&inner.layers.containers())?;
+            inner.layers.flush()?;
         }
         if !change.kept_gone.is_empty() {
             return collect(inner, &writing, change);

@@ -147,7 +147,7 @@ impl Members {
             Err(error) => return Err(error),
         };
         if let Some(expected) = blob_name(name) {
-            // What came plain was compressed for keeping: then its tar is what came.
+            // Of what came plain the recipe is stored: then its tar is what came.
             let found = if received.compressed_here { received.diff_id } else { received.blob.digest };
             if found != expected {
                 return Err(ImageError::DigestMismatch { what: name.to_owned(), expected, found });
@@ -207,7 +207,11 @@ impl Members {
 // A layer that is here, by the digest of its tar or of its blob.
 pub(super) fn known_layer(inner: &Inner, digest: Digest) -> Option<Digest> {
     let catalog = inner.catalog.read();
-    catalog.layers.values().find(|layer| layer.diff_id == digest || layer.blob == digest).map(|layer| layer.diff_id)
+    catalog
+        .layers
+        .values()
+        .find(|layer| layer.diff_id == digest || (layer.blob == digest && !layer.is_recipe))
+        .map(|layer| layer.diff_id)
 }
 
 /// A member's name without `.`, `..` and doubled slashes; `None` if it climbs out.

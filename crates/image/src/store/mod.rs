@@ -26,7 +26,6 @@ mod wire;
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::AsFd,
     path::Path,
     sync::{Arc, atomic::AtomicU64},
 };
@@ -37,7 +36,6 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     Image, ImageError,
-    archive::walk,
     catalog::{Catalog, Change, ImageRecord, KeptManifest, Layer, chain_id},
     content::Content,
     layer::{Layers, Received},
@@ -239,7 +237,7 @@ impl Store {
                 change.images.push((id, candidate.config, candidate.record));
             }
         }
-        flush(&inner.layers.containers())?;
+        inner.layers.flush()?;
         inner.catalog.write().commit(&inner.database, change)?;
         placed.done = true;
         Ok(())
@@ -298,7 +296,7 @@ impl Placed<'_> {
         if place.map_err(ImageError::io(format!("cannot place layer {diff_id}")))? {
             self.chains.push(chain);
         }
-        let Received { blob, codec, compressed_here, tar_size, unpacked, .. } = received;
+        let Received { blob, codec, is_recipe, compressed_here, tar_size, unpacked, .. } = received;
         let layer = Layer {
             chain_id: chain,
             parent,
@@ -310,6 +308,7 @@ impl Placed<'_> {
             size: unpacked.bytes,
             opaque_root: unpacked.opaque_root,
             compressed_here,
+            is_recipe,
         };
         let kept = inner.content.keep(blob).map_err(ImageError::io(format!("cannot store layer {diff_id}")))?;
         if kept {
@@ -326,8 +325,13 @@ impl Placed<'_> {
             known.or_else(|| inner.catalog.read().layers.values().find(|layer| layer.diff_id == diff_id).cloned());
         let layer = known.ok_or_else(|| ImageError::Missing { what: format!("layer {diff_id}") })?;
         let label = format!("layer {diff_id}");
-        let received =
-            crate::layer::receive(&inner.layers, &inner.content, &label, inner.content.file(layer.blob)?, &mut |_| {})?;
+        let received = if layer.is_recipe {
+            let tar = crate::layer::open_tar(&inner.layers, &inner.content, &layer)?;
+            crate::layer::receive(&inner.layers, &inner.content, &label, tar, &mut |_| {})?
+        } else {
+            let blob = inner.content.file(layer.blob)?;
+            crate::layer::receive(&inner.layers, &inner.content, &label, blob, &mut |_| {})?
+        };
         if received.diff_id != diff_id {
             return Err(ImageError::DigestMismatch { what: label, expected: diff_id, found: received.diff_id });
         }
@@ -360,12 +364,6 @@ impl Drop for Placed<'_> {
             let _ = self.inner.content.remove(blob);
         }
     }
-}
-
-// One flush for everything that the record will speak of: a record must not survive a power cut that its layers do not.
-fn flush(path: &Path) -> Result<(), ImageError> {
-    let directory = walk::open_trusted(path).map_err(ImageError::io("cannot flush the image store"))?;
-    rustix::fs::syncfs(directory.as_fd()).map_err(|error| ImageError::io("cannot flush the image store")(error.into()))
 }
 
 // Docker's order: a whole id, a name with its tag, the beginning of an id.

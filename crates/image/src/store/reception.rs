@@ -94,7 +94,7 @@ impl Reception {
         let inner = &self.store.inner;
         let label = format!("layer {}", wanted.blob);
         let received = receive(&inner.layers, &inner.content, &label, input, progress)?;
-        // What came plain has the digest of its tar, and is compressed here for keeping.
+        // What came plain has the digest of its tar; of that, the recipe is stored.
         let came_as_promised = received.blob.digest == wanted.blob || received.diff_id == wanted.blob;
         if !came_as_promised {
             return Err(ImageError::DigestMismatch { what: label, expected: wanted.blob, found: received.blob.digest });

@@ -5,8 +5,8 @@
 //!      │            other names left? ── untagged, done
 //!   by id ── several repositories? ── conflict (must be forced)
 //!      ▼
-//!   children, running containers ── conflict (cannot be forced)
-//!   stopped containers ── conflict (must be forced)
+//!   children, running containers ── conflict (cannot be forced); by name: untagged, done
+//!   stopped containers ── conflict (must be forced); by name: untagged, done
 //!      ▼
 //!   image ─► layers without another image, container or lease ─► nameless parents
 //! ```
@@ -39,11 +39,17 @@ impl Store {
         let mut removed = Vec::new();
         if is_id_prefix(&image, name) {
             untag_all_of_one_repository(inner, &image, options, used_by, &mut removed)?;
-        } else if untag(inner, &image, name, options, used_by, &mut removed)? {
+            delete(inner, &writing, &image, options, used_by, &mut removed)?;
             return Ok(removed);
         }
-        delete(inner, &writing, &image, options, used_by, &mut removed)?;
-        Ok(removed)
+        if untag(inner, &image, name, options, used_by, &mut removed)? {
+            return Ok(removed);
+        }
+        match delete(inner, &writing, &image, options, used_by, &mut removed) {
+            // The name is gone, which was asked for; what is made from the image, or runs on it, keeps it, quietly.
+            Err(ImageError::InUse { .. }) | Ok(()) => Ok(removed),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes images that nothing uses: those without a name, or with `all` any; those that `keep` wants stay.

@@ -125,10 +125,10 @@ impl Store {
         Ok(chosen)
     }
 
-    // The stored blob, inflated on its way; verified while it passes, for a receiver must not get what is damaged.
+    // The stored blob, inflated on its way, or the files in its place; verified while it passes, for a receiver must not get what is damaged.
     fn write_layer(&self, writer: &mut Writer<impl Write>, entry: Entry, layer: &Layer) -> Result<(), ImageError> {
         let what = format!("layer {}", layer.diff_id);
-        let mut tar = open_tar(&self.inner.content, layer.blob, layer.codec)?;
+        let mut tar = open_tar(&self.inner.layers, &self.inner.content, layer)?;
         let stream = |source| ImageError::Stream { what: "write", source };
         writer.entry(&Entry { size: layer.tar_size, ..entry }).map_err(stream)?;
         let mut hasher = Hasher::new();

@@ -1,9 +1,10 @@
 //! An image that goes out piece by piece, as `push` sends it: its layers' blobs, its configuration, the manifests it
 //! came by.
 //!
-//! A layer that was made here is stored with zstd, which old clients do not read: the first push makes gzip of it and
-//! keeps that instead, so that the manifest is the same at every push. The push does not wait for the disk to have it:
-//! until [`Shipment::settle`] the zstd is what counts, and a start that finds both removes the gzip.
+//! A layer that was made here is stored with zstd, which old clients do not read, one that came plain as its recipe, which
+//! nobody else reads: the first push makes gzip of it and keeps that instead, so that the manifest is the same at every
+//! push. The push does not wait for the disk to have it: until [`Shipment::settle`] the former blob is what counts, and a
+//! start that finds both removes the gzip.
 
 use std::{
     fs::File,
@@ -13,14 +14,16 @@ use std::{
 
 use hako_model::{Digest, Reference};
 
-use super::{Store, find, flush, lease::Lease};
+use super::{Store, find, lease::Lease};
 use crate::{
     Image, ImageError,
     catalog::{Change, Layer},
     codec::Codec,
     content::Hasher,
     flow::Sink,
-    gzip, limits,
+    gzip,
+    layer::open_tar,
+    limits,
 };
 
 /// Everything of one image, which stays until this ends.
@@ -43,11 +46,13 @@ pub struct ShippedLayer {
     pub is_gzip: bool,
     /// Compressed here: no manifest elsewhere names the blob.
     pub is_made_here: bool,
+    /// The blob is but a recipe, of which nobody else can make the layer.
+    pub is_recipe: bool,
 }
 
 impl ShippedLayer {
     /// Whether it should become gzip before it goes where old clients may read it.
-    pub fn is_own_zstd(&self) -> bool {
+    pub fn should_be_gzip(&self) -> bool {
         self.is_made_here && !self.is_gzip
     }
 }
@@ -91,8 +96,8 @@ impl Store {
 
 pub(super) fn shipped(layer: &Layer) -> ShippedLayer {
     let is_gzip = layer.codec == Codec::Gzip;
-    let is_made_here = layer.compressed_here;
-    ShippedLayer { diff_id: layer.diff_id, blob: layer.blob, size: layer.blob_size, is_gzip, is_made_here }
+    let (is_made_here, is_recipe) = (layer.compressed_here, layer.is_recipe);
+    ShippedLayer { diff_id: layer.diff_id, blob: layer.blob, size: layer.blob_size, is_gzip, is_made_here, is_recipe }
 }
 
 impl Shipment {
@@ -112,9 +117,9 @@ impl Shipment {
     /// A layer's blob, to be read.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it is gone, or there is but a recipe.
     pub fn open(&self, layer: &ShippedLayer) -> Result<File, ImageError> {
-        self.store.inner.content.file(layer.blob)
+        self.store.blob_open(layer)
     }
 
     /// Repositories of a registry that had this layer when an image with it came from there or went there.
@@ -157,19 +162,20 @@ impl Store {
             return Ok(());
         }
         let _writing = inner.writing.lock();
-        flush(&inner.layers.containers())?;
+        inner.layers.flush()?;
         let mut catalog = inner.catalog.write();
-        let mut layers = Vec::new();
+        let mut change = Change::default();
         for (before, gzip) in &made {
             let same = catalog.layers.values().filter(|other| other.blob == **before);
-            layers.extend(same.map(|other| Layer {
+            change.layers.extend(same.map(|other| Layer {
                 blob: gzip.blob,
                 blob_size: gzip.size,
                 codec: Codec::Gzip,
+                is_recipe: false,
                 ..other.clone()
             }));
         }
-        catalog.commit(&inner.database, Change { layers, ..Change::default() })?;
+        catalog.commit(&inner.database, change)?;
         drop(catalog);
         for (before, _) in made {
             inner.gzipped.lock().remove(before);
@@ -193,49 +199,76 @@ impl Recompression {
         let now = catalog.layers.values().find(|layer| layer.diff_id == self.diff_id).cloned();
         drop(catalog);
         let layer = now.ok_or_else(|| ImageError::Missing { what: format!("layer {}", self.diff_id) })?;
-        if layer.codec == Codec::Gzip {
-            return Ok(shipped(&layer));
-        }
-        let made = self.store.inner.gzipped.lock().get(&layer.blob).copied();
-        made.map_or_else(|| self.store.compress_again(&layer), Ok)
+        self.store.gzip_of(&layer)
     }
 }
 
 impl Store {
+    /// Gives every layer of a stack that is stored as a recipe a blob that others can read; blocks until the disk has it.
+    ///
+    /// # Errors
+    /// When a layer is damaged or the disk fails.
+    pub fn stack_blobs_make(&self, stack: Option<Digest>) -> Result<(), ImageError> {
+        let lease = self.inner.leases.take();
+        let catalog = self.inner.catalog.read();
+        let layers: Vec<Layer> = catalog.stack(stack).into_iter().filter(|layer| layer.is_recipe).cloned().collect();
+        layers.iter().for_each(|layer| lease.hold(layer.diff_id));
+        drop(catalog);
+        for layer in &layers {
+            self.gzip_of(layer)?;
+        }
+        self.gzip_settle(&layers.iter().map(shipped).collect::<Vec<_>>())
+    }
+
+    fn gzip_of(&self, layer: &Layer) -> Result<ShippedLayer, ImageError> {
+        if layer.codec == Codec::Gzip {
+            return Ok(shipped(layer));
+        }
+        let made = self.inner.gzipped.lock().get(&layer.blob).copied();
+        made.map_or_else(|| self.compress_again(layer), Ok)
+    }
+
     fn compress_again(&self, layer: &Layer) -> Result<ShippedLayer, ImageError> {
         let inner = &*self.inner;
         let what = format!("layer {}", layer.diff_id);
         let failed = || ImageError::io(format!("cannot compress {what}"));
-        // Hashed as it is stored, which is less than what it unpacks to.
-        let stored = Hashing { file: inner.content.file(layer.blob)?, hasher: Hasher::new() };
-        let mut stored = BufReader::with_capacity(limits::CHUNK_BYTES, stored);
         let mut staging = inner.content.stage().map_err(failed())?;
-        let mut tar = layer.codec.decoder(&mut stored).map_err(failed())?;
-        gzip::compress(&mut tar, &mut staging).map_err(failed())?;
-        drop(tar);
-        io::copy(&mut stored, &mut io::sink()).map_err(failed())?;
-        let found = stored.into_inner().hasher.digest();
-        if found != layer.blob {
-            return Err(ImageError::DigestMismatch { what, expected: layer.blob, found });
+        let (expected, found) = if layer.is_recipe {
+            let tar = open_tar(&inner.layers, &inner.content, layer)?;
+            let mut tar = Hashing { input: tar, hasher: Hasher::new() };
+            gzip::compress(&mut tar, &mut staging).map_err(failed())?;
+            (layer.diff_id, tar.hasher.digest())
+        } else {
+            // Hashed as it is stored, which is less than what it unpacks to.
+            let stored = Hashing { input: inner.content.file(layer.blob)?, hasher: Hasher::new() };
+            let mut stored = BufReader::with_capacity(limits::CHUNK_BYTES, stored);
+            let mut tar = layer.codec.decoder(&mut stored).map_err(failed())?;
+            gzip::compress(&mut tar, &mut staging).map_err(failed())?;
+            drop(tar);
+            io::copy(&mut stored, &mut io::sink()).map_err(failed())?;
+            (layer.blob, stored.into_inner().hasher.digest())
+        };
+        if found != expected {
+            return Err(ImageError::DigestMismatch { what, expected, found });
         }
         let blob = staging.done().map_err(failed())?;
-        let (digest, size) = (blob.digest, blob.size);
+        let (blob_id, size, diff_id) = (blob.digest, blob.size, layer.diff_id);
         inner.content.keep(blob).map_err(failed())?;
-        let made = ShippedLayer { diff_id: layer.diff_id, blob: digest, size, is_gzip: true, is_made_here: true };
+        let made = ShippedLayer { diff_id, blob: blob_id, size, is_gzip: true, is_made_here: true, is_recipe: false };
         inner.gzipped.lock().insert(layer.blob, made);
         Ok(made)
     }
 }
 
-/// Hashes what is read of a file.
-struct Hashing {
-    file: File,
+/// Hashes what is read.
+struct Hashing<R> {
+    input: R,
     hasher: Hasher,
 }
 
-impl Read for Hashing {
+impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.input.read(buffer)?;
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }

@@ -2,7 +2,9 @@
 //!
 //! Of each layer there is a blob, which must have its digest, and the files that were unpacked from it. The blob is
 //! unpacked once more, aside, in the same pass that hashes it; then the two trees are compared. Attributes of
-//! directories are not: those that the tar only implied take theirs from below.
+//! directories are not: those that the tar only implied take theirs from below. Where the blob is a recipe, what the
+//! files have is nowhere else: its check sums tell which of them have changed, and only what the recipe itself has
+//! (names, owners, modes, links) can be put in order from here.
 
 use std::{
     collections::BTreeSet,
@@ -14,12 +16,13 @@ use std::{
 use hako_model::{ContainerId, Digest, Reference};
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::{Store, find, flush};
+use super::{Store, find};
 use crate::{
     ImageError,
     archive::walk,
     catalog::Layer,
-    layer::{Received, receive},
+    content::Hasher,
+    layer::{Received, open_spliced, receive},
     limits,
 };
 
@@ -72,9 +75,8 @@ impl Store {
             files_damaged: 0,
             chain_id: layer.chain_id,
         };
-        match self.unpacked_again(layer, || self.inner.content.file(layer.blob)) {
-            Ok(received) => {
-                let differences = self.tree_differences(layer, &received)?;
+        match self.looked_at(layer) {
+            Ok(differences) => {
                 check.files_damaged = differences.len();
                 check.files = differences.into_iter().take(limits::DAMAGE_TOLD_MAX).collect();
             }
@@ -83,6 +85,46 @@ impl Store {
             Err(error) => check.blob_damage = Some(hako_base::error::chain(&error)),
         }
         Ok(check)
+    }
+
+    // Files that are not what they were; the error is about the blob.
+    fn looked_at(&self, layer: &Layer) -> Result<Vec<(String, String)>, ImageError> {
+        if !layer.is_recipe {
+            let received = self.unpacked_again(layer, || self.inner.content.file(layer.blob))?;
+            return self.tree_differences(layer, &received);
+        }
+        self.recipe_check(layer)?;
+        let tar = open_spliced(&self.inner.layers, &self.inner.content, layer)?;
+        let mut tar = tar.in_spite_of_damage();
+        let label = format!("layer {}", layer.diff_id);
+        let received = receive(&self.inner.layers, &self.inner.content, &label, &mut tar, &mut |_| ())?;
+        let damage = tar.damage();
+        if damage.is_empty() && received.diff_id != layer.diff_id {
+            return Err(ImageError::DigestMismatch { what: label, expected: layer.diff_id, found: received.diff_id });
+        }
+        let mut differences: Vec<(String, String)> =
+            damage.into_iter().map(|(path, why)| (shown(&path), why.to_owned())).collect();
+        // What was made of damaged files is no measure for them.
+        let known: BTreeSet<String> = differences.iter().map(|(path, _)| path.clone()).collect();
+        let others = self.tree_differences(layer, &received)?;
+        differences.extend(others.into_iter().filter(|(path, _)| !known.contains(path)));
+        differences.sort();
+        Ok(differences)
+    }
+
+    fn recipe_check(&self, layer: &Layer) -> Result<(), ImageError> {
+        let what = format!("the recipe of layer {}", layer.diff_id);
+        let (mut file, mut hasher) = (self.inner.content.file(layer.blob)?, Hasher::new());
+        let mut chunk = vec![0; limits::CHUNK_BYTES];
+        loop {
+            let count = file.read(&mut chunk).map_err(ImageError::io(format!("cannot read {what}")))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&chunk[..count]);
+        }
+        let found = hasher.digest();
+        if found == layer.blob { Ok(()) } else { Err(ImageError::DigestMismatch { what, expected: layer.blob, found }) }
     }
 
     /// Makes a layer what it was: from `input`, which sends its blob, or from the blob that is here.
@@ -94,6 +136,7 @@ impl Store {
         let layer = found.ok_or_else(|| ImageError::Missing { what: format!("layer {}", check.diff_id) })?;
         let mut received = match input {
             Some(input) => self.unpacked_again(&layer, || Ok(input))?,
+            None if layer.is_recipe => self.unpacked_from_recipe(&layer)?,
             None => self.unpacked_again(&layer, || self.inner.content.file(layer.blob))?,
         };
         let is_damaged = !self.tree_differences(&layer, &received)?.is_empty();
@@ -101,9 +144,12 @@ impl Store {
         if is_damaged {
             self.tree_replace(&layer, &mut received)?;
         }
-        let failed = || ImageError::io(format!("cannot store layer {}", layer.diff_id));
-        self.inner.content.replace(received.blob).map_err(failed())?;
-        flush(&self.inner.layers.containers())
+        // The recipe is good, or there would be nothing to go by.
+        if !layer.is_recipe {
+            let failed = ImageError::io(format!("cannot store layer {}", layer.diff_id));
+            self.inner.content.replace(received.blob).map_err(failed)?;
+        }
+        self.inner.layers.flush()
     }
 
     /// Repositories that an image with this layer came from or went to.
@@ -113,6 +159,19 @@ impl Store {
         let mut names: Vec<Reference> = with_it.flat_map(|image| image.repo_digests.iter().cloned()).collect();
         names.dedup_by(|one, other| one.domain() == other.domain() && one.path() == other.path());
         names
+    }
+
+    // The recipe is read while the files are: what came out need not be the same blob.
+    fn unpacked_from_recipe(&self, layer: &Layer) -> Result<Received, ImageError> {
+        self.recipe_check(layer)?;
+        let mut tar = open_spliced(&self.inner.layers, &self.inner.content, layer)?.in_spite_of_damage();
+        let label = format!("layer {}", layer.diff_id);
+        let received = receive(&self.inner.layers, &self.inner.content, &label, &mut tar, &mut |_| ())?;
+        if let Some((path, why)) = tar.damage().first() {
+            return Err(ImageError::OnlyCopy { layer: layer.diff_id, path: shown(path), why });
+        }
+        let (expected, found) = (layer.diff_id, received.diff_id);
+        if expected == found { Ok(received) } else { Err(ImageError::DigestMismatch { what: label, expected, found }) }
     }
 
     fn unpacked_again<R: Read>(
@@ -183,11 +242,14 @@ fn is_full(error: &ImageError) -> bool {
     false
 }
 
+fn shown(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
 // Paths that are not the same in both trees, and what is wrong with them in the second.
 fn differences(fresh: &Path, placed: &Path) -> io::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut known: BTreeSet<Vec<u8>> = BTreeSet::new();
-    let shown = |path: &[u8]| format!("/{}", String::from_utf8_lossy(path));
     let fresh = walk::open_trusted(fresh)?;
     let placed = match walk::open_trusted(placed) {
         Ok(placed) => placed,

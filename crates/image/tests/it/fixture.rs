@@ -5,14 +5,16 @@
 
 use std::{
     fs,
+    io::Read,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use hako_image::{
     ImportOptions, Store,
-    tar::{Entry, Kind, Time, Writer},
+    tar::{Entry, Kind, Reader, Time, Writer},
 };
 use hako_model::Digest;
 
@@ -42,9 +44,19 @@ impl Fixture {
         self.store.import(tar, &options, &mut |_| {}).unwrap()
     }
 
-    /// How many layers, blobs and half-made things there are on disk.
+    /// How many layers, blobs and half-made things there are on disk, when what is in the trash has gone.
     pub(crate) fn leftovers(&self) -> String {
-        let count = |path: &str| fs::read_dir(self.root.join(path)).map_or(0, Iterator::count);
+        let empty = || (self.count("snapshots/trash") == 0).then_some(());
+        let _ = hako_base::backoff::wait_for(Duration::from_secs(10), empty);
+        self.leftovers_now()
+    }
+
+    fn count(&self, path: &str) -> usize {
+        fs::read_dir(self.root.join(path)).map_or(0, Iterator::count)
+    }
+
+    pub(crate) fn leftovers_now(&self) -> String {
+        let count = |path: &str| self.count(path);
         format!(
             "layers {} blobs {} staged {} {} trash {}",
             count("snapshots") - 4,
@@ -53,6 +65,23 @@ impl Fixture {
             count("snapshots/staging"),
             count("snapshots/trash")
         )
+    }
+
+    /// The tar of the only layer (the top one) of an image, as it is saved.
+    pub(crate) fn saved_layer(&self, id: Digest) -> Vec<u8> {
+        let mut archive = Vec::new();
+        self.store.save(&[id.to_string()], &mut archive).unwrap();
+        let image = self.store.image(id).unwrap();
+        let wanted = format!("blobs/sha256/{}", image.diff_ids.last().unwrap().hex());
+        let mut reader = Reader::new(&archive[..]);
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if entry.path == wanted.as_bytes() {
+                let mut layer = Vec::new();
+                reader.read_to_end(&mut layer).unwrap();
+                return layer;
+            }
+        }
+        panic!("the archive has no {wanted}");
     }
 
     /// The files of the only layer (the top one) of an image.

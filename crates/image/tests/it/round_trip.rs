@@ -635,7 +635,7 @@ fn an_interrupted_operation_is_swept_at_the_next_start() {
     }
     fs::write(fixture.root.join("content/sha256").join("cd".repeat(32)), "x").unwrap();
     fs::write(fixture.root.join("content/staging/z"), "x").unwrap();
-    assert_ne!(fixture.leftovers(), before);
+    assert_ne!(fixture.leftovers_now(), before);
     fixture.reopen();
     assert_eq!(fixture.leftovers(), before);
 }

@@ -211,8 +211,41 @@ fn certificates_of(folder: &Path) -> Result<(Vec<PathBuf>, Option<Pair>), TlsErr
     Ok((roots, pair))
 }
 
+/// What the other side had against us, if that is what an error is about. With TLS 1.3 it says so only after the handshake.
+pub(super) fn objection(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    use rustls::{AlertDescription as Alert, Error};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // An input/output error keeps what it is made of from its sources.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<Error>()).or_else(|| error.downcast_ref());
+        if let Some(Error::AlertReceived(alert)) = inner {
+            let said = match alert {
+                Alert::CertificateRequired => "certificate required",
+                Alert::BadCertificate => "bad certificate",
+                Alert::UnknownCA => "unknown certificate authority",
+                Alert::CertificateExpired => "expired certificate",
+                Alert::CertificateRevoked => "revoked certificate",
+                Alert::CertificateUnknown => "unknown certificate",
+                Alert::UnsupportedCertificate => "unsupported certificate",
+                Alert::AccessDenied => "access denied",
+                Alert::HandshakeFailure => "handshake failure",
+                Alert::ProtocolVersion => "protocol version not supported",
+                Alert::UnrecognisedName => "unrecognized name",
+                other => return Some(format!("remote error: tls: alert({other:?})")),
+            };
+            return Some(format!("remote error: tls: {said}"));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 fn handshake_text(error: &io::Error, host: &str) -> String {
     use rustls::{CertificateError, Error, InvalidMessage};
+    if let Some(said) = objection(error) {
+        return said;
+    }
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let failed = |why: &str| format!("tls: failed to verify certificate: x509: {why}");
     match inner {

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::{
     Client, Credentials, RegistryError,
     auth::{Challenge, TokenAnswer, TokenKey},
-    connect::{self, Connection},
+    connect::{self, Connection, objection},
     origin::{Address, Origin, Scheme, encode},
     parsed,
 };
@@ -472,6 +472,9 @@ fn request(
 }
 
 fn transport_text(error: &hyper::Error) -> String {
+    if let Some(said) = objection(error) {
+        return said;
+    }
     if error.is_incomplete_message() {
         return "EOF".to_owned();
     }
