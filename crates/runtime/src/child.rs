@@ -179,8 +179,8 @@ fn join_namespaces(job: &Job<'_>) -> Result<(), LaunchError> {
     Ok(())
 }
 
-// The one link that a new network namespace has, and that programs rely on.
-fn loopback_up() -> std::io::Result<()> {
+/// Brings up the one link that a new network namespace has, and that programs rely on.
+pub(crate) fn loopback_up() -> std::io::Result<()> {
     const LOOPBACK: u32 = 1;
     let mut batch = Batch::new();
     route::link_change(&mut batch, LOOPBACK, LinkChange { up: Some(true), ..LinkChange::default() });

@@ -1,8 +1,8 @@
 //! `hako runtime`: runc's command line over the same code that starts every container of hako.
 //!
 //! Its callers are programs (containerd, Podman), which read its errors from a file of JSON lines and from standard
-//! error, its states from standard output, and give it directories, sockets and numbers. It has one thread from
-//! beginning to end. Flags are in `flags.rs`, what each command does is in `act.rs`.
+//! error, its states from standard output, and give it directories, sockets and numbers. Flags are in `flags.rs`, what
+//! each command does is in `act.rs`.
 
 mod act; // one function for each command
 mod flags; // runc's flags
@@ -13,7 +13,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use crate::oci::Containers;
 use clap::Parser;
-use flags::{Command, Flags};
+use flags::Flags;
 use log::Log;
 
 /// Names of the binary by which it is the runtime, for callers that know only a program and no first argument.
@@ -21,6 +21,9 @@ pub const NAMES: [&str; 2] = ["hako-runtime", "runc"];
 
 /// The role; `arguments` begin with the program's name.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    // Whoever can look at a process of a container could write to the program that it came from (CVE-2019-5736). Before
+    // the flags are read, so that they are read once.
+    let protected = if starts_processes(&arguments) { become_read_only() } else { Ok(()) };
     let flags = match Flags::try_parse_from(arguments.iter().cloned()) {
         Ok(flags) => flags,
         Err(error) => error.exit(),
@@ -36,10 +39,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         log.fatal("systemd cgroup flag passed, but hako runtime has no driver for it: use cgroupfs");
         return ExitCode::FAILURE;
     }
-    // Whoever can look at a process of a container could write to the program that it came from (CVE-2019-5736).
-    if flags.command.starts_processes()
-        && let Err(error) = become_read_only()
-    {
+    if let Err(error) = protected {
         log.fatal(&format!("cannot protect the runtime's own program: {error}"));
         return ExitCode::FAILURE;
     }
@@ -62,8 +62,7 @@ fn become_read_only() -> std::io::Result<()> {
     }
 }
 
-impl Command {
-    fn starts_processes(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
-    }
+// Or takes a word of that name for something else, which costs it a start.
+fn starts_processes(arguments: &[OsString]) -> bool {
+    arguments.iter().any(|word| ["create", "run", "exec"].iter().any(|command| word == command))
 }

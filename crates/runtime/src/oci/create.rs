@@ -16,6 +16,7 @@ use super::{
     config::{Config, Resources},
     console,
     error::OciError,
+    network::Ahead,
     open,
     record::{CONFIG, Container, Containers, FILTER, OPENS, Record, SAYS, Status, read_config},
     resources, state,
@@ -196,11 +197,12 @@ impl Job<'_> {
         let resources = self.config.linux.resources.as_ref().unwrap_or(&none);
         check_controllers(resources, &self.cgroup)?;
         check_free(&self.cgroup)?;
+        let network = Ahead::begin(&self.translated.plan);
         let rules = resources::device_rules(&resources.devices)?;
         // Somebody else's group that exists keeps its rules when none are asked for.
         let governed = container.record.cgroup_made || self.config.linux.resources.is_some();
         self.cgroup.make_with(&settings(resources), Some(&rules).filter(|_| governed))?;
-        let descriptors = self.descriptors(container)?;
+        let descriptors = self.descriptors(container, network)?;
         self.prepare_plan(container)?;
         let mut pending =
             launch::begin(&self.translated.plan, &descriptors, self.stdio()?).map_err(OciError::Launch)?;
@@ -220,9 +222,12 @@ impl Job<'_> {
     }
 
     // Those that the plan needs, and behind them those that this operation adds.
-    fn descriptors(&mut self, container: &Container) -> Result<Vec<OwnedFd>, OciError> {
-        let mut descriptors = open::open_all(&self.translated.needs)?;
-        let plan = &mut self.translated.plan;
+    fn descriptors(&mut self, container: &Container, network: Option<Ahead>) -> Result<Vec<OwnedFd>, OciError> {
+        let Translated { plan, needs, .. } = &mut self.translated;
+        // First of all: what follows is for a process of one thread.
+        let network = network.and_then(|network| network.finish(plan, needs.len()));
+        let mut descriptors = open::open_all(needs)?;
+        descriptors.extend(network);
         for descriptor in std::mem::take(&mut self.handed_down) {
             plan.process.special.handed_down.push(descriptors.len());
             descriptors.push(descriptor);
