@@ -55,9 +55,7 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     }
     job.cgroups.join()?;
     extra::set_labels(&plan.process.special)?;
-    if enters_first(plan) {
-        enter_first(job)?;
-    }
+    let joined = if enters_first(plan) { enter_first(job)? } else { process::Namespaces::NONE };
     if matches!(plan.namespaces.user, UserNamespace::New { .. }) {
         message::wait_for_go(&job.channel).at(Step::IdMap, String::new)?;
         credentials::become_user(0, 0, &[]).at(Step::IdMap, String::new)?;
@@ -67,8 +65,7 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
         write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
     }
     rustix::process::setsid().at(Step::Session, String::new)?;
-    join_namespaces(job)?;
-
+    join_namespaces(job, joined)?;
     if plan.extra.loopback {
         loopback_up().at(Step::NewNamespace, || "network".to_owned())?;
     }
@@ -113,16 +110,20 @@ pub(crate) fn new_namespaces(asked: &Namespaces) -> process::Namespaces {
 }
 
 /// Whether a first process moves and the real one is born where it went: a pid namespace is joined by one's children
-/// only, clocks are set before anybody is in their namespace, and what a user namespace shall own is made inside it.
+/// only, clocks are set before anybody is in their namespace, what a user namespace shall own is made inside it, and what
+/// the host's root owns is joined outside of it.
 pub(crate) fn enters_first(plan: &LaunchPlan) -> bool {
+    let asked = &plan.namespaces;
     plan.external.is_some()
-        || matches!(plan.namespaces.pid, Namespace::Join(_))
-        || matches!(plan.namespaces.user, UserNamespace::Join(_))
+        || matches!(asked.pid, Namespace::Join(_))
+        || matches!(asked.user, UserNamespace::Join(_))
         || !plan.extra.clocks.is_empty()
+        || (asked.user != UserNamespace::Host && joinable(asked).iter().any(|one| matches!(one.1, Namespace::Join(_))))
 }
 
-// This process moves, makes the real child as its sibling, says so and ends. In the real child the function returns.
-fn enter_first(job: &Job<'_>) -> Result<(), LaunchError> {
+// This process moves, makes the real child as its sibling, says so and ends. In the real child the function returns, with
+// the namespaces that it has been born in.
+fn enter_first(job: &Job<'_>) -> Result<process::Namespaces, LaunchError> {
     let asked = &job.plan.namespaces;
     let mut namespaces = new_namespaces(asked);
     if let Namespace::Join(index) = asked.pid {
@@ -134,6 +135,7 @@ fn enter_first(job: &Job<'_>) -> Result<(), LaunchError> {
         extra::set_clocks(&job.plan.extra.clocks)?;
         namespaces = namespaces.without(process::Namespaces::TIME);
     }
+    let joined = join_what_is_ours(job)?;
     if let UserNamespace::Join(index) = asked.user {
         if let Some(score) = job.plan.process.oom_score_adj {
             write_own("oom_score_adj", &score.to_string()).at(Step::OomScore, || score.to_string())?;
@@ -143,7 +145,24 @@ fn enter_first(job: &Job<'_>) -> Result<(), LaunchError> {
         let target = descriptor(job.descriptors, index)?;
         process::join(target, process::Namespaces::USER).at(Step::JoinNamespace, || "user".to_owned())?;
     }
-    clone_sibling(&job.channel, namespaces)
+    clone_sibling(&job.channel, namespaces)?;
+    Ok(joined)
+}
+
+// Before a user namespace is entered: what belongs to the host's root, or to another user namespace, cannot be joined from
+// inside. What cannot be joined from here may well be the user namespace's own.
+fn join_what_is_ours(job: &Job<'_>) -> Result<process::Namespaces, LaunchError> {
+    let mut joined = process::Namespaces::NONE;
+    if job.plan.namespaces.user == UserNamespace::Host {
+        return Ok(joined);
+    }
+    for (_, from, kind) in joinable(&job.plan.namespaces) {
+        let Namespace::Join(index) = from else { continue };
+        if process::join(descriptor(job.descriptors, index)?, kind).is_ok() {
+            joined = joined.with(kind);
+        }
+    }
+    Ok(joined)
 }
 
 /// Makes the real child as a sibling of the calling process, which then ends; returns in the real child.
@@ -158,17 +177,24 @@ pub(crate) fn clone_sibling(channel: &Channel, namespaces: process::Namespaces) 
     }
 }
 
-fn join_namespaces(job: &Job<'_>) -> Result<(), LaunchError> {
+fn joinable(asked: &Namespaces) -> [(&'static str, Namespace, process::Namespaces); 5] {
     use process::Namespaces as Kind;
-    let asked = &job.plan.namespaces;
-    for (name, from, kind) in [
+    [
         ("ipc", asked.ipc, Kind::IPC),
         ("uts", asked.uts, Kind::UTS),
         ("network", asked.network, Kind::NETWORK),
         ("time", asked.time, Kind::TIME),
         ("cgroup", asked.cgroup, Kind::CGROUP),
-    ] {
-        if let Namespace::Join(index) = from {
+    ]
+}
+
+fn join_namespaces(job: &Job<'_>, joined: process::Namespaces) -> Result<(), LaunchError> {
+    use process::Namespaces as Kind;
+    let asked = &job.plan.namespaces;
+    for (name, from, kind) in joinable(asked) {
+        if let Namespace::Join(index) = from
+            && !joined.contains(kind)
+        {
             let target = descriptor(job.descriptors, index)?;
             process::join(target, kind).at(Step::JoinNamespace, || name.to_owned())?;
         }

@@ -64,7 +64,14 @@ fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
 
     rustix::process::setsid().at(Step::Session, String::new)?;
     let terminal = match job.stdio {
-        Stdio::Terminal { rows, columns } => Some(open_terminal(rows, columns, &job.channel)?),
+        Stdio::Terminal { rows, columns, lines_as_written } => {
+            let pair = open_terminal(rows, columns)?;
+            if lines_as_written {
+                pty::keep_lines(&pair.master).at(Step::Terminal, String::new)?;
+            }
+            message::send_terminal(&job.channel, pair.master.as_fd()).at(Step::Terminal, String::new)?;
+            Some(pair.slave)
+        }
         Stdio::Streams { .. } => None,
     };
     let start = program::Start {
@@ -99,12 +106,11 @@ fn join_all(target: BorrowedFd<'_>) -> std::io::Result<()> {
     }
 }
 
-fn open_terminal(rows: u16, columns: u16, channel: &Channel) -> Result<OwnedFd, LaunchError> {
+fn open_terminal(rows: u16, columns: u16) -> Result<pty::Pair, LaunchError> {
     let root = hako_sys::mount::open_directory("/".as_ref()).at(Step::Terminal, String::new)?;
     let devpts = walk::open_in_root(root.as_fd(), "/dev/pts".as_ref(), OFlags::PATH | OFlags::DIRECTORY)
         .at(Step::Terminal, || "/dev/pts".to_owned())?;
     let pair = pty::open_in(devpts.as_fd()).at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
     pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
-    message::send_terminal(channel, pair.master.as_fd()).at(Step::Terminal, String::new)?;
-    Ok(pair.slave)
+    Ok(pair)
 }

@@ -165,7 +165,14 @@ pub(crate) fn set_schedule(special: &Special) -> Result<(), LaunchError> {
         at(schedule::set_io_priority(class, level), "io priority")?;
     }
     if let Some(asked) = special.scheduling {
-        at(schedule::set_policy(asked), "scheduler")?;
+        match schedule::set_policy(asked) {
+            // A deadline is for all processors or for none (sched_setattr(2)).
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && asked.deadline_ns > 0 => {
+                let text = "process scheduler can't be used together with AllowedCPUs";
+                return Err(LaunchError::in_words(Step::Schedule, "scheduler", text));
+            }
+            done => at(done, "scheduler")?,
+        }
     }
     // Those that are asked for, else all that its cgroup has: whoever started the engine on a few of them (`taskset`,
     // systemd's `CPUAffinity=`) does not mean its containers.

@@ -59,13 +59,25 @@ fn run(hook: &Hook, state: &str) -> Result<(), String> {
     match wait(child.pidfd.as_fd(), hook.timeout_s.map(|seconds| Duration::from_secs(seconds.into()))) {
         Ok(Some(Exit::Code(0))) => Ok(()),
         Ok(Some(Exit::Code(code))) => Err(format!("exit status {code}{}", said(output.as_fd()))),
-        Ok(Some(Exit::Signal(signal))) => Err(format!("killed by signal {signal}{}", said(output.as_fd()))),
+        Ok(Some(Exit::Signal(signal))) => Err(format!("signal: {}{}", end_by(signal), said(output.as_fd()))),
         Ok(None) => {
             let _ = process::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
             let _ = process::reap(child.pidfd.as_fd());
             Err(format!("it took longer than {} s{}", hook.timeout_s.unwrap_or(0), said(output.as_fd())))
         }
         Err(error) => Err(text(&error)),
+    }
+}
+
+// As runc names them, those that hooks die of.
+fn end_by(signal: i32) -> String {
+    match signal {
+        libc::SIGKILL => "killed".to_owned(),
+        libc::SIGTERM => "terminated".to_owned(),
+        libc::SIGSYS => "bad system call".to_owned(),
+        libc::SIGSEGV => "segmentation fault".to_owned(),
+        libc::SIGABRT => "aborted".to_owned(),
+        other => format!("signal {other}"),
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Stdio {
     Terminal {
         rows: u16,
         columns: u16,
+        /// Lines come out as the program writes them: nobody's terminal is behind this one.
+        lines_as_written: bool,
     },
 }
 

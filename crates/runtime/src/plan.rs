@@ -171,6 +171,14 @@ pub struct Mount {
 pub enum MountSource {
     /// A detached mount of a file or directory: binds, volumes, anything made by the engine.
     Descriptor(Index),
+    /// What the container itself has at a path by then, mounts before this one included. Bits to set and to clear: on
+    /// the mount itself, and on it with all that is below.
+    Own {
+        path: std::path::PathBuf,
+        recursive: bool,
+        set: [u64; 2],
+        clear: [u64; 2],
+    },
     Proc,
     Sysfs,
     Mqueue,

@@ -374,7 +374,8 @@ fn check_executable(name: &str, path: &CStr) -> Result<(), LaunchError> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Err(fail(Errno::ISDIR));
     }
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::empty()).map_err(fail)
+    // As exec itself looks: with the capabilities that are in effect, which access(2) leaves aside.
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::EACCESS).map_err(fail)
 }
 
 fn resource(resource: RlimitResource) -> Resource {

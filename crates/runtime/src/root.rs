@@ -174,13 +174,24 @@ impl Builder<'_> {
                 mount::set_attributes(mount, attributes)?;
                 mount.try_clone_to_owned()
             }
+            MountSource::Own { path, recursive, set, clear } => {
+                let source = walk::open_in_root(self.root, path, OFlags::PATH)?;
+                let tree = mount::clone_tree_of(source.as_fd(), *recursive)?;
+                for (set, clear, below) in [(set[1], clear[1], true), (set[0], clear[0], false)] {
+                    if set | clear != 0 {
+                        mount::change_attributes(tree.as_fd(), set, clear, below)?;
+                    }
+                }
+                Ok(tree)
+            }
             MountSource::Proc => kernel_data("proc", attributes),
             MountSource::Sysfs => kernel_data("sysfs", attributes),
             MountSource::Mqueue => kernel_data("mqueue", attributes),
             MountSource::Devpts => devpts(attributes),
             MountSource::Tmpfs(options) => {
-                let options: Vec<(&str, &str)> =
-                    options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let inherited = self.mode_for(entry, options);
+                let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                let options: Vec<_> = options.chain(inherited.as_deref().map(|mode| ("mode", mode))).collect();
                 mount::tmpfs(&options, MountAttributes { read_only: false, ..attributes })
             }
             MountSource::Filesystem { kind, options } => {
@@ -197,6 +208,17 @@ impl Builder<'_> {
             // Read-only only once it is filled.
             MountSource::Cgroup => mount::tmpfs(&[("mode", "755")], MountAttributes { read_only: false, ..attributes }),
         }
+    }
+
+    // A tmpfs of which nobody says the mode has that of the directory that it covers, as with runc; the kernel's own
+    // without one.
+    fn mode_for(&self, entry: &Mount, options: &[(String, String)]) -> Option<String> {
+        if options.iter().any(|(name, _)| name == "mode") {
+            return None;
+        }
+        let place = walk::open_in_root(self.root, Path::new(&entry.target), OFlags::PATH | OFlags::DIRECTORY).ok()?;
+        let stat = rustix::fs::fstat(&place).ok()?;
+        Some(format!("{:o}", stat.st_mode & 0o7777))
     }
 
     // What a configuration mounted before, with other attributes.
@@ -366,7 +388,7 @@ impl Builder<'_> {
     }
 
     fn terminal(&self) -> Result<Option<Pair>, LaunchError> {
-        let Stdio::Terminal { rows, columns } = self.job.stdio else { return Ok(None) };
+        let Stdio::Terminal { rows, columns, lines_as_written } = self.job.stdio else { return Ok(None) };
         let pair = match &self.devpts {
             Some(devpts) => pty::open_in(devpts.as_fd()),
             // Without one of its own a container gets a terminal of the host, which works but has no name inside.
@@ -375,6 +397,9 @@ impl Builder<'_> {
         let pair = pair.at(Step::Terminal, || "/dev/pts/ptmx".to_owned())?;
         if rows > 0 || columns > 0 {
             pty::resize(&pair.master, rows, columns).at(Step::Terminal, String::new)?;
+        }
+        if lines_as_written {
+            pty::keep_lines(&pair.master).at(Step::Terminal, String::new)?;
         }
         if let Some(dev) = self.dev_to_fill()? {
             console(dev.as_fd(), pair.slave.as_fd()).at(Step::Console, || "/dev/console".to_owned())?;

@@ -11,7 +11,7 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags},
     pty::OpenptFlags,
-    termios::Winsize,
+    termios::{OptionalActions, OutputModes, Winsize},
 };
 
 /// Both ends of a terminal.
@@ -55,6 +55,16 @@ fn pair(master: OwnedFd) -> io::Result<Pair> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
     Ok(Pair { master, slave })
+}
+
+/// A line's end stays a line feed, instead of becoming a carriage return and a line feed.
+///
+/// # Errors
+/// Those of `tcsetattr(3)`.
+pub fn keep_lines(terminal: &OwnedFd) -> io::Result<()> {
+    let mut attributes = rustix::termios::tcgetattr(terminal)?;
+    attributes.output_modes.remove(OutputModes::ONLCR);
+    Ok(rustix::termios::tcsetattr(terminal, OptionalActions::Now, &attributes)?)
 }
 
 /// Sets the size of the window that the terminal is shown in.

@@ -94,13 +94,15 @@ pub fn make_file_in_root(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::R
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let parent = make_dirs_in_root(root, path.parent().unwrap_or(Path::new("/")), Mode::from_raw_mode(0o755))?;
-    match rustix::fs::openat(&parent, name, OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode) {
-        Ok(_) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
+    let mut walk = Walk::new(root, path)?;
+    while let Some(name) = walk.rest.pop() {
+        if !walk.rest.is_empty() {
+            walk.step(&name, Mode::from_raw_mode(0o755))?;
+        } else if let Some(file) = walk.last(&name, mode)? {
+            return Ok(file);
+        }
     }
-    open_in_root(root, path, OFlags::PATH)
+    Err(io::ErrorKind::InvalidInput.into())
 }
 
 // A walk component by component: a stack of directories from the root down, and the names still to come (last first).
@@ -157,6 +159,26 @@ impl Walk {
             _ => return Err(Errno::NOTDIR.into()),
         }
         Ok(())
+    }
+
+    // The file at the end; none yet where a link leads on.
+    fn last(&mut self, name: &[u8], mode: Mode) -> io::Result<Option<OwnedFd>> {
+        if name == b".." {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let name = OsStr::from_bytes(name);
+        let new = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::openat(self.top(), name, new, mode) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(self.top(), name, flags, Mode::empty())?;
+        let stat = rustix::fs::statat(&file, "", AtFlags::EMPTY_PATH)?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink {
+            return self.follow(file).map(|()| None);
+        }
+        Ok(Some(file))
     }
 
     fn follow(&mut self, link: OwnedFd) -> io::Result<()> {
@@ -224,6 +246,12 @@ mod tests {
         assert!(root.0.join("up").is_dir());
         make_file_in_root(root.1.as_fd(), Path::new("/a/b/file"), Mode::from_raw_mode(0o644)).unwrap();
         assert!(root.0.join("a/b/file").is_file());
+        std::os::unix::fs::symlink("/jump/there/file", root.0.join("dangling")).unwrap();
+        std::os::unix::fs::symlink("../../further", root.0.join("jump")).unwrap();
+        make_file_in_root(root.1.as_fd(), Path::new("/dangling"), Mode::from_raw_mode(0o644)).unwrap();
+        assert!(root.0.join("further/there/file").is_file());
+        std::os::unix::fs::symlink("loop", root.0.join("loop")).unwrap();
+        make_file_in_root(root.1.as_fd(), Path::new("/loop"), Mode::from_raw_mode(0o644)).unwrap_err();
     }
 
     #[test]

@@ -276,7 +276,7 @@ fn streams(stdio: &StdioSpec) -> io::Result<(Streams, Stdio)> {
     let ring = RingWriter::create(ring_bytes, stdio.log_length)?;
     if let Some((rows, columns)) = stdio.tty {
         let ours = Streams { stdin: None, sources: [None, None], ring };
-        return Ok((ours, Stdio::Terminal { rows, columns }));
+        return Ok((ours, Stdio::Terminal { rows, columns, lines_as_written: false }));
     }
     let (stdin_reader, stdin) = match stdio.stdin {
         true => pipe_with(PipeFlags::CLOEXEC).map(|(reader, writer)| (reader, Some(writer)))?,

@@ -497,8 +497,14 @@ fn make_directory(path: &Path) -> Result<bool, CgroupError> {
 }
 
 fn inherit(path: &Path, file: &str) -> Result<(), CgroupError> {
-    let above = path.parent().unwrap_or(path).join(file);
-    let value = fs::read_to_string(&above).map_err(|source| CgroupError::Read { path: above, source })?;
+    let parent = path.parent().unwrap_or(path);
+    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source });
+    let mut value = read(parent.join(file))?;
+    if value.trim().is_empty() {
+        // Somebody made the one above and gave it nothing.
+        inherit(parent, file)?;
+        value = read(parent.join(file))?;
+    }
     write(&path.join(file), value.trim())
 }
 

@@ -272,15 +272,53 @@ pub(super) struct UpdateFlags {
     pub(super) cpuset_cpus: Option<String>,
     #[arg(long)]
     pub(super) cpuset_mems: Option<String>,
-    /// Bytes; -1: unlimited
-    #[arg(long, allow_hyphen_values = true)]
+    /// Bytes, also as 64m or 1.5GiB; -1: unlimited
+    #[arg(long, allow_hyphen_values = true, value_parser = bytes)]
     pub(super) memory: Option<i64>,
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = bytes)]
     pub(super) memory_reservation: Option<i64>,
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = bytes)]
     pub(super) memory_swap: Option<i64>,
     #[arg(long, allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
     #[arg(value_name = "CONTAINER")]
     pub(super) id: String,
+}
+
+// As runc takes sizes: a number, perhaps with a fraction, and a unit of 1024 (`b` and `iB` may follow it).
+fn bytes(text: &str) -> Result<i64, String> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let wrong = || format!("{text:?} is no size");
+    let lower = text.trim().to_ascii_lowercase();
+    let end = lower.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(end);
+    let unit = unit.trim().trim_end_matches('b').trim_end_matches('i');
+    let power = "kmgtp".find(unit).filter(|_| unit.len() <= 1).ok_or_else(wrong)?;
+    let factor = if unit.is_empty() { 1 } else { 1_i64 << (10 * (power + 1)) };
+    match number.parse::<i64>() {
+        Ok(whole) => whole.checked_mul(factor).ok_or_else(wrong),
+        Err(_) => number.parse::<f64>().map(|number| (number * factor as f64) as i64).map_err(|_| wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes_are_taken_as_runc_takes_them() {
+        for (text, expected) in [
+            ("-1", Ok(-1)),
+            ("67108864", Ok(64 << 20)),
+            ("50M", Ok(50 << 20)),
+            ("50mb", Ok(50 << 20)),
+            ("1.5GiB", Ok(3 << 29)),
+            ("7 k", Ok(7 << 10)),
+            ("", Err("\"\" is no size".to_owned())),
+            ("5x", Err("\"5x\" is no size".to_owned())),
+            ("99999999999p", Err("\"99999999999p\" is no size".to_owned())),
+        ] {
+            assert_eq!(super::bytes(text), expected, "{text}");
+        }
+    }
 }

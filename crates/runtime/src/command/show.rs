@@ -44,12 +44,16 @@ pub(super) fn processes(pids: &[u32], format: &str) {
         return print(&format!("{}\n", json!(pids)));
     }
     let users = observe::users();
-    let mut rows = vec![["UID", "PID", "PPID", "TIME", "CMD"].map(str::to_owned)];
+    let mut rows = vec![["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(str::to_owned)];
     for stat in pids.iter().filter_map(|pid| observe::stat(*pid).ok()) {
         let user = users.get(&stat.uid).cloned().unwrap_or_else(|| stat.uid.to_string());
         let (minutes, seconds) = (stat.cpu_seconds / 60, stat.cpu_seconds % 60);
         let time = format!("{:02}:{:02}:{seconds:02}", minutes / 60, minutes % 60);
-        rows.push([user, stat.pid.to_string(), stat.ppid.to_string(), time, stat.command_line]);
+        let started = stat.started.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string();
+        // Terminals of containers are ptys, whose major numbers begin at 136.
+        let terminal = if stat.tty == 0 { "?".to_owned() } else { format!("pts/{}", stat.tty & 0xff) };
+        let (pid, parent, share) = (stat.pid.to_string(), stat.ppid.to_string(), stat.cpu_percent.to_string());
+        rows.push([user, pid, parent, share, started, terminal, time, stat.command_line]);
     }
     table(&rows);
 }

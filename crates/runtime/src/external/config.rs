@@ -171,6 +171,8 @@ fn mount(mount: &Mount, plan: &LaunchPlan, place: &dyn Fn(&str) -> String) -> Va
             }
             ("bind".to_owned(), place(&descriptor_name(*index)))
         }
+        // Bundles alone ask for it, and they come to this runtime only.
+        MountSource::Own { path, .. } => ("bind".to_owned(), path.display().to_string()),
         MountSource::Proc => ("proc".to_owned(), "proc".to_owned()),
         MountSource::Sysfs => ("sysfs".to_owned(), "sysfs".to_owned()),
         MountSource::Mqueue => ("mqueue".to_owned(), "mqueue".to_owned()),

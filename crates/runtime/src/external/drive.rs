@@ -188,7 +188,7 @@ impl Begin<'_> {
         message::send_cloned(self.channel, pid, pidfd.as_fd()).at(Step::Clone, String::new)?;
         if let Some(listener) = listener {
             let master = receive(&listener).at(Step::Terminal, || "of the runtime".to_owned())?;
-            if let Stdio::Terminal { rows, columns } = *self.stdio
+            if let Stdio::Terminal { rows, columns, .. } = *self.stdio
                 && (rows > 0 || columns > 0)
             {
                 pty::resize(&master, rows, columns).at(Step::Terminal, String::new)?;

@@ -115,9 +115,6 @@ pub fn accompany(child: &Child, terminal: Option<&OwnedFd>) -> Result<i32, OciEr
     signals.block().map_err(at)?;
     let signals = signals.descriptor().map_err(at)?;
     let raw = terminal.and_then(|_| Raw::enter());
-    if let (None, Some(terminal)) = (&raw, terminal) {
-        lines_as_written(terminal);
-    }
     let mut relay = Relay { terminal, input: terminal.is_some(), output: terminal.is_some() };
     loop {
         let ended = relay.turn(child, &signals).map_err(at)?;
@@ -133,12 +130,9 @@ pub fn accompany(child: &Child, terminal: Option<&OwnedFd>) -> Result<i32, OciEr
     }
 }
 
-// Nobody's terminal is behind this one: a file or pipe wants the lines as the program writes them, as with runc.
-fn lines_as_written(terminal: &OwnedFd) {
-    if let Ok(mut attributes) = rustix::termios::tcgetattr(terminal) {
-        attributes.output_modes.remove(rustix::termios::OutputModes::ONLCR);
-        let _ = rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &attributes);
-    }
+/// Whether the caller has a terminal. A file or a pipe wants the lines as the program writes them, as with runc.
+pub fn is_terminal() -> bool {
+    rustix::termios::isatty(rustix::stdio::stdin())
 }
 
 fn pass_on(number: i32, child: &Child, terminal: Option<&OwnedFd>) {

@@ -269,7 +269,7 @@ impl Job<'_> {
         let Some(process) = process.filter(|process| process.terminal) else { return console::own_streams() };
         let size = process.console_size;
         let (rows, columns) = size.map_or_else(console::own_size, |size| (size.height, size.width));
-        Ok(Stdio::Terminal { rows, columns })
+        Ok(Stdio::Terminal { rows, columns, lines_as_written: self.asked.relays && !console::is_terminal() })
     }
 
     fn follow(&self, pending: &mut Pending, container: &mut Container) -> Result<(), OciError> {

@@ -84,7 +84,7 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         true => {
             let size = asked.process.console_size;
             let (rows, columns) = size.map_or_else(console::own_size, |size| (size.height, size.width));
-            Stdio::Terminal { rows, columns }
+            Stdio::Terminal { rows, columns, lines_as_written: asked.relays && !console::is_terminal() }
         }
         false => console::own_streams()?,
     };

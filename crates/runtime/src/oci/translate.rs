@@ -235,6 +235,7 @@ fn mount(asked: &config::Mount, bundle: &Path, linux: &Linux, done: &mut Transla
     let mut options = Options::parse(&asked.options);
     // Older configurations have relative ones, meant from the root.
     let target = Path::new("/").join(&asked.destination);
+    let target = in_root(&target, done).map_or(target.clone(), |inside| Path::new("/").join(inside));
     let target = target.to_str().map(str::to_owned).unwrap_or_default();
     let is_bind = options.bind.is_some() || (asked.kind == "bind" && !options.remount);
     let bits = |bit: u64| (options.set | options.below_set) & bit != 0;
@@ -256,7 +257,10 @@ fn mount(asked: &config::Mount, bundle: &Path, linux: &Linux, done: &mut Transla
         (change, MountFlags::NONE)
     } else if is_bind {
         options.bind.get_or_insert(true);
-        (bind(asked, options, bundle, linux, done)?, MountFlags::NONE)
+        match own(&bundle.join(&asked.source), &options, asked, done) {
+            Some(own) => (own, MountFlags { travel: options.travel, ..MountFlags::NONE }),
+            None => (bind(asked, options, bundle, linux, done)?, MountFlags::NONE),
+        }
     } else if options.mapped.is_some() || !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty() {
         return Err(OciError::unsupported("mounts with mapped ids", "only binds can have them"));
     } else {
@@ -264,6 +268,26 @@ fn mount(asked: &config::Mount, bundle: &Path, linux: &Linux, done: &mut Transla
     };
     done.plan.mounts.push(Mount { target, source, flags });
     Ok(())
+}
+
+// The part of a path of the host's that is below the container's root.
+fn in_root<'a>(path: &'a Path, done: &Translated) -> Option<&'a Path> {
+    let root = done.plan.extra.root_place.as_deref().filter(|root| *root != Path::new("/"))?;
+    path.strip_prefix(root).ok()
+}
+
+// A bind of something that an earlier mount brings, named by where the root is on the host: it is there only when that
+// mount has been made.
+fn own(source: &Path, options: &Options, asked: &config::Mount, done: &Translated) -> Option<MountSource> {
+    let inside = Path::new("/").join(in_root(source, done)?);
+    let brought = |mount: &Mount| inside.starts_with(&mount.target) || Path::new(&mount.target).starts_with(&inside);
+    let mapped = options.mapped.is_some() || !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty();
+    (!mapped && done.plan.mounts.iter().any(brought)).then(|| MountSource::Own {
+        path: inside,
+        recursive: options.bind == Some(true),
+        set: [options.set, options.below_set],
+        clear: [options.clear, options.below_clear],
+    })
 }
 
 fn bind(

@@ -128,7 +128,7 @@ impl Place {
 
     pub(crate) fn start_in_terminal(&self, plan: &LaunchPlan) -> Result<Running, LaunchError> {
         let descriptors = [self.mount()];
-        let pending = begin(plan, &descriptors, Stdio::Terminal { rows: 30, columns: 100 })?;
+        let pending = begin(plan, &descriptors, Stdio::Terminal { rows: 30, columns: 100, lines_as_written: false })?;
         drop(descriptors);
         follow(pending, None)
     }
@@ -226,7 +226,7 @@ impl Running {
     pub(crate) fn exec(&self, plan: &ExecPlan, terminal: bool) -> Result<Ran, LaunchError> {
         let descriptors = [self.child.pidfd.try_clone().unwrap()];
         let (stdio, output) = if terminal {
-            (Stdio::Terminal { rows: 30, columns: 100 }, None)
+            (Stdio::Terminal { rows: 30, columns: 100, lines_as_written: false }, None)
         } else {
             let (stdio, output) = streams();
             (stdio, Some(output))
