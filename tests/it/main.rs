@@ -28,6 +28,7 @@ macro_rules! own_host {
     }};
 }
 
+mod apparmor; // the profile of containers, where the kernel has AppArmor
 mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_cache; // caches that are elsewhere, builds that are remembered

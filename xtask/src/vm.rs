@@ -26,10 +26,13 @@ const SELECTION: &[(&str, &str, &str)] = &[
     (
         "tests",
         "it",
-        "run:: exec:: limit:: mount:: confinement:: userns:: escape:: lifecycle:: logs:: port:: survival::containers survival::what \
+        "run:: exec:: limit:: mount:: confinement:: apparmor:: userns:: escape:: lifecycle:: logs:: port:: survival::containers survival::what \
          survival::the_next survival::no_line undo::",
     ),
 ];
+
+/// Of the package `apparmor`; it needs the C library alone.
+const PARSER: &str = "/sbin/apparmor_parser";
 
 /// Seconds after which the machine is stopped.
 const LIMIT: &str = "3000";
@@ -56,6 +59,11 @@ pub(crate) fn vm(arguments: &[String]) -> Result<(), String> {
     stripped(&dist::build_unoptimised()?, &folder.join("hako"))?;
     for program in programs()? {
         stripped(&program.executable, &folder.join(program.label()))?;
+    }
+    // The machine has the kernel's side of AppArmor only; without Debian's compiler its test says what it needs.
+    let parser = Path::new(PARSER);
+    if parser.exists() {
+        copied(parser, &folder.join("apparmor_parser"))?;
     }
     fs::write(folder.join("run"), script(arguments)).map_err(|error| format!("cannot write the script: {error}"))?;
     let mut command = run::program(machine);
@@ -88,6 +96,7 @@ fn script(arguments: &[String]) -> String {
     let (programs, filter): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(names);
     let mut script = String::from(
         "export HAKO_TEST_BINARY=/vm/hako HAKO_TEST_CLI=hako HAKO_TARGET_DIR=/vm HAKO_TEST_SLOWNESS=5 CARGO_MANIFEST_DIR=/vm PATH=$PATH:/usr/sbin:/sbin\n\
+         mount -t securityfs none /sys/kernel/security 2>/dev/null; cp /vm/apparmor_parser /sbin 2>/dev/null\n\
          cd /vm; worst=0; uname -r; stat -f -c 'cgroups: %T' /sys/fs/cgroup\n",
     );
     let chosen = |package: &str, name: &str| programs.is_empty() || programs.contains(&format!("{package}-{name}"));

@@ -405,6 +405,7 @@ fn open_blocking(
         reloadable: parking_lot::RwLock::new(config.reloadable()),
         keepers,
         id_claims: crate::userns::Claims::default(),
+        apparmor: confine_by_default(&config.exec_root),
         config,
         _claim: claim,
     }));
@@ -412,6 +413,19 @@ fn open_blocking(
         engine.take_in(record);
     }
     Ok((engine, adopted))
+}
+
+// What cannot be had is said here and by `info`; everything else that confines is there all the same.
+fn confine_by_default(exec_root: &std::path::Path) -> Result<(), String> {
+    match hako_runtime::apparmor::ensure_default(exec_root) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(String::new()),
+        Err(error) => {
+            let text = hako_base::error::chain(&error);
+            tracing::warn!(error = text, "containers have no AppArmor profile of hako's");
+            Err(text)
+        }
+    }
 }
 
 impl Engine {

@@ -22,6 +22,11 @@ impl Engine {
             let why = "containers reach nothing beyond this host (net.ipv4.ip_forward, --ip-forward)";
             warnings.push(format!("WARNING: IPv4 forwarding is disabled: {why}"));
         }
+        if let Err(why) = &self.apparmor
+            && !why.is_empty()
+        {
+            warnings.push(format!("WARNING: No AppArmor profile for containers: {why}"));
+        }
         warnings.extend(self.network.obstacles().iter().map(|obstacle| format!("WARNING: {obstacle}")));
         let reloadable = self.reloadable.read().clone();
         InfoView {
@@ -151,7 +156,11 @@ fn lacking(features: &hako_runtime::observe::CgroupFeatures) -> Vec<String> {
 
 impl Engine {
     fn security_options(&self) -> Vec<String> {
-        let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+        let mut options = Vec::new();
+        if hako_runtime::observe::has_apparmor() {
+            options.push("name=apparmor".to_owned());
+        }
+        options.push("name=seccomp,profile=builtin".to_owned());
         if self.config.userns_remap.is_some() {
             options.push("name=userns".to_owned());
         }

@@ -19,6 +19,7 @@ mod message; // what parent and child say to each other
 mod program; // its last steps: credentials, filter, exec
 mod root; // its root file system: mounts, devices, masks
 
+pub mod apparmor; // the profile of those that name none
 pub mod capability; // which parts of root's power it has
 pub mod cgroup; // what a container may use, and what it used
 pub mod seccomp; // which system calls it may make

@@ -8,7 +8,7 @@ use hako_runtime::{
     sysctl::{self, Owner},
 };
 
-use super::plan::Security;
+use super::plan::{Apparmor, DOCKERS_PROFILE, Security};
 use crate::{Engine, EngineError};
 
 /// The least memory a container can be given (Docker's).
@@ -106,7 +106,10 @@ fn discarded(spec: &ContainerSpec) -> Vec<String> {
         "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
     );
     let profile = Security::parse(&spec.host).map(|security| security.apparmor).unwrap_or_default();
-    if !matches!(profile.as_str(), "" | "docker-default") && !hako_runtime::observe::has_apparmor() {
+    if let Apparmor::Named(profile) = profile
+        && profile != DOCKERS_PROFILE
+        && !hako_runtime::observe::has_apparmor()
+    {
         warnings.push(format!("Your kernel does not have AppArmor. Profile {profile} discarded."));
     }
     warnings

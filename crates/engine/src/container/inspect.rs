@@ -53,7 +53,8 @@ impl Engine {
             exec_ids: container.execs.lock().values().filter(|exec| exec.is_running()).map(|exec| exec.id).collect(),
             places: self.images.snapshot_places(record.id).unwrap_or_default(),
             size,
-            apparmor_profile: String::new(),
+
+            apparmor_profile: self.apparmor_shown(&record.spec.host),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hako_model::{HostSpec, MountKind};
 use hako_runtime::{
-    LaunchPlan,
+    LaunchPlan, apparmor,
     capability::CapSet,
     extra::Special,
     plan::{
@@ -38,6 +38,9 @@ impl Confinement {
     }
 }
 
+/// What Docker calls its own profile.
+pub(crate) const DOCKERS_PROFILE: &str = "docker-default";
+
 /// The settings of `--security-opt`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Security {
@@ -45,10 +48,20 @@ pub(crate) struct Security {
     pub(crate) no_new_privileges: bool,
     pub(crate) paths_unconfined: bool,
     pub(crate) writable_cgroups: bool,
-    /// The AppArmor profile that was named, which somebody else has loaded.
-    pub(crate) apparmor: String,
+    pub(crate) apparmor: Apparmor,
     /// The calls of io_uring are allowed beside the profile's.
     pub(crate) io_uring: bool,
+}
+
+/// Which AppArmor profile there is, where the kernel has such.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Apparmor {
+    /// The engine's own.
+    #[default]
+    Default,
+    Unconfined,
+    /// One that somebody else has loaded.
+    Named(String),
 }
 
 /// Which system calls may be made.
@@ -72,6 +85,7 @@ impl Security {
             security.seccomp = Seccomp::Unconfined;
             security.paths_unconfined = true;
             security.writable_cgroups = true;
+            security.apparmor = Apparmor::Unconfined;
         }
         for option in &host.security_opt {
             match option.as_str() {
@@ -98,8 +112,9 @@ impl Security {
             ("writable-cgroups", "false") => self.writable_cgroups = false,
             // As with Docker on a host without SELinux: labels are taken and mean nothing.
             ("label", _) => {}
-            ("apparmor", "unconfined") => self.apparmor.clear(),
-            ("apparmor", profile) => profile.clone_into(&mut self.apparmor),
+            ("apparmor", "unconfined") => self.apparmor = Apparmor::Unconfined,
+            ("apparmor", "" | apparmor::DEFAULT) => self.apparmor = Apparmor::Default,
+            ("apparmor", profile) => self.apparmor = Apparmor::Named(profile.to_owned()),
             _ => return Err(invalid()),
         }
         Ok(())
@@ -107,6 +122,31 @@ impl Security {
 }
 
 impl Engine {
+    /// The profile that the kernel is told; empty: none. Elsewhere a name means nothing, as with Docker; the creation has
+    /// said so.
+    pub(crate) fn apparmor_profile(&self, asked: &Apparmor) -> String {
+        if !hako_runtime::observe::has_apparmor() {
+            return String::new();
+        }
+        let own = || if self.apparmor.is_ok() { apparmor::DEFAULT.to_owned() } else { String::new() };
+        match asked {
+            Apparmor::Default => own(),
+            Apparmor::Unconfined => String::new(),
+            // What people write who mean the usual one, and Docker has not been here.
+            Apparmor::Named(name) if name == DOCKERS_PROFILE && !apparmor::is_loaded(name) => own(),
+            Apparmor::Named(name) => name.clone(),
+        }
+    }
+
+    /// The profile as `inspect` shows it.
+    pub(crate) fn apparmor_shown(&self, host: &HostSpec) -> String {
+        let asked = Security::parse(host).map(|security| security.apparmor).unwrap_or_default();
+        match self.apparmor_profile(&asked) {
+            none if none.is_empty() && hako_runtime::observe::has_apparmor() => "unconfined".to_owned(),
+            profile => profile,
+        }
+    }
+
     /// The same with this daemon's own profile (`--seccomp-profile`) where the container names none.
     ///
     /// # Errors
@@ -343,8 +383,7 @@ pub(crate) fn confinement(
         seccomp,
         rlimits: rlimits.map_err(|error| EngineError::invalid(error.to_string()))?,
         oom_score_adj: Some(host.limits.oom_score_adj),
-        // Elsewhere the name means nothing, as with Docker; the creation has said so.
-        apparmor: if hako_runtime::observe::has_apparmor() { security.apparmor.clone() } else { String::new() },
+        apparmor: engine.apparmor_profile(&security.apparmor),
     })
 }
 
