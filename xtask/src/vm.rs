@@ -26,13 +26,13 @@ const SELECTION: &[(&str, &str, &str)] = &[
     (
         "tests",
         "it",
-        "run:: exec:: limit:: mount:: confinement:: apparmor:: userns:: escape:: lifecycle:: logs:: port:: survival::containers survival::what \
+        "run:: exec:: limit:: mount:: confinement:: apparmor:: runtime:: userns:: escape:: lifecycle:: logs:: port:: survival::containers survival::what \
          survival::the_next survival::no_line undo::",
     ),
 ];
 
-/// Of the package `apparmor`; it needs the C library alone.
-const PARSER: &str = "/sbin/apparmor_parser";
+/// What the machine lacks and some tests need; without it they say so.
+const TOOLS: [&str; 2] = ["/sbin/apparmor_parser", "/usr/bin/crun"];
 
 /// Seconds after which the machine is stopped.
 const LIMIT: &str = "3000";
@@ -60,10 +60,8 @@ pub(crate) fn vm(arguments: &[String]) -> Result<(), String> {
     for program in programs()? {
         stripped(&program.executable, &folder.join(program.label()))?;
     }
-    // The machine has the kernel's side of AppArmor only; without Debian's compiler its test says what it needs.
-    let parser = Path::new(PARSER);
-    if parser.exists() {
-        copied(parser, &folder.join("apparmor_parser"))?;
+    for tool in TOOLS.map(Path::new) {
+        with_libraries(tool, &folder.join("tools"))?;
     }
     fs::write(folder.join("run"), script(arguments)).map_err(|error| format!("cannot write the script: {error}"))?;
     let mut command = run::program(machine);
@@ -96,7 +94,7 @@ fn script(arguments: &[String]) -> String {
     let (programs, filter): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(names);
     let mut script = String::from(
         "export HAKO_TEST_BINARY=/vm/hako HAKO_TEST_CLI=hako HAKO_TARGET_DIR=/vm HAKO_TEST_SLOWNESS=5 CARGO_MANIFEST_DIR=/vm PATH=$PATH:/usr/sbin:/sbin\n\
-         mount -t securityfs none /sys/kernel/security 2>/dev/null; cp /vm/apparmor_parser /sbin 2>/dev/null\n\
+         mount -t securityfs none /sys/kernel/security 2>/dev/null; cp -rn /vm/tools/. / 2>/dev/null\n\
          cd /vm; worst=0; uname -r; stat -f -c 'cgroups: %T' /sys/fs/cgroup\n",
     );
     let chosen = |package: &str, name: &str| programs.is_empty() || programs.contains(&format!("{package}-{name}"));
@@ -114,6 +112,24 @@ pub(crate) fn stripped(program: &Path, to: &Path) -> Result<(), String> {
     let mut strip = run::program("strip");
     strip.arg("-o").arg(to).arg(program);
     run::succeed(strip).or_else(|_| copied(program, to))
+}
+
+// A program of this host and its libraries, at the places where they are. One that is not here is left out.
+fn with_libraries(program: &Path, to: &Path) -> Result<(), String> {
+    if !program.exists() {
+        return Ok(());
+    }
+    let mut listed = run::program("ldd");
+    listed.arg(program);
+    let listed = run::output(listed)?;
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+    for file in libraries.chain([program]) {
+        let place = to.join(file.strip_prefix("/").unwrap_or(file));
+        let directory = place.parent().unwrap_or(to);
+        fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        copied(file, &place)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn copied(program: &Path, to: &Path) -> Result<(), String> {

@@ -94,7 +94,7 @@ fn cpu_v1(limits: &Limits, settings: &mut Vec<Setting>) {
     }
     let (quota, period) = cpu_quota(limits);
     if let Some(period) = period {
-        settings.push(setting("cpu.cfs_period_us", period));
+        settings.push(Setting { retried_last: quota.is_some(), ..setting("cpu.cfs_period_us", period) });
     }
     if let Some(quota) = quota {
         settings.push(setting("cpu.cfs_quota_us", quota));

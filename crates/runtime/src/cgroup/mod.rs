@@ -333,15 +333,16 @@ impl Cgroup {
     }
 
     fn apply(&self, directory: &Path, settings: &[limits::Setting]) -> Result<(), CgroupError> {
-        for setting in settings {
+        for (index, setting) in settings.iter().enumerate() {
             let file = directory.join(&setting.file);
             match write(&file, &setting.value) {
                 Ok(()) => {}
                 Err(CgroupError::Setting { source, .. })
                     if !setting.required && matches!(source.raw_os_error(), Some(libc::ENOENT | libc::EACCES)) => {}
-                // Memory may not exceed memory and swap: when both grow, the second must go first.
+                // Memory may not exceed memory and swap, nor a quota in its period the group's above: when both change, the
+                // second may have to go first.
                 Err(_) if setting.retried_last => {
-                    self.apply(directory, settings.get(1..2).unwrap_or_default())?;
+                    self.apply(directory, settings.get(index + 1..index + 2).unwrap_or_default())?;
                     write(&file, &setting.value)?;
                 }
                 Err(error) => return Err(error),

@@ -75,15 +75,23 @@ fn inherited(count: u32) -> Result<Vec<OwnedFd>, Failure> {
 }
 
 fn asked<'a>(flags: &'a CreateFlags, containers: &'a Containers, relays: bool) -> Result<Create<'a>, Failure> {
+    let sockets = activation_sockets(|name| std::env::var(name).ok(), std::process::id());
     Ok(Create {
         containers,
         id: &flags.id,
         bundle: &flags.bundle,
         console_socket: flags.console_socket.as_deref(),
         pid_file: flags.pid_file.as_deref(),
-        handed_down: inherited(flags.preserve_fds)?,
+        handed_down: inherited(sockets.saturating_add(flags.preserve_fds))?,
+        sockets,
         relays,
     })
+}
+
+// Those that systemd has opened for this very process (sd_listen_fds(3)); they come before the preserved ones.
+fn activation_sockets(variable: impl Fn(&str) -> Option<String>, own: u32) -> u32 {
+    let number = |name: &str| variable(name)?.parse::<u32>().ok();
+    if number("LISTEN_PID") == Some(own) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
 fn create(flags: &CreateFlags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
@@ -233,4 +241,19 @@ fn spec(flags: &SpecFlags) -> Result<(), Failure> {
     let new = std::fs::File::options().write(true).create_new(true).open(&path);
     new.and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sockets_are_taken_by_whom_they_are_meant_for() {
+        let variables = |name: &str| match name {
+            "LISTEN_PID" => Some("7".to_owned()),
+            "LISTEN_FDS" => Some("2".to_owned()),
+            _ => None,
+        };
+        assert_eq!(super::activation_sockets(variables, 7), 2);
+        assert_eq!(super::activation_sockets(variables, 8), 0);
+        assert_eq!(super::activation_sockets(|_| None, 7), 0);
+    }
 }

@@ -43,6 +43,8 @@ pub struct Create<'a> {
     pub pid_file: Option<&'a Path>,
     /// Copies of descriptors that the program gets as 3, 4, ….
     pub handed_down: Vec<OwnedFd>,
+    /// How many of them are sockets that the program shall serve, as systemd says it to programs.
+    pub sockets: u32,
     /// Whether the caller relays a terminal itself, as `run` in the foreground does.
     pub relays: bool,
 }
@@ -81,7 +83,12 @@ fn make(mut asked: Create<'_>, gated: bool) -> Result<Created, OciError> {
         .and_then(std::fs::canonicalize)
         .map_err(|source| OciError::Read { path: asked.bundle.to_owned(), source })?;
     let (config, text) = read_config(&bundle.join(CONFIG))?;
-    let translated = translate::translate(&config, &bundle)?;
+    let mut translated = translate::translate(&config, &bundle)?;
+    if asked.sockets > 0 {
+        // It is the first process of its namespace, which is what they are for.
+        let lines = [format!("LISTEN_FDS={}", asked.sockets), "LISTEN_PID=1".to_owned()];
+        translated.plan.process.env.extend(lines);
+    }
     check_terminal(&config, &asked)?;
     check_labels(&config)?;
     if !gated && config.process.is_none() {

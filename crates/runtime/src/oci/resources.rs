@@ -82,11 +82,13 @@ pub(super) fn settings_v1(resources: &Resources, controllers: &[String]) -> Vec<
 }
 
 fn memory_v1(memory: &Memory, settings: &mut Vec<Setting>) {
+    // Without a limit of memory one of memory and swap would be what is left of the last update.
+    let swap = memory.swap.or_else(|| memory.limit.filter(|limit| *limit == -1));
     if let Some(limit) = memory.limit.filter(|limit| *limit != 0) {
-        let retried_last = memory.swap.is_some_and(|swap| swap != 0);
+        let retried_last = swap.is_some_and(|swap| swap != 0);
         settings.push(Setting { retried_last, ..set("memory.limit_in_bytes", limit) });
     }
-    if let Some(swap) = memory.swap.filter(|swap| *swap != 0) {
+    if let Some(swap) = swap.filter(|swap| *swap != 0) {
         // Without swap accounting there is no such file, and unlimited is what there is.
         settings.push(Setting { required: swap > 0, ..set("memory.memsw.limit_in_bytes", swap) });
     }
@@ -115,7 +117,8 @@ fn cpu_v1(cpu: &Cpu, settings: &mut Vec<Setting>) {
         settings.push(set("cpu.rt_runtime_us", runtime));
     }
     if let Some(period) = cpu.period.filter(|period| *period != 0) {
-        settings.push(set("cpu.cfs_period_us", period));
+        let retried_last = cpu.quota.is_some_and(|quota| quota != 0);
+        settings.push(Setting { retried_last, ..set("cpu.cfs_period_us", period) });
     }
     if let Some(quota) = cpu.quota.filter(|quota| *quota != 0) {
         settings.push(set("cpu.cfs_quota_us", quota));
@@ -409,7 +412,7 @@ mod tests {
         );
         check(
             r#"{"memory":{"limit":-1},"pids":{"limit":-1}}"#,
-            "memory.limit_in_bytes=-1\npids.max=max\n",
+            "memory.limit_in_bytes=-1\nmemory.memsw.limit_in_bytes=-1\npids.max=max\n",
             "memory.max=max\nmemory.swap.max=max\npids.max=max\n",
         );
     }

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("exec_joins_everything", exec_joins_everything),
     ("the_log_is_what_callers_read", the_log_is_what_callers_read),
     ("descriptors_are_handed_down", descriptors_are_handed_down),
+    ("sockets_of_systemd_are_the_programs", sockets_of_systemd_are_the_programs),
     ("a_killed_create_can_be_deleted", a_killed_create_can_be_deleted),
     ("the_runtime_cannot_be_written_to", the_runtime_cannot_be_written_to),
     ("features_and_spec_are_json", features_and_spec_are_json),
@@ -167,6 +168,24 @@ fn descriptors_are_handed_down() {
     );
     // Three streams, the one that was given, and the one by which `ls` reads.
     crate::bundle::run("/bin/sh".as_ref(), &["-c".to_owned(), call]).says("given\n5\n");
+}
+
+/// What systemd opened for the caller (sd_listen_fds(3)) is the container's first process's.
+fn sockets_of_systemd_are_the_programs() {
+    let bundle = Bundle::new("echo \"$LISTEN_PID,$LISTEN_FDS\"; { cat <&3; } 2>/dev/null; true");
+    fs::write(bundle.directory.join("given"), "given\n").unwrap();
+    bundle.write();
+    let call = |pid: &str| {
+        let call = format!(
+            "exec 3<{0}/given; LISTEN_FDS=1 LISTEN_PID={pid} exec {0}/hako-runtime --root {0}/records run --bundle {0} {1}",
+            bundle.directory.display(),
+            bundle.name
+        );
+        crate::bundle::run("/bin/sh".as_ref(), &["-c".to_owned(), call])
+    };
+    call("$$").says("1,1\ngiven\n");
+    // Somebody else's.
+    call("1").says(",\n");
 }
 
 /// Whatever moment the runtime is killed at, `delete --force` finds what there is.
