@@ -131,3 +131,12 @@ fn questions_wait_for_the_next_daemon() {
     assert_eq!(look_up(&host, "bob", "web"), "2");
     host.run("docker stop -t 0 web && docker start web && docker exec web ping -c 1 -W 3 bob").success();
 }
+
+#[test]
+fn a_name_service_that_is_told_to_ask_itself_says_so_at_once() {
+    let host = host!();
+    host.run("docker network create red").success();
+    host.run("docker run --rm --network red --dns 127.0.0.11 busybox timeout 4 nslookup example.org 127.0.0.11")
+        .code(1)
+        .says("SERVFAIL");
+}

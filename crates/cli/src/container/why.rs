@@ -167,11 +167,13 @@ fn ended(facts: &Facts, reasons: &mut Vec<String>) {
         reasons.push(format!("the kernel killed it for want of memory: it used more than {limit}"));
     }
     let signals = signals_sent(facts);
+    // The daemon may have been another one then, and have told nobody that is left.
+    let was_told = !signals.is_empty() || state.error.starts_with("did not end within");
     if state.exit_code != 0 || signals.is_empty() {
         reasons.push(format!(
             "exit code {}: {}",
             state.exit_code,
-            code_text(state.exit_code, state.oom_killed, &signals)
+            code_text(state.exit_code, state.oom_killed, was_told)
         ));
     } else {
         reasons.push("it ended with exit code 0 after it was asked to".to_owned());
@@ -211,16 +213,16 @@ fn signal_name(number: i64) -> &'static str {
     }
 }
 
-fn code_text(code: i64, oom: bool, signals: &[String]) -> String {
+fn code_text(code: i64, oom: bool, was_told: bool) -> String {
     match code {
         0 => "it ended by itself, without complaint".to_owned(),
         125 => "the daemon could not start it".to_owned(),
         126 => "its command is there but cannot be executed (a directory, no x bit, or another architecture)".to_owned(),
         127 => "its command was not found in the image".to_owned(),
         137 if oom => "SIGKILL, by the kernel for want of memory".to_owned(),
-        137 if !signals.is_empty() => "SIGKILL, after it had been told to end and did not, or at once by hand".to_owned(),
+        137 if was_told => "SIGKILL, after it had been told to end and did not, or at once by hand".to_owned(),
         137 => "SIGKILL from outside the daemon: the kernel (one process of it may have had too much memory) or another program of the host".to_owned(),
-        139 if signals.is_empty() => format!("ended by signal 11 ({})", signal_name(11)),
+        139 if !was_told => format!("ended by signal 11 ({})", signal_name(11)),
         code if (129..=192).contains(&code) => format!("ended by signal {} ({})", code - 128, signal_name(code - 128)),
         _ => "chosen by the program itself: its log or manual says what it means".to_owned(),
     }

@@ -108,9 +108,24 @@ async fn exchange(
 ) -> io::Result<Vec<u8>> {
     let number: [u8; 2] = hako_base::random::bytes();
     question.get_mut(..2).ok_or(io::ErrorKind::InvalidData)?.copy_from_slice(&number);
+    match once(&visitor, &question, transport, server, Arc::clone(&netns)).await {
+        Err(error) if server.is_hosts && !server.from_host && error.kind() == io::ErrorKind::NetworkUnreachable => {
+            once(&visitor, &question, transport, Upstream { from_host: true, ..server }, netns).await
+        }
+        answered => answered,
+    }
+}
+
+async fn once(
+    visitor: &Visitor,
+    question: &[u8],
+    transport: Transport,
+    server: Upstream,
+    netns: Arc<OwnedFd>,
+) -> io::Result<Vec<u8>> {
     match transport {
-        Transport::Datagram => by_datagram(&visitor, &question, server, netns).await,
-        Transport::Stream => by_stream(&visitor, &question, server, netns).await,
+        Transport::Datagram => by_datagram(visitor, question, server, netns).await,
+        Transport::Stream => by_stream(visitor, question, server, netns).await,
     }
 }
 

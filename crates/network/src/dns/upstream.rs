@@ -1,7 +1,8 @@
 //! Which servers there are outside, and from where they are asked.
 //!
 //! Servers that a person named (`--dns`) are asked from the container's namespace, as Docker does it: the container
-//! must be able to reach them. Of the host's own list, those on its loopback (systemd-resolved's 127.0.0.53, dnsmasq)
+//! must be able to reach them. So are those of the host's own list, and where the container has no way to one (it has
+//! no IPv4 address) the host asks it. Of that list, those on its loopback (systemd-resolved's 127.0.0.53, dnsmasq)
 //! and those with IPv6 addresses, which the container may lack, are asked from the host's namespace. That list is
 //! read again when it has changed: a notebook that moves to another network takes its containers along.
 
@@ -15,6 +16,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::limits::{RESOLV_CONF_BYTES_MAX, UPSTREAMS_MAX};
+use crate::files::NAME_SERVICE;
 
 const PORT: u16 = 53;
 
@@ -24,6 +26,8 @@ pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     /// Whether it is asked from the host's namespace rather than the container's.
     pub(super) from_host: bool,
+    /// Whether it is of the host's own list: the host asks it where the container has no way to it.
+    pub(super) is_hosts: bool,
 }
 
 /// The servers that questions of one container go to.
@@ -44,8 +48,11 @@ impl Upstreams {
         if named.is_empty() {
             return Self(Source::Host { path: resolv_conf.to_owned(), known: Mutex::default() });
         }
-        let server = |address: &IpAddr| Upstream { address: SocketAddr::new(*address, PORT), from_host: false };
-        Self(Source::Named(named.iter().take(UPSTREAMS_MAX).map(server).collect()))
+        let server =
+            |address: &IpAddr| Upstream { address: SocketAddr::new(*address, PORT), from_host: false, is_hosts: false };
+        // To pass questions on to ourselves would have no end.
+        let others = named.iter().filter(|address| **address != NAME_SERVICE);
+        Self(Source::Named(others.take(UPSTREAMS_MAX).map(server).collect()))
     }
 
     /// In the order they are asked.
@@ -70,7 +77,7 @@ fn host_servers(text: &str, link_index: impl Fn(&str) -> Option<u32>) -> Vec<Ups
     let addresses = named.filter_map(|word| address_of(word, &link_index));
     let server = |address: SocketAddr| {
         let ip = address.ip();
-        Upstream { address, from_host: ip.is_loopback() || ip.is_ipv6() }
+        Upstream { address, from_host: ip.is_loopback() || ip.is_ipv6(), is_hosts: true }
     };
     addresses.map(server).take(UPSTREAMS_MAX).collect()
 }
@@ -138,5 +145,7 @@ mod tests {
         std::fs::remove_dir_all(&directory).unwrap();
         let named = Upstreams::new(&["127.0.0.1".parse().unwrap()], &file);
         assert!(!named.now()[0].from_host, "the container's own loopback");
+        let ourselves = Upstreams::new(&[NAME_SERVICE.into(), "192.0.2.3".parse().unwrap()], &file);
+        assert_eq!(ourselves.now().iter().map(|it| it.address.to_string()).collect::<Vec<_>>(), ["192.0.2.3:53"]);
     }
 }

@@ -274,6 +274,17 @@ fn other_names_are_asked_outside_by_the_containers_way() {
         assert_eq!(hidden.within(|| ask("secret.example.org.", RecordType::A)), "Server Failure");
         assert_eq!(hidden.within(|| ask("hidden.", RecordType::A)), hidden.ipv4().to_string());
         assert_eq!((lan.load(Ordering::Relaxed), stub.load(Ordering::Relaxed)), before);
+        // Where a container has no way to a server of the host's list, the host asks it; not one that was named.
+        let six = lab.bridge_with("six0", |spec| spec.ipv4 = false);
+        service.names.network_set(six.id, "six", true);
+        let (lonely, lonely_id) = (lab.container(&six), ContainerId::random());
+        service.join(&lonely, lonely_id, &["lonely"]);
+        std::fs::write(&service.resolv_conf, "nameserver 192.0.2.2\n").unwrap();
+        service.serve(&lonely, lonely_id, &[]);
+        assert_eq!(lonely.within(|| ask("example.org.", RecordType::A)), "1.1.1.1");
+        assert_eq!(lonely.within(|| ask_tcp("example.org.")), "1.1.1.1");
+        service.serve(&lonely, lonely_id, &["192.0.2.2"]);
+        assert_eq!(lonely.within(|| ask("example.org.", RecordType::A)), "Server Failure");
     });
 }
 
