@@ -73,13 +73,20 @@ fn serve(visits: &mpsc::Receiver<Visit>) {
             return;
         }
     };
-    while let Ok(visit) = visits.recv() {
-        let made = namespace::enter(visit.namespace.as_fd()).and_then(|()| socket(visit.ipv6, visit.kind));
-        if let Err(error) = namespace::enter(home.as_fd()) {
-            tracing::error!(%error, "cannot come back from a container's network namespace");
-            return;
+    while let Ok(first) = visits.recv() {
+        let mut waiting = Some(first);
+        while let Some(visit) = waiting {
+            let made = namespace::enter(visit.namespace.as_fd()).and_then(|()| socket(visit.ipv6, visit.kind));
+            // From one container to the next there is no need to come home in between.
+            waiting = visits.try_recv().ok();
+            if waiting.is_none()
+                && let Err(error) = namespace::enter(home.as_fd())
+            {
+                tracing::error!(%error, "cannot come back from a container's network namespace");
+                return;
+            }
+            let _ = visit.done.send(made);
         }
-        let _ = visit.done.send(made);
     }
 }
 

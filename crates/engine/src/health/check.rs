@@ -44,6 +44,11 @@ pub(crate) enum Ask {
 }
 
 impl Check {
+    /// Whether a process in the container is asked, and not its network.
+    pub(super) fn is_process(&self) -> bool {
+        matches!(self.ask, Ask::Command(_))
+    }
+
     /// From what was asked for; `None` when there is nothing to check.
     ///
     /// # Errors
