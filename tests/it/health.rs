@@ -13,7 +13,7 @@ fn a_command_decides_and_the_last_five_looks_are_kept() {
     needs!(require::unkilled_daemon());
     let host = host!();
     let since = host.run("date +%s.%N").text().to_owned();
-    host.run("docker run -d --name web --health-cmd 'cat /well' --health-interval 200ms --health-retries 2 busybox sleep 1000")
+    host.run("docker run -d --name web --health-cmd 'cat /well' --health-interval 200ms --health-retries 9 busybox sleep 1000")
         .success();
     host.run("docker ps --format '{{.Status}}' | sed 's/.*(/(/'").shows(expect![[r#"
         (health: starting)
