@@ -133,6 +133,9 @@ fn an_index_goes_to_a_registry_and_its_images_are_bases() {
     host.run(&format!("hako build -q {BOTH} --push -t localhost:5000/app:1 --metadata-file meta ctx")).success();
     let platforms = "hako manifest inspect localhost:5000/app:1 | grep architecture | tr -d ' \",'";
     host.run(platforms).says("architecture:amd64\narchitecture:arm64");
+    // A push of the name here does not take the other platforms away.
+    host.run("docker push -q localhost:5000/app:1").success();
+    host.run(platforms).says("architecture:amd64\narchitecture:arm64");
     // What clients learn of it is what the registry has.
     host.run("sed -nE 's/.*\"containerimage.digest\": \"(.*)\".*/\\1/p' meta > told && hako pull -q localhost:5000/app@$(cat told)")
         .success();

@@ -84,6 +84,9 @@ async fn ship(
     for layer in shipment.layers.iter().rev() {
         steps.say(layer.diff_id.short(), "Preparing").await;
     }
+    if let Some(pushed) = stands(remote, shipment, reference, steps).await? {
+        return Ok(pushed);
+    }
     let kept = came_by(shipment, remote).await?;
     let sent = layers(remote, shipment, kept.as_ref().map(|kept| &kept.there[..]), reference, steps).await?;
     let (id, config) = (shipment.image.id, Bytes::copy_from_slice(&shipment.image.raw_config));
@@ -98,6 +101,33 @@ async fn ship(
     blocking(move || held.name_digest(id, &name)).await??;
     steps.say("", format!("{tag}: digest: {digest} size: {size}")).await;
     Ok(Pushed { tag, digest, size })
+}
+
+// The tag stands for an index that the image came by or went out in: it would lose its other platforms, and what is
+// attested, to the manifest of this image alone. Docker's Buildx pushes like that what the builder has pushed already.
+async fn stands(
+    remote: &Remote,
+    shipment: &Shipment,
+    reference: &Reference,
+    steps: &Steps,
+) -> Result<Option<Pushed>, RegistryError> {
+    let own = shipment.image.repo_digests.iter().filter(|name| name.familiar_name() == reference.familiar_name());
+    let known: Vec<Digest> = own.filter_map(Reference::digest).collect();
+    let tag = reference.tag().unwrap_or_default().to_owned();
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let Ok(there) = remote.manifest(&tag).await else { return Ok(None) };
+    let is_index = Document::parse(&there.bytes, &there.media_type).is_ok_and(|found| found.manifests.is_some());
+    if !known.contains(&there.digest) || !is_index {
+        return Ok(None);
+    }
+    for layer in &shipment.layers {
+        steps.say(layer.diff_id.short(), "Layer already exists").await;
+    }
+    let (digest, size) = (there.digest, there.bytes.len() as u64);
+    steps.say("", format!("{tag}: digest: {digest} size: {size}")).await;
+    Ok(Some(Pushed { tag, digest, size }))
 }
 
 // The latest manifest the image came by whose blobs are all here or there: so its digest is the same everywhere.

@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bollard_buildkit_proto::moby::filesync::v1::{BytesMessage, file_send_client::FileSendClient};
 use hako_archive::Packer;
 use hako_base::{clock, error::chain};
-use hako_model::{Platform, Reference};
+use hako_model::{Digest, Platform, Reference};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -125,9 +125,25 @@ impl BuildKit {
         match push {
             false => {}
             true if self.is_plain(solve, built, form) => self.push(solve, names, progress).await?,
-            true => answer.extend(self.push_assembly(solve, built, names, form, progress).await?),
+            true => {
+                answer.extend(self.push_assembly(solve, built, names, form, progress).await?);
+                self.name_pushed(own, names, &answer).await?;
+            }
         }
         Ok(answer)
+    }
+
+    // The image here is known by what it went out in, as one that was pulled is.
+    async fn name_pushed(&self, own: &Arc<Built>, names: &[Reference], answer: &Answer) -> Result<(), Status> {
+        let top = answer.get("containerimage.digest").and_then(|text| text.parse::<Digest>().ok());
+        let Some(top) = top else { return Ok(()) };
+        let (store, own) = (self.0.builder.engine().image_store().clone(), own.clone());
+        let names: Vec<Reference> = names.iter().map(|name| name.with_digest(top)).collect();
+        let named = blocking(move || {
+            let id = store.built_id(&own.image);
+            names.iter().try_for_each(|name| store.name_digest(id, name))
+        });
+        named.await.map_err(|error| Status::internal(chain(&error)))
     }
 
     // Whether a result is one image with the manifest that every push makes.

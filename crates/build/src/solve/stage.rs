@@ -333,6 +333,9 @@ impl Solving {
 
     async fn image(&self, name: &str, wanted: Option<Platform>, line: usize) -> Result<State, BuildError> {
         let image = self.find_image(name, wanted.clone(), line).await?;
+        if wanted.is_none() {
+            self.compare_platforms(name, &image.platform).await;
+        }
         if let Some(wanted) = wanted
             && wanted.architecture != image.platform.architecture
         {
@@ -344,7 +347,6 @@ impl Solving {
         if !self.hold.stack(image.chain_id) {
             return Err(BuildError::invalid(format!("the layers of {name} are gone")));
         }
-        self.compare_platforms(name, &image.platform).await;
         let mut config = image.config.clone();
         if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.env.push(PATH.to_owned());
@@ -368,7 +370,7 @@ impl Solving {
 
     // Nobody said which platform is wanted, so the image that is here is taken; that is rarely what is meant.
     async fn compare_platforms(&self, name: &str, found: &Platform) {
-        let expected = self.request.platform.clone().unwrap_or_else(Platform::host);
+        let expected = Platform::host();
         if (&found.os, &found.architecture) == (&expected.os, &expected.architecture) || self.request.classic {
             return;
         }
