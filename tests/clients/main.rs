@@ -176,6 +176,85 @@ fn buildx_keeps_caches_by_its_remote_driver() {
     build("").code(1).says(">>> RUN exit 3");
 }
 
+/// A front end that sends graphs (LLB) by itself, as buildctl and others do.
+#[test]
+fn graphs_of_other_front_ends_are_solved() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let python = environment("grpc", &["grpcio==1.85.3"]);
+    needs!(python);
+    let python = python.unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    host.write("graph.py", include_str!("graph.py"));
+    let told = host.run(&format!("{} graph.py ${{DOCKER_HOST#unix://}}", python.display())).success().text().to_owned();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[..3], ["copied done", "merged done", "again done"], "{told}");
+    for (name, expected) in [
+        ("layout", "UNIMPLEMENTED the source oci-layout://"),
+        ("build", "UNIMPLEMENTED a build within a graph"),
+        ("gone", "INVALID_ARGUMENT the graph names sha256:0000"),
+        ("odd", "INVALID_ARGUMENT an operation of the graph is malformed"),
+        ("fails", "did not complete successfully: exit code: 3"),
+    ] {
+        let line = lines.iter().find(|line| line.starts_with(name)).copied().unwrap_or_default();
+        assert!(line.contains(expected), "{told}");
+    }
+    let look = |image: &str, line: &str| host.run(&format!("docker run --rm {image} sh -c '{line}'")).text().to_owned();
+    assert_eq!(look("copied", "cat /said /copied/three; ls /stamp /bin/gunzip 2>&1 | grep -c No"), "wordout\n2");
+    assert_eq!(look("merged", "cat /said /link; ls /bin/gunzip /copied 2>&1 | grep -c No"), "wordword2");
+    // What was done once is not done again.
+    assert_eq!(look("merged", "cat /stamp"), look("again", "cat /stamp"));
+}
+
+/// Buildx on its driver for Docker: several platforms and what is attested of them, to a registry and into an archive.
+#[test]
+fn buildx_builds_for_several_platforms() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("DOCKER_CONFIG={config} ")).unwrap_or_default();
+    let buildx = format!("{config}{} buildx", docker.display());
+    let host = Host::with_images(&["busybox"]);
+    host.run("hako registry serve --listen 127.0.0.1:5000 --root registry >registry.log 2>&1 </dev/null & mkdir ctx")
+        .success();
+    host.wait_until("the registry", |host| host.run("grep -c ' ready ' registry.log"), |shown| shown.text() == "1");
+    host.write(
+        "ctx/Dockerfile",
+        "FROM --platform=$BUILDPLATFORM busybox AS make\nARG TARGETARCH\nRUN echo $TARGETARCH > /own\n\
+         FROM scratch\nCOPY --from=make /own /\n",
+    );
+    let both = "--progress plain --platform linux/amd64,linux/arm64";
+    host.run(&format!("{buildx} build {both} -o type=oci,dest=x.tar ctx && tar -xOf x.tar index.json"))
+        .success()
+        .says("application/vnd.oci.image.index.v1+json");
+    // Buildx pushes the name once more by the daemon's API, which must not take the other platform away.
+    host.run(&format!("{buildx} build {both} -t localhost:5000/app --push --metadata-file meta ctx")).success();
+    let shown = host.run(&format!("{buildx} imagetools inspect localhost:5000/app")).success().text().to_owned();
+    for platform in ["linux/amd64", "linux/arm64", "unknown/unknown"] {
+        assert!(shown.contains(platform), "{shown}");
+    }
+    let digest = shown.lines().find_map(|line| line.strip_prefix("Digest:")).unwrap_or_default().trim().to_owned();
+    host.run("cat meta").says(&digest);
+    host.run(&format!("{buildx} imagetools inspect localhost:5000/app --format '{{{{json .Provenance}}}}'"))
+        .success()
+        .says("https://mobyproject.org/buildkit@v1")
+        .says("linux/arm64");
+    host.write(
+        "docker-bake.hcl",
+        "target \"default\" {\n context = \"ctx\"\n platforms = [\"linux/amd64\", \"linux/arm64\"]\n output = [\"type=local,dest=out\"]\n}\n",
+    );
+    host.run(&format!("{buildx} bake --progress plain && cat out/linux_amd64/own out/linux_arm64/own"))
+        .success()
+        .says("amd64\narm64");
+    host.run(&format!("{buildx} build --provenance=true -t here ctx"))
+        .code(1)
+        .says("the image store keeps images alone");
+}
+
 /// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.
 fn buildx() -> Result<PathBuf, String> {
     let path = std::env::var("PATH").unwrap_or_default();

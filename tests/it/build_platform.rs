@@ -104,8 +104,9 @@ fn steps_that_platforms_share_are_done_once() {
 fn the_image_store_keeps_this_machines_platform_and_says_so() {
     let host = host!("busybox");
     prepared(&host);
-    let told = host.run(&format!("hako build {BOTH} -t kept ctx")).success().stderr().to_owned();
+    let told = host.run(&format!("hako build {BOTH} -t kept --iidfile id ctx")).success().stderr().to_owned();
     assert!(told.contains("The image store keeps one platform of a name: linux/amd64 is kept"), "{told}");
+    host.run("docker image inspect -f '{{.Id}}' kept | tr -d '\\n' | cmp - id").success();
     host.run("docker image inspect -f '{{.Architecture}}' kept; docker images -q | wc -l").shows(expect![[r#"
         amd64
         2

@@ -14,6 +14,7 @@ mod context; // the files that somebody sent
 mod depot; // results that are elsewhere
 mod event; // what a build tells while it goes on
 mod git; // repositories as sources of files
+mod llb; // graphs of other front ends
 mod outline; // targets and their parameters
 mod prune; // what leaves the cache
 mod remote; // addresses as sources of files

@@ -3,6 +3,9 @@
 /// A Dockerfile. The largest honest ones are generated and have some hundred KiB.
 pub(crate) const DOCKERFILE_BYTES_MAX: usize = 4 << 20;
 
+/// Operations of a graph. The largest known (of monorepos) have some ten thousand.
+pub(crate) const GRAPH_NODES_MAX: usize = 100_000;
+
 /// Packets of a transfer that wait for the other side.
 pub(crate) const PACKETS_QUEUED: usize = 64;
 

@@ -24,6 +24,14 @@ pub struct Plan {
     pub unused: Vec<String>,
 }
 
+impl Plan {
+    /// That of a build without a Dockerfile.
+    pub(crate) fn none() -> Self {
+        let (stages, needed, globals) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        Self { stages, target: 0, needed, globals, escape: '\\', unused: Vec::new() }
+    }
+}
+
 /// One stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {

@@ -43,6 +43,8 @@ pub struct BuildRequest {
     /// All times that an image speaks of (`SOURCE_DATE_EPOCH`), and whether files are no younger.
     pub epoch: Option<Timestamp>,
     pub rewrite_times: bool,
+    /// The result has one layer.
+    pub flatten: bool,
     /// Where results are looked for that are not here (`--cache-from`).
     pub depots: Vec<Arc<Depot>>,
     /// What the context is, if it came from an address.

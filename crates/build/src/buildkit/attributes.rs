@@ -255,6 +255,7 @@ impl BuildKit {
             classic: false,
             epoch,
             rewrite_times: is_reproducible,
+            flatten: attributes.contains_key("hako.flatten"),
             depots: Vec::new(),
             source,
         })

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
 };
@@ -14,11 +15,12 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
         EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
         NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
         ReadFileResponse, Ref, RefMap, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
-        ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as WireResult,
-        ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
-        WarnResponse, llb_bridge_server::LlbBridge, result,
+        ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse,
+        Result as WireResult, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
+        StatFileResponse, WarnRequest, WarnResponse, llb_bridge_server::LlbBridge, result,
     },
 };
+use hako_image::StackView;
 use hako_model::Platform;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -28,19 +30,24 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     BuildKit, attributes,
     depots::Export,
-    export,
+    export, look,
     news::{self, Teller},
     place::{failed_in, with_details},
     solves::Solve,
 };
-use crate::{error::BuildError, event::Progress, plan::platform_text, request::BuildRequest, solve::Built};
+use crate::{
+    error::BuildError, event::Progress, plan::platform_text, request::BuildRequest, solve::Built, solve::blocking,
+};
 
 /// Which build a call speaks of.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 
 /// What the bridge can do, by the names that clients look for.
-const CAPABILITIES: [&str; 13] = [
+const CAPABILITIES: [&str; 16] = [
     "solve.base",
+    "readfile",
+    "readdir",
+    "statfile",
     "solve.inlinereturn",
     "resolveimage",
     "return",
@@ -56,7 +63,39 @@ const CAPABILITIES: [&str; 13] = [
 ];
 
 /// What graphs and exports can have, by the names that clients look for.
-const LLB_CAPABILITIES: [&str; 1] = ["exporter.image.attestations"];
+const LLB_CAPABILITIES: [&str; 31] = [
+    "exporter.image.attestations",
+    "source.image",
+    "source.local",
+    "source.local.unique",
+    "source.local.sessionid",
+    "source.local.includepatterns",
+    "source.local.followpaths",
+    "source.local.excludepatterns",
+    "source.local.sharedkeyhint",
+    "source.git",
+    "source.git.keepgitdir",
+    "source.git.fullurl",
+    "source.http",
+    "source.http.checksum",
+    "exec.meta.base",
+    "exec.meta.network",
+    "exec.meta.security",
+    "exec.meta.ulimit",
+    "exec.mount.bind",
+    "exec.mount.cache",
+    "exec.mount.cache.sharing",
+    "exec.mount.selector",
+    "exec.mount.tmpfs",
+    "exec.mount.tmpfs.size",
+    "exec.mount.secret",
+    "exec.mount.ssh",
+    "exec.secretenv",
+    "file.base",
+    "file.rm.wildcard",
+    "mergeop",
+    "diffop",
+];
 
 fn not_built(what: &str) -> Status {
     Status::unimplemented(format!("{what} is not built yet"))
@@ -79,6 +118,13 @@ impl BuildKit {
         self.0.solves.get(name).await
     }
 
+    // The files of a result; an empty file system has no name.
+    fn view(&self, solve: &Solve, name: &str) -> Result<StackView, Status> {
+        let results = solve.results(&[name.to_owned()])?;
+        let built = results.first().ok_or_else(|| Status::not_found(format!("no such ref: {name}")))?;
+        self.0.builder.files(built).map_err(|error| failed(&error))
+    }
+
     /// Answers a question about a Dockerfile.
     pub(super) async fn ask(
         &self,
@@ -87,16 +133,8 @@ impl BuildKit {
         attributes: &HashMap<String, String>,
     ) -> Result<HashMap<String, String>, Status> {
         attributes::check(frontend, attributes)?;
-        let (progress, mut events) = Progress::channel();
-        let telling = async {
-            let mut teller = Teller::default();
-            while let Some(event) = events.recv().await {
-                teller.tell(solve, &event);
-            }
-        };
-        let asking = async move { self.question(solve, attributes, &progress).await };
-        let (found, ()) = tokio::join!(asking, telling);
-        found
+        let asking = |progress| async move { self.question(solve, attributes, &progress).await };
+        news::told(solve, Teller::default(), asking).await
     }
 
     /// Builds a Dockerfile, for each platform that is asked for, telling the solve's listeners.
@@ -110,14 +148,8 @@ impl BuildKit {
         attributes::check(frontend, attributes)?;
         export::check(solve, attributes)?;
         solve.ask(frontend, attributes);
-        let (progress, mut events) = Progress::channel();
-        let telling = async {
-            let mut teller = Teller::new(attributes.contains_key("hako.why"));
-            while let Some(event) = events.recv().await {
-                teller.tell(solve, &event);
-            }
-        };
-        let building = async {
+        let teller = Teller::new(attributes.contains_key("hako.why"));
+        news::told(solve, teller, |progress| async move {
             // Boxed, each: all of them in one future would overflow the stack of a thread.
             let mut request = Box::pin(self.request(solve, attributes, &progress)).await?;
             // Whoever drives a build through the bridge names them twice, here without what Solve has found out.
@@ -131,9 +163,8 @@ impl BuildKit {
                 built.iter_mut().for_each(|built| self.carry_inline(built));
             }
             Ok(built)
-        };
-        let (built, ()) = tokio::join!(building, telling);
-        built
+        })
+        .await
     }
 }
 
@@ -208,11 +239,26 @@ impl LlbBridge for BuildKit {
         }))
     }
 
+    // Of images alone: what else there is shows when it is fetched.
     async fn resolve_source_meta(
         &self,
-        _: Request<ResolveSourceMetaRequest>,
+        request: Request<ResolveSourceMetaRequest>,
     ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
-        Err(not_built("ResolveSourceMeta"))
+        let source = request.into_inner().source.unwrap_or_default();
+        let name = source.identifier.strip_prefix("docker-image://");
+        let name = name.ok_or_else(|| not_built(&format!("ResolveSourceMeta of {}", source.identifier)))?;
+        let image = self.0.builder.engine().image_for_build(name);
+        let image = image.map_err(|error| Status::not_found(error.to_string()))?;
+        let found = ResolveSourceImageResponse {
+            digest: image.id.to_string(),
+            config: image.raw_config.to_vec(),
+            ..ResolveSourceImageResponse::default()
+        };
+        Ok(Response::new(ResolveSourceMetaResponse {
+            source: Some(source),
+            image: Some(found),
+            ..ResolveSourceMetaResponse::default()
+        }))
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
@@ -220,7 +266,11 @@ impl LlbBridge for BuildKit {
         let request = request.into_inner();
         let result = match request.frontend.as_str() {
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => WireResult::default(),
-            "" => return Err(not_built("Solve of a graph (LLB)")),
+            "" => {
+                let definition = request.definition.unwrap_or_default();
+                let id = solve.keep(Box::pin(self.build_graph(&solve, &definition)).await?);
+                WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
+            }
             frontend if attributes::is_question(&request.frontend_opt) => {
                 let found = self.ask(&solve, frontend, &request.frontend_opt).await?;
                 let metadata = found.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
@@ -235,16 +285,28 @@ impl LlbBridge for BuildKit {
         Ok(Response::new(SolveResponse { r#ref: String::new(), result: Some(result) }))
     }
 
-    async fn read_file(&self, _: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
-        Err(not_built("ReadFile"))
+    async fn read_file(&self, request: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let request = request.into_inner();
+        let view = self.view(&solve, &request.r#ref)?;
+        let data = blocking(move || look::read(view.as_fd(), &request.file_path, request.range.as_ref())).await?;
+        Ok(Response::new(ReadFileResponse { data }))
     }
 
-    async fn read_dir(&self, _: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
-        Err(not_built("ReadDir"))
+    async fn read_dir(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let request = request.into_inner();
+        let view = self.view(&solve, &request.r#ref)?;
+        let entries = blocking(move || look::list(view.as_fd(), &request.dir_path, &request.include_pattern)).await?;
+        Ok(Response::new(ReadDirResponse { entries }))
     }
 
-    async fn stat_file(&self, _: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
-        Err(not_built("StatFile"))
+    async fn stat_file(&self, request: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
+        let solve = self.solve_of(&request).await?;
+        let request = request.into_inner();
+        let view = self.view(&solve, &request.r#ref)?;
+        let stat = blocking(move || look::stat(view.as_fd(), &request.path)).await?;
+        Ok(Response::new(StatFileResponse { stat: Some(stat) }))
     }
 
     // Results are built when they are solved.
@@ -268,7 +330,11 @@ impl LlbBridge for BuildKit {
         let request = request.into_inner();
         let result = match request.error {
             Some(error) => Err(with_details(&error)),
-            None => Ok(names_of(request.result.and_then(|result| result.result))),
+            None => {
+                let result = request.result.unwrap_or_default();
+                solve.configure(&result.metadata);
+                Ok(names_of(result.result))
+            }
         };
         solve.give_back(result);
         Ok(Response::new(ReturnResponse {}))

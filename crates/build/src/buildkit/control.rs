@@ -1,6 +1,6 @@
 //! `Control`: builds, their news, the cache, and what this builder is.
 
-use std::{collections::HashMap, pin::Pin};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use bollard_buildkit_proto::{
     moby::buildkit::v1::{
@@ -24,7 +24,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{BuildKit, SessionHead, attributes, bridge::failed, news, solves::Solve};
-use crate::{CacheEntry, PruneWish, limits};
+use crate::{CacheEntry, PruneWish, limits, solve::Built};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -77,7 +77,10 @@ impl BuildKit {
         let names = match request.frontend.as_str() {
             // The client drives the build through the bridge.
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => solve.returned().await?,
-            "" => return Err(not_built("Solve of a graph (LLB)")),
+            "" => {
+                let definition = request.definition.unwrap_or_default();
+                vec![solve.keep(Box::pin(self.build_graph(solve, &definition)).await?)]
+            }
             "dockerfile.v0" | "gateway.v0" if attributes::is_question(&request.frontend_attrs) => {
                 return self.ask(solve, &request.frontend, &request.frontend_attrs).await;
             }
@@ -90,10 +93,27 @@ impl BuildKit {
         if names.is_empty() {
             return Ok(HashMap::new());
         }
-        let built = solve.results(&names)?;
+        let built = self.configured(solve, solve.results(&names)?)?;
         let mut answer = Box::pin(self.export(solve, &built)).await?;
         answer.extend(Box::pin(self.leave(solve, &built, &solve.exports)).await?);
         Ok(answer)
+    }
+}
+
+impl BuildKit {
+    // A graph knows nothing of images: the front end that made it says what the image's process is.
+    fn configured(&self, solve: &Solve, built: Vec<Arc<Built>>) -> Result<Vec<Arc<Built>>, Status> {
+        let one = |built: Arc<Built>| {
+            let raw = solve.configuration(&built.image.platform).filter(|_| built.is_graph());
+            match raw {
+                None => Ok(built),
+                Some(raw) => {
+                    let made = self.0.builder.configured(&built, &raw).map_err(|error| failed(&error))?;
+                    Ok(Arc::new(made))
+                }
+            }
+        };
+        built.into_iter().map(one).collect()
     }
 }
 

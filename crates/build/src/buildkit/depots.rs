@@ -353,14 +353,7 @@ impl BuildKit {
         built: &[Arc<Built>],
         exports: &[Export],
     ) -> Result<HashMap<String, String>, Status> {
-        let (progress, mut events) = Progress::channel();
-        let telling = async {
-            let mut teller = Teller::default();
-            while let Some(event) = events.recv().await {
-                teller.tell(solve, &event);
-            }
-        };
-        let leaving = async move {
+        news::told(solve, Teller::default(), |progress| async move {
             let mut answer = HashMap::new();
             for (number, export) in exports.iter().enumerate() {
                 let title = match &export.place {
@@ -377,9 +370,8 @@ impl BuildKit {
                 }
             }
             Ok(answer)
-        };
-        let (answer, ()) = tokio::join!(leaving, telling);
-        answer
+        })
+        .await
     }
 
     async fn leave_one(&self, solve: &Solve, built: &[Arc<Built>], export: &Export) -> Result<Option<String>, Status> {

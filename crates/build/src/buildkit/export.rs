@@ -75,14 +75,7 @@ pub(super) fn check(solve: &Solve, attributes: &HashMap<String, String>) -> Resu
 impl BuildKit {
     /// Exports results, one for each platform, everywhere; answers what clients want to know of them.
     pub(super) async fn export(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Answer, Status> {
-        let (progress, mut events) = Progress::channel();
-        let telling = async {
-            let mut teller = Teller::default();
-            while let Some(event) = events.recv().await {
-                teller.tell(solve, &event);
-            }
-        };
-        let exporting = async move {
+        news::told(solve, Teller::default(), |progress| async move {
             let mut answer = HashMap::new();
             for target in &solve.targets {
                 match target {
@@ -97,9 +90,8 @@ impl BuildKit {
                 }
             }
             Ok(answer)
-        };
-        let (answer, ()) = tokio::join!(exporting, telling);
-        answer
+        })
+        .await
     }
 
     // The store keeps one image of a name: of several platforms, this machine's.

@@ -167,7 +167,8 @@ fn beside_stat(path: String, bytes: &[u8]) -> Stat {
     Stat { path, mode: 0o644, size: i64::try_from(bytes.len()).unwrap_or(i64::MAX), ..Stat::default() }
 }
 
-fn stat_of(visit: &walk::Visit<'_>) -> io::Result<Stat> {
+/// What a name is, as clients read it.
+pub(super) fn stat_of(visit: &walk::Visit<'_>) -> io::Result<Stat> {
     let linkname = if walk::file_type(visit.stat) == FileType::Symlink {
         let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
         String::from_utf8_lossy(link.as_bytes()).into_owned()

@@ -15,9 +15,11 @@ mod control; // Control
 mod depots; // caches elsewhere
 mod export; // results to where the client wants them
 mod files; // trees of files to a client
+mod graph; // graphs of other front ends
 mod history; // builds that are over
 mod index; // the documents of images that go elsewhere
 mod layout; // those in an archive
+mod look; // files of results
 mod news; // news in BuildKit's words
 mod place; // where a build failed
 mod receive; // trees of files from a client

@@ -164,6 +164,23 @@ impl Shown for String {
     }
 }
 
+/// Does something, and passes on to the solve's listeners what it tells.
+pub(super) async fn told<T, F: Future<Output = T>>(
+    solve: &Solve,
+    mut teller: Teller,
+    work: impl FnOnce(Progress) -> F,
+) -> T {
+    let (progress, mut events) = Progress::channel();
+    let telling = async {
+        while let Some(event) = events.recv().await {
+            teller.tell(solve, &event);
+        }
+    };
+    // Boxed: what is done has many parts, and the stack of a thread is small.
+    let (done, ()) = tokio::join!(Box::pin(work(progress)), telling);
+    done
+}
+
 /// Tells about one thing that is no instruction, from its beginning to its end.
 pub(super) async fn around<T, E: Shown>(
     progress: &Progress,

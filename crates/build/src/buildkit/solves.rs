@@ -48,6 +48,8 @@ pub(super) struct Solve {
     pub(super) targets: Vec<Target>,
     /// What was asked of the front end.
     asked: Mutex<Asked>,
+    /// Configurations of images that a front end of the client's has made: of one platform, or of all.
+    configurations: Mutex<HashMap<String, Vec<u8>>>,
     news: Mutex<Vec<StatusResponse>>,
     has_news: Notify,
     is_over: watch::Sender<bool>,
@@ -94,6 +96,7 @@ impl Solves {
             exports: Export::all(request)?,
             targets: Target::all(request)?,
             asked: Mutex::default(),
+            configurations: Mutex::default(),
             news: Mutex::default(),
             has_news: Notify::new(),
             is_over: watch::Sender::new(false),
@@ -194,6 +197,23 @@ impl Solve {
     pub(super) fn asked<T>(&self, look: impl FnOnce(&Asked) -> T) -> T {
         let asked = self.asked.lock().map(|asked| asked.clone()).unwrap_or_default();
         look(&asked)
+    }
+
+    /// Remembers the configurations that a client returns with its results.
+    pub(super) fn configure(&self, metadata: &HashMap<String, Vec<u8>>) {
+        let own = metadata.iter().filter_map(|(key, bytes)| {
+            let platform = key.strip_prefix("containerimage.config")?;
+            Some((platform.trim_start_matches('/').to_owned(), bytes.clone()))
+        });
+        if let Ok(mut configurations) = self.configurations.lock() {
+            configurations.extend(own.filter(|(_, bytes)| !bytes.is_empty()));
+        }
+    }
+
+    /// The configuration of the image for a platform, if a client has made one.
+    pub(super) fn configuration(&self, platform: &Platform) -> Option<Vec<u8>> {
+        let all = self.configurations.lock().ok()?;
+        all.get(&platform_text(platform)).or_else(|| all.get("")).cloned()
     }
 
     pub(super) fn keep(&self, built: Built) -> String {

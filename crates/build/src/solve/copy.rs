@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bollard_buildkit_proto::pb::FileActionCopy;
 use hako_archive::{Copier, CopyOptions, Keep, TreeDigest, UnpackOptions, unpack, walk};
 use hako_image::{Hold, StackView, Store};
 use hako_model::Digest;
@@ -68,7 +69,7 @@ impl Root {
 }
 
 /// Some of the sources, all of one root.
-struct Part {
+pub(super) struct Part {
     root: Root,
     sources: Vec<String>,
     /// Archives are unpacked.
@@ -76,7 +77,7 @@ struct Part {
 }
 
 /// A copy with every variable replaced.
-struct Job {
+pub(super) struct Job {
     parts: Vec<Part>,
     /// Absolute; with a slash at its end if it is said to be a directory.
     target: String,
@@ -87,19 +88,21 @@ struct Job {
     parents: bool,
     link: bool,
     is_add: bool,
+    /// A source that is a link means what it leads to.
+    follows: bool,
 }
 
 /// One thing that is copied.
-struct Chosen {
+pub(super) struct Chosen {
     /// Its directory, and its name there.
-    parent: OwnedFd,
-    leaf: Vec<u8>,
+    pub(super) parent: OwnedFd,
+    pub(super) leaf: Vec<u8>,
     /// Its path in the source's root.
-    path: String,
-    is_directory: bool,
+    pub(super) path: String,
+    pub(super) is_directory: bool,
     /// Below the target with `--parents`.
     below: String,
-    unpacks: bool,
+    pub(super) unpacks: bool,
 }
 
 impl Solving {
@@ -168,7 +171,29 @@ impl Solving {
             parents: copy.flags.parents,
             link: copy.flags.link,
             is_add: copy.is_add,
+            follows: true,
         })
+    }
+
+    /// All files of a root below a path as a stack of their own; whether it was there already.
+    pub(super) async fn context_stack(
+        &self,
+        root: Root,
+        path: &str,
+        fresh: bool,
+    ) -> Result<(Option<Digest>, bool), BuildError> {
+        // What is sent belongs to root, whoever owns it on the client's machine; what is in an image is somebody's.
+        let owner = if matches!(root, Root::Context(_)) { Some((0, 0)) } else { None };
+        let part = Part { root, sources: vec![path.to_owned()], unpacks: false };
+        let job = Arc::new(Job { owner, ..Job::of_part(part, "/") });
+        let hashing = job.clone();
+        let files = blocking(move || hashing.digest()).await?;
+        let mut key = Key::new("context", &crate::cache::digest(b""));
+        key.input("files", &files.to_string());
+        let (store, limit) = (self.store().clone(), self.times_limit());
+        let made = |hold: Arc<Hold>| blocking(move || carry(&store, None, &job, &hold, limit));
+        let done = self.cached_on(key, None, "files of a context", fresh, made).await?;
+        Ok((done.record.stack, done.cached))
     }
 
     // Sources by where they are. What is elsewhere is brought first.
@@ -269,7 +294,34 @@ fn octal(text: &str) -> Result<u32, BuildError> {
 }
 
 impl Job {
-    fn keep(&self, part: &Part, path: &[u8], is_directory: bool) -> Keep {
+    fn of_part(part: Part, target: &str) -> Self {
+        Self {
+            parts: vec![part],
+            target: target.to_owned(),
+            documents: Vec::new(),
+            owner: None,
+            mode: None,
+            exclude: Ignore::default(),
+            parents: false,
+            link: false,
+            is_add: false,
+            follows: true,
+        }
+    }
+
+    /// The copy of a graph.
+    pub(super) fn of_graph(
+        from: Root,
+        wanted: &FileActionCopy,
+        (owner, mode): (Option<(u32, u32)>, Option<u32>),
+        exclude: Ignore,
+    ) -> Self {
+        let unpacks = wanted.attempt_unpack_docker_compatibility;
+        let part = Part { root: from, sources: vec![wanted.src.clone()], unpacks };
+        Self { owner, mode, exclude, follows: wanted.follow_symlink, ..Self::of_part(part, &wanted.dest) }
+    }
+
+    pub(super) fn keep(&self, part: &Part, path: &[u8], is_directory: bool) -> Keep {
         let shown = String::from_utf8_lossy(path);
         if self.exclude.excluded_by(&shown).is_some() {
             return if is_directory && self.exclude.may_return_below(&shown) { Keep::OnlyBelow } else { Keep::No };
@@ -278,13 +330,13 @@ impl Job {
     }
 
     // What each part has of it.
-    fn choose_all(&self) -> Result<Vec<(&Part, Vec<Chosen>)>, BuildError> {
+    pub(super) fn choose_all(&self, strict: bool) -> Result<Vec<(&Part, Vec<Chosen>)>, BuildError> {
         let mut all = Vec::new();
         for part in &self.parts {
             let mut of_part = Vec::new();
             for source in &part.sources {
                 let chosen = self.choose(part, source)?;
-                if chosen.is_empty() {
+                if chosen.is_empty() && (strict || !source.contains(['*', '?', '['])) {
                     return Err(missing(part, source));
                 }
                 of_part.extend(chosen);
@@ -336,10 +388,8 @@ impl Job {
     fn open(&self, part: &Part, path: &str, pivot: &str) -> std::io::Result<Option<Chosen>> {
         let root = part.root.as_fd();
         // A link that is named itself is followed; the root of the source is the root for it.
-        let resolved = match follow(root, path)? {
-            Some(resolved) => resolved,
-            None => return Ok(None),
-        };
+        let followed = if self.follows { follow(root, path)? } else { Some(path.to_owned()) };
+        let Some(resolved) = followed else { return Ok(None) };
         let (above, leaf) = resolved.rsplit_once('/').unwrap_or(("", &resolved));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let parent = match walk::open_in_root(root, above.as_bytes(), flags) {
@@ -359,14 +409,14 @@ impl Job {
         Ok(Some(Chosen { parent, leaf, path: path.to_owned(), is_directory, below, unpacks: part.unpacks }))
     }
 
-    fn options<'k>(&self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
+    pub(super) fn options<'k>(&self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
         CopyOptions { owner: self.owner, mode: self.mode, keep }
     }
 
     fn digest(&self) -> Result<Digest, BuildError> {
         let mut hasher = Hasher::default();
         let mut feed = |bytes: &[u8]| hasher.update(bytes);
-        for (part, chosen) in self.choose_all()? {
+        for (part, chosen) in self.choose_all(true)? {
             let keep = |path: &[u8], is_directory: bool| self.keep(part, path, is_directory);
             let known = |path: &[u8]| part.root.digest(path);
             let options = self.options(&keep);
@@ -406,11 +456,11 @@ fn missing(part: &Part, source: &str) -> BuildError {
     }
 }
 
-fn directory(chosen: &Chosen) -> std::io::Result<OwnedFd> {
+pub(super) fn directory(chosen: &Chosen) -> std::io::Result<OwnedFd> {
     walk::open_leaf(chosen.parent.as_fd(), &chosen.leaf, OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
-fn name_of(path: &str) -> &str {
+pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
@@ -464,7 +514,7 @@ fn carry(
     let base = if job.link { None } else { stack };
     let draft = store.draft(base, false)?;
     let failed = |source| BuildError::Io { what: format!("cannot copy to {}", job.target), source };
-    let all = job.choose_all()?;
+    let all = job.choose_all(true)?;
     let into_directory = job.target.ends_with('/') || is_directory_in(draft.as_fd(), &job.target);
     // Several files need a directory; one that is made for a directory's files will do.
     let several = all.iter().map(|(_, chosen)| chosen.len()).sum::<usize>() + job.documents.len() > 1;
@@ -503,7 +553,7 @@ fn carry(
     Ok(store.draft_finish(draft, stack, hold, limit)?.or(stack))
 }
 
-fn is_directory_in(root: BorrowedFd<'_>, path: &str) -> bool {
+pub(super) fn is_directory_in(root: BorrowedFd<'_>, path: &str) -> bool {
     walk::open_in_root(root, path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY).is_ok()
 }
 
@@ -522,7 +572,7 @@ fn place(one: &Chosen, copier: &mut Copier<'_>, job: &Job, into_directory: bool)
 }
 
 // An archive by what it begins with, as far as we can read it.
-fn is_archive(one: &Chosen) -> std::io::Result<bool> {
+pub(super) fn is_archive(one: &Chosen) -> std::io::Result<bool> {
     let file = walk::open_leaf(one.parent.as_fd(), &one.leaf, OFlags::RDONLY | OFlags::NONBLOCK)?;
     if walk::file_type(&rustix::fs::fstat(&file)?) != FileType::RegularFile {
         return Ok(false);
@@ -530,7 +580,7 @@ fn is_archive(one: &Chosen) -> std::io::Result<bool> {
     Ok(hako_archive::is_tar(std::fs::File::from(file)))
 }
 
-fn extract(one: &Chosen, copier: &mut Copier<'_>, job: &Job) -> Result<(), BuildError> {
+pub(super) fn extract(one: &Chosen, copier: &mut Copier<'_>, job: &Job) -> Result<(), BuildError> {
     let failed = |source| BuildError::Io { what: format!("cannot unpack {}", one.path), source };
     let file = walk::open_leaf(one.parent.as_fd(), &one.leaf, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     let target = copier.directory(job.target.as_bytes(), None).map_err(failed)?;

@@ -10,6 +10,10 @@
 mod bases; // images that a Dockerfile names
 mod copy; // COPY and ADD
 mod facts; // what a build knows of itself
+mod flatten; // all layers as one
+mod graph; // graphs of other front ends
+mod graph_exec; // their processes
+mod graph_file; // their files
 mod history; // how instructions are spelled in histories
 mod run; // RUN
 mod stage; // one stage: its state, instruction after instruction
@@ -81,6 +85,11 @@ struct Trail {
 impl Built {
     pub(crate) fn trail(&self) -> &[(Digest, Record)] {
         &self.trail.records
+    }
+
+    /// Whether another front end than ours has made it.
+    pub(crate) fn is_graph(&self) -> bool {
+        self.facts.dockerfile.is_empty()
     }
 
     pub(crate) fn mounts(&self) -> &BTreeSet<String> {
@@ -207,7 +216,13 @@ impl Builder {
         let Some(state) = target else { return (None, Some(BuildError::Cancelled)) };
         // The image of the last step is the result, unless something is added to it.
         let last = if solving.request.labels.is_empty() { images.pop() } else { None };
-        let image = last.unwrap_or_else(|| solving.finish(&state));
+        let mut image = last.unwrap_or_else(|| solving.finish(&state));
+        if solving.request.flatten {
+            image = match solving.flattened(image).await {
+                Ok(image) => image,
+                Err(error) => return (None, Some(error)),
+            };
+        }
         let hold = self.store().hold();
         hold.stack(image.stack);
         let trail = std::mem::take(&mut *solving.trail.lock());
@@ -276,6 +291,23 @@ impl Builder {
         let names: Vec<String> = names.iter().map(Reference::familiar).collect();
         self.0.engine.publish_built(id, &names);
         Ok(id)
+    }
+
+    /// The same result as an image with this configuration, which another front end has made.
+    ///
+    /// # Errors
+    /// What is no configuration.
+    pub(crate) fn configured(&self, built: &Built, raw: &[u8]) -> Result<Built, BuildError> {
+        let mut image = built.image.clone();
+        image.configure(raw)?;
+        let hold = self.store().hold();
+        hold.stack(image.stack);
+        let trail = Trail {
+            records: built.trail.records.clone(),
+            mounts: built.trail.mounts.clone(),
+            materials: built.trail.materials.clone(),
+        };
+        Ok(Built { image, facts: built.facts.clone(), steps: Vec::new(), hold, trail })
     }
 
     /// The files of what was built.

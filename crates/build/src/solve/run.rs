@@ -20,7 +20,9 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    Solving, blocking, history,
+    Solving, blocking,
+    copy::Root,
+    history,
     stage::{Done, State},
 };
 use crate::{
@@ -35,36 +37,36 @@ use crate::{
 
 /// Where in the Dockerfile a step is.
 #[derive(Clone, Copy)]
-struct Place {
-    stage: usize,
-    line: usize,
+pub(super) struct Place {
+    pub(super) stage: usize,
+    pub(super) line: usize,
 }
 
 /// One step, with every variable replaced.
-struct Job {
-    argv: Vec<String>,
-    env: Vec<String>,
+pub(super) struct Job {
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<String>,
     /// Further variables, which no result depends on.
-    predefined: Vec<String>,
-    mounts: Vec<Mount>,
-    script: Option<(String, String)>,
-    network: NetworkMode,
-    insecure: bool,
+    pub(super) predefined: Vec<String>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) script: Option<(String, String)>,
+    pub(super) network: NetworkMode,
+    pub(super) insecure: bool,
 }
 
 /// What lives as long as a step runs.
 #[derive(Default)]
-struct Held {
-    mounts: Vec<StepMount>,
-    env: Vec<String>,
+pub(super) struct Held {
+    pub(super) mounts: Vec<StepMount>,
+    pub(super) env: Vec<String>,
     /// Roots that mounts are parts of.
-    views: Vec<Arc<StackView>>,
-    drafts: Vec<Draft>,
+    pub(super) views: Vec<Arc<StackView>>,
+    pub(super) drafts: Vec<Draft>,
     locks: Vec<OwnedMutexGuard<()>>,
     secrets: Option<SecretDir>,
     agents: Vec<AgentSocket>,
     /// Where mounts go, for the taking away of their places.
-    targets: Vec<String>,
+    pub(super) targets: Vec<String>,
 }
 
 /// A directory in memory; dropping it removes it.
@@ -218,8 +220,23 @@ impl Solving {
             host,
             mounts: std::mem::take(&mut held.mounts),
         };
+        self.run_step(at.line, spec, &command, &[]).await?;
+        take_places_away(&draft, &created);
+        drop(held);
+        let (store, limit) = (self.store().clone(), self.times_limit());
+        blocking(move || Ok(store.draft_finish(draft, stack, &hold, limit)?.or(stack))).await
+    }
+
+    /// Runs a process to its end; `codes` are those that mean it went well, 0 if there are none.
+    pub(super) async fn run_step(
+        &self,
+        line: usize,
+        spec: StepSpec,
+        command: &str,
+        codes: &[i32],
+    ) -> Result<(), BuildError> {
         let mut step = self.builder.engine().step_start(spec).await?;
-        let id = self.vertex(at.line).map_or(0, |vertex| vertex.id);
+        let id = self.vertex(line).map_or(0, |vertex| vertex.id);
         while let Some(chunk) = step.output().await {
             if self.progress.is_closed() {
                 return Err(BuildError::Cancelled);
@@ -227,19 +244,17 @@ impl Solving {
             self.progress.log(id, chunk.stream == OutputStream::Stderr, chunk.bytes).await;
         }
         let (code, out_of_memory) = step.wait().await;
-        if code != 0 {
-            if out_of_memory {
-                self.progress.log(id, true, "the kernel ended the step: it used more memory than there is\n").await;
-            }
-            return Err(BuildError::Command { command, code });
+        let is_well = if codes.is_empty() { code == 0 } else { codes.contains(&code) };
+        if is_well {
+            return Ok(());
         }
-        take_places_away(&draft, &created);
-        drop(held);
-        let (store, limit) = (self.store().clone(), self.times_limit());
-        blocking(move || Ok(store.draft_finish(draft, stack, &hold, limit)?.or(stack))).await
+        if out_of_memory {
+            self.progress.log(id, true, "the kernel ended the step: it used more memory than there is\n").await;
+        }
+        Err(BuildError::Command { command: command.to_owned(), code })
     }
 
-    fn check_platform(&self, platform: &Platform) -> Result<(), BuildError> {
+    pub(super) fn check_platform(&self, platform: &Platform) -> Result<(), BuildError> {
         if self.builder.engine().step_runs(platform) {
             return Ok(());
         }
@@ -250,12 +265,12 @@ impl Solving {
         )))
     }
 
-    fn hostname(&self) -> String {
+    pub(super) fn hostname(&self) -> String {
         let asked = self.request.arguments.get("BUILDKIT_SANDBOX_HOSTNAME").cloned().flatten();
         asked.unwrap_or_else(|| "buildkitsandbox".to_owned())
     }
 
-    async fn mounts(&self, at: Place, job: &Job) -> Result<Held, BuildError> {
+    pub(super) async fn mounts(&self, at: Place, job: &Job) -> Result<Held, BuildError> {
         let mut held = Held::default();
         for mount in &job.mounts {
             match mount.kind {
@@ -287,10 +302,12 @@ impl Solving {
                 held.drafts.push(draft);
                 opened
             }
-            Source::Context(_) if writable => {
-                return Err(BuildError::NotBuilt {
-                    text: "RUN --mount=type=bind,rw of the build context is not built yet".to_owned(),
-                });
+            Source::Context(context) if writable => {
+                let stack = self.context_stack(Root::Context(context.clone()), ".", false).await?.0;
+                let draft = self.store().draft(stack, false)?;
+                let opened = walk::open_in_root(draft.as_fd(), mount.source.as_bytes(), OFlags::PATH);
+                held.drafts.push(draft);
+                opened
             }
             other => walk::open_in_root(other.as_fd(), mount.source.as_bytes(), OFlags::PATH),
         };
@@ -467,7 +484,7 @@ impl AsFd for Source {
 }
 
 impl Held {
-    fn add(&mut self, target: &str, source: StepSource, read_only: bool) {
+    pub(super) fn add(&mut self, target: &str, source: StepSource, read_only: bool) {
         self.targets.push(target.to_owned());
         self.mounts.push(StepMount { target: target.to_owned(), source, read_only });
     }
@@ -530,7 +547,7 @@ fn words(state: &State, command: &Command, heredocs: &[Heredoc]) -> (Vec<String>
 }
 
 // Which of the places of mounts, and of the directories above them, are not there yet: deepest last.
-fn missing_places(draft: &Draft, targets: &[String]) -> Vec<String> {
+pub(super) fn missing_places(draft: &Draft, targets: &[String]) -> Vec<String> {
     let mut missing = Vec::new();
     for target in targets {
         let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty()).collect();
@@ -546,7 +563,7 @@ fn missing_places(draft: &Draft, targets: &[String]) -> Vec<String> {
 }
 
 // Takes them away again if nothing was put there.
-fn take_places_away(draft: &Draft, missing: &[String]) {
+pub(super) fn take_places_away(draft: &Draft, missing: &[String]) {
     for path in missing.iter().rev() {
         let (above, leaf) = path.rsplit_once('/').unwrap_or(("", path));
         let Ok(parent) = walk::open_in_root(draft.as_fd(), above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) else {

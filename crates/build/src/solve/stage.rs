@@ -9,7 +9,7 @@ use hako_image::{BuiltImage, BuiltLine};
 use hako_model::{Digest, ImageConfig, Platform, PortKey};
 use jiff::Timestamp;
 
-use super::{Solving, blocking, history, now};
+use super::{Solving, blocking, copy::Root, history, now};
 use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
@@ -317,9 +317,10 @@ impl Solving {
             }
             Base::Image(name) => self.image(name, wanted, stage.from.lines.0).await?,
             Base::Context(name) => {
-                return Err(BuildError::NotBuilt {
-                    text: format!("FROM {name}: a context of files as the base of a stage is not built yet"),
-                });
+                let context = self.request.contexts.get(name).cloned();
+                let context = context.ok_or_else(|| BuildError::invalid(format!("there is no context {name}")))?;
+                let stack = self.context_stack(Root::Context(context), ".", self.is_fresh(index)).await?.0;
+                State { stack, ..State::scratch(wanted.unwrap_or_else(Platform::host), self.plan.escape) }
             }
         };
         state.stage = index;
@@ -516,8 +517,23 @@ impl Solving {
     /// Takes a result from the cache, or makes it and remembers it.
     pub(super) async fn cached<M>(
         &self,
-        mut key: Key,
+        key: Key,
         state: &State,
+        description: &str,
+        fresh: bool,
+        make: impl FnOnce(Arc<hako_image::Hold>) -> M,
+    ) -> Result<Done, BuildError>
+    where
+        M: Future<Output = Result<Option<Digest>, BuildError>> + Send,
+    {
+        self.cached_on(key, state.stack, description, fresh, make).await
+    }
+
+    /// The same on any stack.
+    pub(super) async fn cached_on<M>(
+        &self,
+        mut key: Key,
+        base: Option<Digest>,
         description: &str,
         fresh: bool,
         make: impl FnOnce(Arc<hako_image::Hold>) -> M,
@@ -551,7 +567,7 @@ impl Solving {
         let at = now();
         let record = Record {
             stack,
-            has_layer: stack != state.stack,
+            has_layer: stack != base,
             created: self.request.epoch.unwrap_or(at),
             used: at,
             uses: 1,
@@ -561,6 +577,48 @@ impl Solving {
         cache.put(&key, record.clone());
         self.trail.lock().records.push((key, record.clone()));
         Ok(Done { record, cached: false, why: Some(why) })
+    }
+
+    /// The same for a step with several results, by their number; `made` begins when somebody waits for it.
+    pub(super) async fn cached_outputs(
+        &self,
+        (key, inputs): (Digest, BTreeMap<String, String>),
+        count: usize,
+        description: &str,
+        fresh: bool,
+        made: impl Future<Output = Result<Vec<Option<Digest>>, BuildError>>,
+    ) -> Result<(Vec<Option<Digest>>, bool), BuildError> {
+        let cache = &self.builder.0.cache;
+        let keys: Vec<Digest> = (0..count).map(|number| digest(format!("{key} {number}").as_bytes())).collect();
+        let find = || keys.iter().map(|key| Some((*key, cache.find(key, self.store())?))).collect::<Option<Vec<_>>>();
+        let taken = |found: Vec<(Digest, Record)>| {
+            let stacks = found.into_iter().map(|(key, record)| self.known(key, record).record.stack);
+            (stacks.collect(), true)
+        };
+        if let Some(found) = find().filter(|found| !fresh && !found.is_empty()) {
+            return Ok(taken(found));
+        }
+        let _alone = self.builder.alone(key).await;
+        if let Some(found) = find().filter(|found| !fresh && !found.is_empty()) {
+            return Ok(taken(found));
+        }
+        let stacks = made.await?;
+        let at = now();
+        for (key, stack) in keys.into_iter().zip(&stacks) {
+            self.hold.stack(*stack);
+            let record = Record {
+                stack: *stack,
+                has_layer: true,
+                created: self.request.epoch.unwrap_or(at),
+                used: at,
+                uses: 1,
+                description: description.to_owned(),
+                inputs: inputs.clone(),
+            };
+            cache.put(&key, record.clone());
+            self.trail.lock().records.push((key, record));
+        }
+        Ok((stacks, false))
     }
 
     fn known(&self, key: Digest, record: Record) -> Done {

@@ -20,6 +20,7 @@ pub(crate) struct BuildFlags {
     pub cgroup_parent: Option<String>,
     pub check: bool,
     pub file: Option<String>,
+    pub flatten: bool,
     pub iid_file: Option<String>,
     /// A Dockerfile that is in no directory; Compose's `dockerfile_inline`.
     pub inline: Option<String>,
@@ -84,6 +85,7 @@ impl BuildFlags {
         set.add(&mut self.cgroup_parent, "--cgroup-parent", "Parent cgroup of steps");
         set.add(&mut self.check, "--check", "Look for mistakes in the Dockerfile, and build nothing");
         set.add(&mut self.file, "-f, --file", "The Dockerfile (default PATH/Dockerfile); - reads standard input");
+        set.add(&mut self.flatten, "--flatten", "All layers of the image as one");
         set.add(&mut self.iid_file, "--iidfile", "Write the image's id to this file");
         set.add(&mut self.labels, "--label", "Label of the image").kind("stringArray");
         set.add(&mut self.load, "--load", "Leave the image with the daemon, which is the default");

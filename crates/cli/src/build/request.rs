@@ -193,6 +193,9 @@ fn attributes_of(flags: &BuildFlags) -> Result<BTreeMap<String, String>, Command
     for (kind, value) in attestations(flags)? {
         set(&format!("attest:{kind}"), value);
     }
+    if flags.flatten {
+        set("hako.flatten", "1".to_owned());
+    }
     if flags.reproducible {
         set("hako.reproducible", "1".to_owned());
     }

@@ -23,7 +23,7 @@ use crate::{
     ImageError, Removed,
     archive::walk,
     catalog::{Change, ImageRecord},
-    config::{Document, Line, RootFs},
+    config::{Document, Line, RootFs, instant},
     content::digest_of,
     layer::{Private, take},
 };
@@ -102,6 +102,30 @@ pub struct BuiltImage {
     pub parent: Option<Digest>,
     /// What of the build's cache the image carries, in base64.
     pub inline_cache: Option<String>,
+}
+
+impl BuiltImage {
+    /// Takes over what a configuration says, but its layers.
+    ///
+    /// # Errors
+    /// What is no configuration.
+    pub fn configure(&mut self, raw: &[u8]) -> Result<(), ImageError> {
+        let bad =
+            |error: serde_json::Error| ImageError::Config { image: "of the build".to_owned(), why: error.to_string() };
+        let document = Document::parse(raw).map_err(bad)?;
+        self.platform = document.platform();
+        self.config = document.config.model();
+        self.author.clone_from(&document.author);
+        self.created = document.created().unwrap_or(self.created);
+        let line = |line: &Line| BuiltLine {
+            created: line.created.as_deref().and_then(instant).unwrap_or(self.created),
+            created_by: line.created_by.clone(),
+            comment: line.comment.clone(),
+            empty_layer: line.empty_layer,
+        };
+        self.lines = document.history.iter().map(line).collect();
+        Ok(())
+    }
 }
 
 /// One line of history.

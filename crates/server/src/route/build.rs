@@ -230,6 +230,7 @@ fn request(
         classic: true,
         epoch: epoch.transpose()?,
         rewrite_times: false,
+        flatten: false,
         depots: Vec::new(),
         source: None,
     })

@@ -1,0 +1,335 @@
+//! Graphs of other front ends: every operation is a task that waits for its inputs. What a step does is the same as in
+//! Dockerfiles: looked up by what goes into it, and else done in a draft of the next layer.
+//!
+//! ```text
+//!   source ─► exec ─┐
+//!   source ─► file ─┴─► merge ─► the wanted output: a stack of layers
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bollard_buildkit_proto::pb::{self, op};
+use hako_image::{BuiltImage, ShippedLayer, WantedLayer};
+use hako_model::{Digest, ImageConfig, Platform};
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, now};
+use crate::{
+    attest::{Facts, Material},
+    cache::{Key, Record, digest},
+    error::BuildError,
+    event::{Completed, Event, Progress, Vertex},
+    llb::{Edge, Graph, Node},
+    plan::Plan,
+    remote::Remote,
+    request::BuildRequest,
+};
+
+/// Outputs of an operation: stacks; `None` is an empty file system.
+pub(super) type Outputs = Arc<Vec<Option<Digest>>>;
+
+/// The results of a graph's operations, as they come.
+pub(super) struct Flow {
+    graph: Graph,
+    outputs: Vec<watch::Sender<Option<Outputs>>>,
+}
+
+impl Flow {
+    /// The stack that an edge stands for, as soon as it is there.
+    async fn output(&self, edge: Edge) -> Result<Option<Digest>, BuildError> {
+        let mut watch = self.outputs[edge.node].subscribe();
+        let outputs = watch.wait_for(Option::is_some).await.map_err(|_| BuildError::Cancelled)?;
+        let found = outputs.as_ref().and_then(|outputs| outputs.get(edge.output).copied());
+        found.ok_or_else(|| BuildError::invalid(format!("an operation has no output {}", edge.output)))
+    }
+}
+
+impl Builder {
+    /// Solves a graph; `request` says what steps get, and has the client's directories by the digest of their operation.
+    ///
+    /// # Errors
+    /// The first thing that failed.
+    pub(crate) async fn build_graph(
+        &self,
+        graph: Graph,
+        request: BuildRequest,
+        progress: Progress,
+    ) -> Result<Built, BuildError> {
+        let solving = Arc::new(Solving {
+            builder: self.clone(),
+            hold: Arc::new(self.store().hold()),
+            vertices: vertices(&graph),
+            request: Arc::new(request),
+            plan: Plan::none(),
+            progress: progress.clone(),
+            results: Vec::new(),
+            images: tokio::sync::Mutex::default(),
+            bases: bases::Bases::default(),
+            trail: parking_lot::Mutex::default(),
+        });
+        for vertex in solving.vertices.values() {
+            progress.tell(Event::Vertex(vertex.clone())).await;
+        }
+        let done = solving.flow(graph).await;
+        let builder = self.clone();
+        let settled = blocking(move || builder.0.cache.settle(builder.store())).await;
+        let stack = done?;
+        settled?;
+        Ok(solving.built(stack))
+    }
+}
+
+impl Solving {
+    async fn flow(self: &Arc<Self>, graph: Graph) -> Result<Option<Digest>, BuildError> {
+        let Some(root) = graph.root else { return Ok(None) };
+        let outputs = graph.nodes.iter().map(|_| watch::Sender::new(None)).collect();
+        let flow = Arc::new(Flow { graph, outputs });
+        let mut tasks = JoinSet::new();
+        for at in 0..flow.graph.nodes.len() {
+            let (solving, flow) = (self.clone(), flow.clone());
+            tasks.spawn(async move {
+                let outputs = Box::pin(solving.operation(&flow, at)).await?;
+                flow.outputs[at].send_replace(Some(outputs));
+                Ok::<_, BuildError>(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let done = done.unwrap_or(Err(BuildError::Cancelled));
+            if let Err(error) = done {
+                // Dropping the set drops the other tasks, and with them their processes.
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
+        flow.output(root).await
+    }
+
+    async fn operation(&self, flow: &Flow, at: usize) -> Result<Outputs, BuildError> {
+        let node = &flow.graph.nodes[at];
+        let mut inputs = Vec::new();
+        for edge in &node.inputs {
+            inputs.push(flow.output(*edge).await?);
+        }
+        let id = self.vertex(at).map_or(0, |vertex| vertex.id);
+        self.progress.started(id).await;
+        let done = self.carry_out_node(at, node, &inputs).await;
+        let (cached, error) = match &done {
+            Ok((_, cached)) => (*cached, None),
+            Err(error) => (false, Some(error.modern())),
+        };
+        let completed = Completed { id, at: now(), cached, error, why: None, image: None };
+        self.progress.tell(Event::Completed(completed)).await;
+        let outputs = done?.0;
+        for stack in &outputs {
+            self.hold.stack(*stack);
+        }
+        Ok(Arc::new(outputs))
+    }
+
+    async fn carry_out_node(
+        &self,
+        at: usize,
+        node: &Node,
+        inputs: &[Option<Digest>],
+    ) -> Result<(Vec<Option<Digest>>, bool), BuildError> {
+        match &node.op {
+            op::Op::Source(source) => self.source(at, node, source).await.map(|(stack, cached)| (vec![stack], cached)),
+            op::Op::Exec(exec) => self.graph_exec(at, node, exec, inputs).await,
+            op::Op::File(file) => self.graph_files(node, file, inputs).await,
+            op::Op::Merge(merge) => {
+                let chosen = merge.inputs.iter().map(|one| input(inputs, one.input));
+                let chosen = chosen.collect::<Result<Vec<_>, _>>()?;
+                Ok((vec![self.merged(chosen).await?], false))
+            }
+            op::Op::Diff(diff) => {
+                let lower = input(inputs, diff.lower.as_ref().map_or(-1, |lower| lower.input))?;
+                let upper = input(inputs, diff.upper.as_ref().map_or(-1, |upper| upper.input))?;
+                Ok((vec![self.difference(lower, upper).await?], false))
+            }
+            op::Op::Build(_) => {
+                Err(BuildError::NotBuilt { text: "a build within a graph (BuildOp) is not built yet".to_owned() })
+            }
+        }
+    }
+
+    async fn source(
+        &self,
+        at: usize,
+        node: &Node,
+        source: &pb::SourceOp,
+    ) -> Result<(Option<Digest>, bool), BuildError> {
+        let (kind, rest) = source.identifier.split_once("://").unwrap_or((&source.identifier, ""));
+        match kind {
+            "docker-image" => {
+                let image = self.find_image(rest, node.platform.clone(), at).await?;
+                if !self.hold.stack(image.chain_id) {
+                    return Err(BuildError::invalid(format!("the layers of {rest} are gone")));
+                }
+                Ok((image.chain_id, true))
+            }
+            "local" => {
+                let context = self.request.contexts.get(&node.digest).cloned();
+                let context =
+                    context.ok_or_else(|| BuildError::invalid(format!("the client offers no directory {rest}")))?;
+                self.context_stack(Root::Context(context), ".", node.is_fresh).await
+            }
+            "git" | "http" | "https" => self.remote_source(node, source, kind).await,
+            _ => Err(BuildError::NotBuilt { text: format!("the source {} is not built yet", source.identifier) }),
+        }
+    }
+
+    async fn remote_source(
+        &self,
+        node: &Node,
+        source: &pb::SourceOp,
+        kind: &str,
+    ) -> Result<(Option<Digest>, bool), BuildError> {
+        let attribute = |key: &str| source.attrs.get(key).filter(|value| !value.is_empty());
+        let address = match attribute("git.fullurl") {
+            Some(url) => {
+                let reference = source.identifier.split_once('#').map(|(_, reference)| format!("#{reference}"));
+                format!("{url}{}", reference.unwrap_or_default())
+            }
+            None if kind == "git" => format!("https://{}", source.identifier.trim_start_matches("git://")),
+            None => source.identifier.clone(),
+        };
+        let is_git = kind == "git";
+        let remote = if is_git { Remote::parse(&address)? } else { Some(Remote::Http(address.clone())) };
+        match remote {
+            Some(Remote::Git(mut git)) => {
+                git.keep_git |= attribute("git.keepgitdir").is_some();
+                let uri = crate::remote::shown(&git.url);
+                let (context, checkout) = self.builder.git(git, &*self.request.secrets).await?;
+                self.note_material(Material { uri, algorithm: "sha1", digest: checkout.commit });
+                self.context_stack(Root::Context(Arc::new(context)), ".", node.is_fresh).await
+            }
+            Some(Remote::Http(url)) => {
+                let checksum = attribute("http.checksum").map(|text| text.parse::<Digest>()).transpose();
+                let checksum = checksum.map_err(|error| BuildError::invalid(format!("invalid checksum: {error}")))?;
+                let fetched = self.builder.http(&url, checksum).await?;
+                let (uri, digest) = (crate::remote::shown(&url), fetched.digest.hex());
+                self.note_material(Material { uri, algorithm: "sha256", digest });
+                if let Some(name) = attribute("http.filename").filter(|name| **name != fetched.name) {
+                    let text = format!("a file from {url} under another name ({name}) is not built yet");
+                    return Err(BuildError::NotBuilt { text });
+                }
+                self.context_stack(Root::Context(Arc::new(fetched.context)), ".", node.is_fresh).await
+            }
+            None => Err(BuildError::invalid(format!("{address:?} is no address"))),
+        }
+    }
+
+    // The layers of each on top of those before it: what one takes away, it takes away from those too.
+    async fn merged(&self, inputs: Vec<Option<Digest>>) -> Result<Option<Digest>, BuildError> {
+        let mut inputs = inputs.into_iter();
+        let mut stack = inputs.next().flatten();
+        for upper in inputs {
+            stack = self.stacked(stack, self.store().stack_blobs(upper)).await?;
+        }
+        Ok(stack)
+    }
+
+    async fn difference(&self, lower: Option<Digest>, upper: Option<Digest>) -> Result<Option<Digest>, BuildError> {
+        let (below, all) = (self.store().stack_blobs(lower), self.store().stack_blobs(upper));
+        let same = below.iter().zip(&all).take_while(|(a, b)| a.diff_id == b.diff_id).count();
+        if same < below.len() {
+            return Err(BuildError::NotBuilt {
+                text: "a difference between states that do not stand on each other is not built yet".to_owned(),
+            });
+        }
+        self.stacked(None, all[same..].to_vec()).await
+    }
+
+    // These layers on top of a stack. One that lies there already is taken; else its files are put there again.
+    async fn stacked(&self, below: Option<Digest>, layers: Vec<ShippedLayer>) -> Result<Option<Digest>, BuildError> {
+        let mut stack = below;
+        for layer in layers {
+            let (store, hold) = (self.store().clone(), self.hold.clone());
+            let placed = blocking(move || {
+                if let Some(there) = store.stack_with(stack, layer.diff_id, &hold) {
+                    return Ok(there);
+                }
+                let wanted = WantedLayer { diff_id: layer.diff_id, blob: layer.blob };
+                store.layer_take(stack, wanted, store.blob_open(&layer)?, &hold)
+            });
+            stack = Some(placed.await?);
+        }
+        self.keep_stack(stack);
+        Ok(stack)
+    }
+
+    // Layers are kept by records; a stack that no step has made gets one of its own.
+    fn keep_stack(&self, stack: Option<Digest>) {
+        let Some(stack) = stack else { return };
+        let key = Key::new("layers", &stack).finish().0;
+        let at = now();
+        let record = Record {
+            stack: Some(stack),
+            has_layer: true,
+            created: self.request.epoch.unwrap_or(at),
+            used: at,
+            uses: 1,
+            description: "merge".to_owned(),
+            inputs: BTreeMap::new(),
+        };
+        self.builder.0.cache.put(&key, record.clone());
+        self.trail.lock().records.push((key, record));
+    }
+
+    fn built(&self, stack: Option<Digest>) -> Built {
+        let hold = self.store().hold();
+        hold.stack(stack);
+        let trail: Trail = std::mem::take(&mut *self.trail.lock());
+        for (_, record) in &trail.records {
+            hold.stack(record.stack);
+        }
+        let created = self.request.epoch.unwrap_or_else(now);
+        let image = BuiltImage {
+            base: None,
+            platform: self.request.platform.clone().unwrap_or_else(Platform::host),
+            config: ImageConfig::default(),
+            author: String::new(),
+            created,
+            lines: Vec::new(),
+            stack,
+            references: Vec::new(),
+            is_changed: true,
+            parent: None,
+            inline_cache: None,
+        };
+        let facts = Facts { materials: trail.materials.clone(), finished: Some(now()), ..Facts::default() };
+        Built { image, facts, steps: Vec::new(), hold, trail }
+    }
+}
+
+/// The stack of an input; `-1` is an empty file system.
+pub(super) fn input(inputs: &[Option<Digest>], index: i64) -> Result<Option<Digest>, BuildError> {
+    match usize::try_from(index) {
+        Err(_) => Ok(None),
+        Ok(at) => {
+            let found = inputs.get(at).copied();
+            found.ok_or_else(|| BuildError::invalid(format!("an operation of the graph has no input {index}")))
+        }
+    }
+}
+
+fn vertices(graph: &Graph) -> BTreeMap<usize, Vertex> {
+    let vertex = |(at, node): (usize, &Node)| {
+        let vertex = Vertex {
+            id: at as u64 + 1,
+            name: node.name.clone(),
+            original: node.name.clone(),
+            step: at + 1,
+            steps: graph.nodes.len(),
+            inputs: node.inputs.iter().map(|edge| edge.node as u64 + 1).collect(),
+            lines: (0, 0),
+        };
+        (at, vertex)
+    };
+    graph.nodes.iter().enumerate().map(vertex).collect()
+}
+
+/// The digest that stands for a stack in a key.
+pub(super) fn below(stack: Option<Digest>) -> Digest {
+    stack.unwrap_or_else(|| digest(b""))
+}

@@ -1,0 +1,131 @@
+"""A front end of its own for BuildKit's protocol: sends graphs (LLB) by Control.Solve on the daemon's socket and tells
+what came of them. The messages are written by hand, as ops.proto and control.proto have them.
+
+Usage: graph.py SOCKET
+"""
+
+import hashlib
+import sys
+
+import grpc
+
+SOLVE = "/moby.buildkit.v1.Control/Solve"
+
+
+def varint(value):
+    value &= (1 << 64) - 1
+    out = b""
+    while True:
+        value, low = value >> 7, value & 0x7F
+        out += bytes([low | (0x80 if value else 0)])
+        if not value:
+            return out
+
+
+def field(tag, value):
+    """One field: numbers as varints (0 is left out), everything else by its length."""
+    if isinstance(value, int):
+        return varint(tag << 3) + varint(value) if value else b""
+    value = value.encode() if isinstance(value, str) else value
+    return varint(tag << 3 | 2) + varint(len(value)) + value
+
+
+def message(*pairs):
+    return b"".join(field(tag, value) for tag, value in pairs)
+
+
+def pairs(tag, mapping):
+    return [(tag, message((1, key), (2, value))) for key, value in mapping.items()]
+
+
+class Graph:
+    def __init__(self):
+        self.definition = []
+
+    def op(self, kind, body, inputs=()):
+        """Adds an operation; answers its name, by which others take its outputs."""
+        inputs = [(1, message((1, name), (2, index))) for name, index in inputs]
+        bytes_ = message(*inputs, (kind, body))
+        self.definition.append(bytes_)
+        return "sha256:" + hashlib.sha256(bytes_).hexdigest()
+
+    def source(self, identifier):
+        return self.op(3, message((1, identifier)))
+
+    def shell(self, line, mounts, inputs):
+        meta = message((1, "/bin/sh"), (1, "-c"), (1, line), (2, "PATH=/bin"), (3, "/"))
+        return self.op(2, message((1, meta), *[(2, mount) for mount in mounts]), inputs)
+
+    def files(self, actions, inputs=()):
+        return self.op(4, message(*[(2, action) for action in actions]), inputs)
+
+    def finish(self, name, index=0):
+        self.definition.append(message((1, message((1, name), (2, index)))))
+        return message(*[(1, bytes_) for bytes_ in self.definition])
+
+
+def mount(source, target, output=-1, read_only=False):
+    return message((1, source), (3, target), (4, output), (5, int(read_only)))
+
+
+def action(source, output, kind, body, second=-1):
+    return message((1, source), (2, second), (3, output), (kind, body))
+
+
+def mkfile(path, text):
+    return message((1, path), (2, 0o640), (3, text), (5, -1))
+
+
+def solve(channel, reference, definition, exporter="image", attributes=None):
+    request = message((1, reference), (2, definition), (3, exporter), *pairs(4, attributes or {}))
+    call = channel.unary_unary(SOLVE, request_serializer=None, response_deserializer=None)
+    try:
+        call(request, timeout=60)
+        print(reference, "done")
+    except grpc.RpcError as error:
+        print(reference, error.code().name, error.details())
+
+
+def whole():
+    """Every kind of operation once."""
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    # Three actions that follow on each other, on nothing.
+    words = graph.files([
+        action(-1, -1, 6, message((1, "/d/deep"), (2, 0o755), (3, 1), (5, -1))),
+        action(0, -1, 5, mkfile("/d/deep/word", "word")),
+        action(1, 0, 8, message((1, "d/deep/word"), (2, "/link"), (4, -1))),
+    ])
+    # A process in the base: with files of another operation, and a mount that becomes an output.
+    line = "cat /in/link > /said; date +%s%N > /stamp; echo out > /out/three; rm /bin/gunzip"
+    mounts = [mount(0, "/", 0), mount(1, "/in", read_only=True), mount(-1, "/out", 1)]
+    ran = graph.shell(line, mounts, [(base, 0), (words, 0)])
+    copied = graph.files([
+        action(0, -1, 4, message((1, "/three"), (2, "/copied/"), (4, -1), (8, 1), (11, -1)), second=1),
+        action(2, 0, 7, message((1, "/stam*"), (3, 1))),
+    ], [(ran, 0), (ran, 1)])
+    # What the process did, without what it stood on; on the base again, with the words.
+    changes = graph.op(7, message((1, message()), (2, message((1, 1)))), [(base, 0), (ran, 0)])
+    merged = graph.op(6, message(*[(1, message((1, at))) for at in range(3)]), [(base, 0), (changes, 0), (words, 0)])
+    return graph, copied, merged
+
+
+def main():
+    # By itself it would send the socket's path as the authority, which is no name of a host.
+    channel = grpc.insecure_channel("unix:" + sys.argv[1], options=[("grpc.default_authority", "localhost")])
+    for name in ("copied", "merged", "again"):
+        graph, copied, merged = whole()
+        solve(channel, name, graph.finish(copied if name == "copied" else merged), attributes={"name": name})
+    graph = Graph()
+    solve(channel, "layout", graph.finish(graph.source("oci-layout://x@sha256:" + "0" * 64)))
+    graph = Graph()
+    solve(channel, "build", graph.finish(graph.op(5, message((1, -1)))))
+    solve(channel, "gone", message((1, message((1, message((1, "sha256:" + "0" * 64)))))))
+    solve(channel, "odd", message((1, b"\xff\xff")))
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    solve(channel, "fails", graph.finish(graph.shell("exit 3", [mount(0, "/", 0)], [(base, 0)])))
+
+
+if __name__ == "__main__":
+    main()
