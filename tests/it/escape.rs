@@ -133,6 +133,40 @@ fn cve_2024_23653_a_build_takes_no_rights_that_nobody_gave() {
 }
 
 #[test]
+fn cve_2023_0778_what_is_in_a_volume_leads_its_export_nowhere() {
+    let host = own_host!("busybox");
+    with_secret(&host);
+    host.run("docker volume create data").success();
+    host.run(
+        "docker run --rm -v data:/d busybox sh -c 'ln -s /run/test/trap /d/way; ln -s /run/test/trap/secret /d/file'",
+    )
+    .success();
+    host.run("hako volume export data > out.tar && tar -xOf out.tar").says_not("of the host");
+    host.run("tar -tvf out.tar").says("way -> /run/test/trap").says("file -> /run/test/trap/secret");
+    // The data directory itself as a link is nobody's volume any more.
+    host.run(
+        "cd $(docker volume inspect --format '{{.Mountpoint}}' data)/.. && mv _data _was && ln -s /run/test/trap _data",
+    )
+    .success();
+    host.run("hako volume export data | tar -xOf - 2>&1").says_not("of the host");
+    untouched(&host);
+}
+
+#[test]
+fn cve_2024_24557_an_image_that_looks_like_a_step_is_not_taken_for_it() {
+    let host = own_host!("busybox");
+    host.run("docker run --name step busybox sh -c 'echo poison > /f'").success();
+    // As the classic builder left its steps behind: a child of the base whose command is the step's.
+    let command = r#"CMD ["/bin/sh", "-c", "echo real > /f"]"#;
+    host.run(&format!("docker commit --change '{command}' -m 'RUN echo real > /f' step poisoned")).success();
+    host.run("mkdir -p ctx && printf 'FROM busybox\\nRUN echo real > /f\\n' > ctx/Dockerfile").success();
+    for (builder, name) in [("hako build", "one"), ("DOCKER_BUILDKIT=0 docker build", "two")] {
+        host.run(&format!("{builder} --cache-from poisoned -t {name} ctx")).success();
+        host.run(&format!("docker run --rm {name} cat /f")).says("real").says_not("poison");
+    }
+}
+
+#[test]
 fn cve_2026_53488_labels_and_annotations_run_nothing() {
     let host = own_host!("busybox");
     with_secret(&host);

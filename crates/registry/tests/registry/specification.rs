@@ -271,6 +271,19 @@ fn the_catalogue_comes_in_pages() {
     assert_eq!((json(&next)["repositories"].clone(), next.header("Link")), (serde_json::json!(["c"]), ""));
 }
 
+/// CVE-2023-2253: the old server made room for as many names as a client asked for, before it had one.
+#[test]
+fn a_page_is_as_long_as_there_are_names_whatever_is_asked() {
+    let (_folder, place) = place();
+    let config = place.blob("a", b"{}");
+    place.manifest("a", "1", &manifest(&config, &[], ""));
+    for path in ["/v2/_catalog?n=9000000000000000000", "/v2/a/tags/list?n=9000000000000000000"] {
+        let page = place.get(path);
+        assert_eq!((page.status, page.header("Link")), (200, ""), "{path}");
+    }
+    assert_eq!(place.get("/v2/_catalog?n=-1").code(), "PAGINATION_NUMBER_INVALID");
+}
+
 #[test]
 fn referrers_say_what_they_are_and_old_lists_are_believed_only_where_they_are_true() {
     let (_folder, place) = place();

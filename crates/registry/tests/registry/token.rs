@@ -133,6 +133,9 @@ fn what_is_not_signed_for_us_by_ours_and_now_opens_nothing() {
     // Bringing one's own certificate makes nobody one of ours.
     check(&stranger.sign(&chain(&stranger), &good), 401);
     check(&stranger.sign(&chain(&signer), &good), 401);
+    // CVE-2025-24976: nor does a bare key.
+    let key = serde_json::json!({ "kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA" });
+    check(&stranger.sign(&serde_json::json!({ "alg": "ES256", "jwk": key }), &good), 401);
     check(&with("iss", "another".into()), 401);
     check(&with("aud", "another".into()), 401);
     check(&with("exp", 1.into()), 401);
