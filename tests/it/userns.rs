@@ -200,8 +200,8 @@ fn a_bind_may_belong_to_the_containers_user() {
     needs_all!();
     needs!(require::own_cli());
     let host = machine(&[]);
-    host.run("mkdir -p /run/test/srv/ann && echo of ann > /run/test/srv/ann/file && chown -R 1000:1000 /run/test/srv/ann && touch /run/test/srv/ann/others && chown 7:7 /run/test/srv/ann/others && chmod 700 /run/test/srv/ann").success();
-    let bind = "--mount type=bind,src=/run/test/srv/ann,dst=/b,bind-idmap";
+    host.run("mkdir -p /run/test/hako/srv/ann && echo of ann > /run/test/hako/srv/ann/file && chown -R 1000:1000 /run/test/hako/srv/ann && touch /run/test/hako/srv/ann/others && chown 7:7 /run/test/hako/srv/ann/others && chmod 700 /run/test/hako/srv/ann").success();
+    let bind = "--mount type=bind,src=/run/test/hako/srv/ann,dst=/b,bind-idmap";
     // Root of the container is the owner, and what it writes belongs to the host's user.
     host.run(&format!("docker run --rm {bind} busybox sh -c 'stat -c %u:%g /b /b/file /b/others; touch /b/new'"))
         .shows(expect![[r#"
@@ -209,24 +209,24 @@ fn a_bind_may_belong_to_the_containers_user() {
         0:0
         7:7
     "#]]);
-    host.run("stat -c %u:%g /run/test/srv/ann/new").says("1000:1000");
+    host.run("stat -c %u:%g /run/test/hako/srv/ann/new").says("1000:1000");
     host.run(&format!(
         "docker run --rm -u 33:44 {bind}=match-user busybox sh -c 'stat -c %u:%g /b/file; touch /b/by33'"
     ))
     .says("33:44");
-    host.run("stat -c %u:%g /run/test/srv/ann/by33").says("1000:1000");
+    host.run("stat -c %u:%g /run/test/hako/srv/ann/by33").says("1000:1000");
     host.run(&format!("docker run --rm {bind}=match-user:nobody busybox stat -c %u /b/file")).says("65534");
     // In a user namespace as well: outside, its root is nobody.
     host.run(&format!(
         "docker run --rm --userns private {bind} busybox sh -c 'stat -c %u:%g /b/file; touch /b/private'"
     ))
     .says("0:0");
-    host.run("stat -c %u:%g /run/test/srv/ann/private").says("1000:1000");
-    host.run("mkdir -p /run/test/srv/roots && docker run --rm --userns private --mount type=bind,src=/run/test/srv/roots,dst=/b,bind-idmap=userns busybox touch /b/x && stat -c %u /run/test/srv/roots/x").says("0");
+    host.run("stat -c %u:%g /run/test/hako/srv/ann/private").says("1000:1000");
+    host.run("mkdir -p /run/test/hako/srv/roots && docker run --rm --userns private --mount type=bind,src=/run/test/hako/srv/roots,dst=/b,bind-idmap=userns busybox touch /b/x && stat -c %u /run/test/hako/srv/roots/x").says("0");
     host.run(&format!("docker run --rm {bind}=userns busybox true")).code(125).says("--userns");
     host.run(&format!("docker run --rm {bind}=nonsense busybox true")).code(125).says("match-user:USER");
     host.run(&format!("docker create --name one {bind} busybox && docker inspect --format '{{{{json (index .HostConfig.Mounts 0).BindOptions}}}}' one"))
         .says(r#""IDMapping":{"Source":"match-user"}"#);
     // A copy into a container that does not run goes the same way.
-    host.run("echo x > in && docker cp in one:/b/copied && stat -c %u /run/test/srv/ann/copied").says("1000");
+    host.run("echo x > in && docker cp in one:/b/copied && stat -c %u /run/test/hako/srv/ann/copied").says("1000");
 }

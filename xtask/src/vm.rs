@@ -20,6 +20,7 @@ pub(crate) const MACHINE: &str = "../shared/lab/vm";
 const SELECTION: &[(&str, &str, &str)] = &[
     ("sys", "mount", ""),
     ("runtime", "launch", ""),
+    ("runtime", "bundle", ""),
     ("keeper", "keeper", ""),
     ("volume", "volumes", ""),
     ("network", "network", "publish bridge recover"),
@@ -124,7 +125,10 @@ fn with_libraries(program: &Path, to: &Path) -> Result<(), String> {
     let listed = run::output(listed)?;
     let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
     for file in libraries.chain([program]) {
-        let place = to.join(file.strip_prefix("/").unwrap_or(file));
+        // Where the file is, not by which link: `/lib` is one on both sides.
+        let (folder, name) = (file.parent().and_then(|folder| folder.canonicalize().ok()), file.file_name());
+        let (Some(folder), Some(name)) = (folder, name) else { continue };
+        let place = to.join(folder.strip_prefix("/").unwrap_or(&folder)).join(name);
         let directory = place.parent().unwrap_or(to);
         fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
         copied(file, &place)?;

@@ -67,7 +67,13 @@ pub fn device_program(rules: &[DeviceMatch]) -> Vec<Instruction> {
         instruction(LOAD_WORD, 5, 1, 8, 0),
     ];
     for rule in rules {
-        program.extend(rule_block(rule));
+        let block = rule_block(rule);
+        // One that matches everything is the last: the kernel refuses instructions that are never reached.
+        let decides = !block.iter().any(is_jump);
+        program.extend(block);
+        if decides {
+            return program;
+        }
     }
     program.push(instruction(MOVE_IMMEDIATE, 0, 0, 0, 0));
     program.push(instruction(EXIT, 0, 0, 0, 0));
@@ -102,12 +108,16 @@ fn rule_block(rule: &DeviceMatch) -> Vec<Instruction> {
     block.push(instruction(EXIT, 0, 0, 0, 0));
     let length = block.len();
     for (index, jump) in block.iter_mut().enumerate() {
-        // Every jump opcode here is in the 32-bit jump class (low bits 6).
-        if jump.opcode & 7 == 6 {
+        if is_jump(jump) {
             jump.offset = (length - index - 1) as i16;
         }
     }
     block
+}
+
+// Every jump opcode here is in the 32-bit jump class (low bits 6).
+fn is_jump(instruction: &Instruction) -> bool {
+    instruction.opcode & 7 == 6
 }
 
 /// Has the kernel check and load a program.
@@ -232,6 +242,18 @@ mod tests {
         assert!(!answer(&program, READ, CHARACTER, 1, 4));
         assert!(!answer(&program, READ, 1, 1, 3), "a block device of the same numbers");
         assert!(!answer(&device_program(&[]), READ, CHARACTER, 1, 3));
+    }
+
+    /// "unreachable insn" is what the kernel says, and EINVAL.
+    #[test]
+    fn nothing_comes_after_a_rule_for_everything() {
+        let everything = DeviceMatch { kind: None, allow: false, ..rule(None, None) };
+        let (some, more) = (rule(Some(1), Some(3)), rule(Some(5), None));
+        assert_eq!(device_program(&[some, everything, more]), device_program(&[some, everything]));
+        let program = device_program(&[some, everything]);
+        assert_eq!(program.iter().filter(|one| one.opcode == EXIT).count(), 2);
+        assert!(answer(&program, READ, CHARACTER, 1, 3));
+        assert!(!answer(&program, READ, CHARACTER, 5, 0));
     }
 
     #[test]
