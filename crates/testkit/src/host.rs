@@ -559,7 +559,10 @@ fn setup(binary: &Path, disk: Option<&Path>) -> String {
 /// The same hierarchies at the same places, rooted at the machine's own group by the cgroup namespace.
 fn control_groups() -> String {
     let hierarchies = cgroup::hierarchies();
-    let mut script = String::from("mount -t sysfs sysfs /sys\n");
+    // Where the host has security modules, their files are there as well.
+    let mut script = String::from(
+        "mount -t sysfs sysfs /sys\n[ -d /sys/kernel/security ] && mount -t securityfs securityfs /sys/kernel/security 2>/dev/null\n",
+    );
     if !hierarchies.iter().any(|hierarchy| hierarchy.place == Path::new("/sys/fs/cgroup")) {
         script.push_str("mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup\n");
     }

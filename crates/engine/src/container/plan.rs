@@ -302,8 +302,8 @@ fn mounts(record: &Record, security: &Security, prepared: &Prepared) -> Vec<Moun
         flags: if mount.kind == MountKind::Tmpfs {
             tmpfs_flags(mount)
         } else {
-            // Read-only, recursively or not, was set on the descriptor.
-            MountFlags::default()
+            // Read-only, recursively or not, was set on the descriptor; other runtimes need to hear it.
+            MountFlags { read_only: !mount.writable, ..MountFlags::default() }
         },
     });
     let files = prepared.files.iter().filter(|(target, _)| !record.mounts.iter().any(|mount| mount.target == *target));
