@@ -188,6 +188,27 @@ fn attaching_upgrades_the_connection() {
 }
 
 #[test]
+fn who_was_attached_reads_the_exit_as_soon_as_the_stream_has_ended() {
+    let host = host!();
+    for name in ["one", "two", "three", "four", "five"] {
+        let wanted = r#"{"Image":"busybox","Cmd":["sh","-c","echo out; exit 3"]}"#;
+        host.api("POST", &format!("/v1.44/containers/create?name={name}"), wanted);
+        let mut connection = host.connect();
+        let request = format!(
+            "POST /v1.44/containers/{name}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+        );
+        connection.send_raw(request.as_bytes()).expect("the daemon listens");
+        connection.read_head().expect("an answer");
+        host.api("POST", &format!("/v1.44/containers/{name}/start"), "");
+        let mut rest = Vec::new();
+        connection.stream().read_to_end(&mut rest).expect("the stream ends");
+        assert_eq!(frames(&rest), [(1, "out\n".to_owned())]);
+        let state = host.api("GET", &format!("/v1.44/containers/{name}/json"), "").json()["State"].clone();
+        assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &3.into()));
+    }
+}
+
+#[test]
 fn waiting_sends_its_headers_at_once() {
     let host = host!();
     host.run("docker run -d --name web busybox sleep 1000").success();

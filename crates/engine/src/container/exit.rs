@@ -42,6 +42,7 @@ impl Engine {
         self.names_leave(&record);
         let before = record;
         let (record, pause) = self.note_exit(&container, &status);
+        container.listeners.end();
         self.announce(&record, &status);
         self.publish_network("disconnect", &record);
         self.publish_volumes("unmount", &record);

@@ -25,14 +25,20 @@ use crate::{
 /// Moves a container's output until its end; `drained` turns true after the last byte.
 pub(crate) async fn pump_container(container: Arc<Container>, ring: Ring, log: OpenLog, drained: watch::Sender<bool>) {
     let OpenLog { writer: log, queue } = log;
+    let mut phase = container.phase.subscribe();
+    let exits = phase.borrow().exits;
     let plan = container.log_plan.subscribe();
     let mut sink = LogSink { container: &container, log, plan, queue, passing: Vec::new(), lines: Lines::default() };
     if let Err(error) = pump(ring, &container.listeners, Some(&mut sink)).await {
         tracing::error!(container = %container.id.short(), %error, "the output ends early");
     }
     drop(sink);
-    container.listeners.end();
     drained.send_replace(true);
+    // Those attached hear the end when the exit is known (`exit.rs`): clients ask for it as soon as the stream has ended.
+    let noted = phase.wait_for(|phase| phase.exits != exits || phase.removed);
+    if tokio::time::timeout(limits::LAST_OUTPUT_DEADLINE, noted).await.is_err() {
+        container.listeners.end();
+    }
 }
 
 /// Moves an exec's output until its end; nothing of it is logged. Its listeners hear the end when the exit status is
