@@ -26,10 +26,10 @@ fn a_container_has_hakos_profile_and_no_other_is_needed() {
     let host = host!("busybox");
     host.run("docker info --format '{{json .SecurityOptions}}'").says("name=apparmor");
     host.run("docker run --rm busybox cat /proc/self/attr/current").says("hako-default (enforce)");
-    host.run("docker run -d --name c busybox sleep 1000").success();
-    host.run("docker inspect --format '{{.AppArmorProfile}}' c").says("hako-default");
-    host.run("docker exec c cat /proc/self/attr/current").says("hako-default (enforce)");
-    host.run("docker exec --privileged c cat /proc/self/attr/current").says("hako-default (enforce)");
+    host.run("docker run -d --name web busybox sleep 1000").success();
+    host.run("docker inspect --format '{{.AppArmorProfile}}' web").says("hako-default");
+    host.run("docker exec web cat /proc/self/attr/current").says("hako-default (enforce)");
+    host.run("docker exec --privileged web cat /proc/self/attr/current").says("hako-default (enforce)");
     // Docker's name for its own, which nobody has loaded here.
     host.run("docker run --rm --security-opt apparmor=docker-default busybox cat /proc/self/attr/current")
         .says("hako-default");
