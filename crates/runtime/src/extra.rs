@@ -150,7 +150,7 @@ pub(crate) fn set_labels(special: &Special) -> Result<(), LaunchError> {
             Some(libc::ENOENT) => write_own("attr/exec", &text),
             _ => Err(error),
         });
-        done.at(Step::Label, || special.apparmor.clone())?;
+        done.at(Step::Label, || format!("{} (apparmor)", special.apparmor))?;
     }
     if !special.selinux.is_empty() {
         write_own("attr/exec", &special.selinux).at(Step::Label, || special.selinux.clone())?;
