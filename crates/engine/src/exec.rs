@@ -401,8 +401,8 @@ impl Engine {
         self.execs.0.write().remove(&exec.id);
     }
 
-    /// The container begins another life or goes: nobody asks for the execs of the last one any more. Until then their
-    /// exit codes are known, since clients ask after the container has taken its execs with it.
+    /// The container goes: nobody asks for its execs any more. Until then the exit codes of the last ones are known, since
+    /// clients ask after the container has taken its execs with it, and it may live again by then.
     pub(crate) fn forget_execs(&self, container: &Container) {
         let execs = std::mem::take(&mut *container.execs.lock());
         let mut all = self.execs.0.write();

@@ -45,7 +45,7 @@ pub(crate) const LAST_DAEMON_DEADLINE: Duration = Duration::from_secs(5);
 /// Anonymous memory for `/dev/shm` when nothing is asked for (Docker's 64 MB).
 pub(crate) const SHM_BYTES: u64 = 64 << 20;
 
-/// Finished execs remembered per container for `inspect`, as long as it runs.
+/// Finished execs remembered per container for `inspect`, as long as there is the container.
 pub(crate) const EXECS_KEPT: usize = 256;
 
 /// Argument and environment bytes of one process: the kernel's own limit for one `execve` is a quarter of the

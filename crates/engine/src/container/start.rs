@@ -70,7 +70,6 @@ impl Engine {
             }
             _ => {}
         }
-        self.forget_execs(container);
         // The last life may still be taken down; this one's end waits until its beginning is complete.
         let birth = container.teardown.clone().lock_owned().await;
         let engine = self.clone();
