@@ -200,9 +200,11 @@ fn containers_do_not_notice_the_death_of_their_keeper() {
     .success();
     host.run("docker run -di --name echo busybox sh -c 'while read line; do echo got $line; done; echo over; exit 3'")
         .success();
-    host.run("docker run -dit --name screen busybox sh -c 'read line; stty size; echo got $line; exit 4'").success();
+    // A client that attaches sets another size first, so that programs draw again.
+    host.run("docker run -dit --name screen busybox sh -c 'read line; until stty size | grep \"24 80\"; do usleep 10000; done; echo got $line; exit 4'").success();
     host.run("docker run -d --name killed --memory 32m busybox sh -c 'exec sleep 1000'").success();
-    let exec = host.spawn("docker exec -i talk sh -c 'read line; echo read $line; exit 6'; echo code $?");
+    let exec = host.spawn("docker exec -i talk sh -c 'echo begun; read line; echo read $line; exit 6'; echo code $?");
+    exec.wait_for("begun");
     let follower = host.spawn("docker logs -f talk");
     follower.wait_for("\n5\n");
     let pids = "docker inspect --format '{{.State.Pid}} {{.State.StartedAt}}' talk echo screen killed";
