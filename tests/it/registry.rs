@@ -5,8 +5,13 @@ use hako_testkit::Host;
 
 /// Starts a registry on the machine and waits until it listens.
 pub(crate) fn serve(host: &Host, port: u16, flags: &str) {
+    serve_with(host, "", port, flags);
+}
+
+/// The same with variables of its environment: `NAME=value …`.
+pub(crate) fn serve_with(host: &Host, variables: &str, port: u16, flags: &str) {
     host.run(&format!(
-        "hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null &"
+        "{variables} hako registry serve --listen 127.0.0.1:{port} --root registry-{port} {flags} >registry-{port}.log 2>&1 </dev/null &"
     ))
     .success();
     host.wait_until(

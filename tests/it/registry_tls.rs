@@ -4,7 +4,10 @@
 use expect_test::expect;
 use hako_testkit::Host;
 
-use crate::{registry::serve, remote::Authority};
+use crate::{
+    registry::{serve, serve_with},
+    remote::Authority,
+};
 
 /// Names for this machine, and an `/etc` of its own to put certificates into.
 fn prepare(host: &Host) -> Authority {
@@ -26,15 +29,7 @@ fn serve_closed(host: &Host, port: u16, name: &str) {
     let files = [("CERTIFICATE", "cert"), ("KEY", "key"), ("CLIENTCAS_0", "ca")];
     let variables: String =
         files.iter().map(|(word, file)| format!("REGISTRY_HTTP_TLS_{word}=$PWD/{name}/{file}.pem ")).collect();
-    host.run(&format!(
-        "{variables} hako registry serve --listen 127.0.0.1:{port} --root registry-{port} >registry-{port}.log 2>&1 </dev/null &"
-    ))
-    .success();
-    host.wait_until(
-        "the registry to listen",
-        |host| host.run(&format!("grep -c ' ready ' registry-{port}.log")),
-        |shown| shown.text() == "1",
-    );
+    serve_with(host, &variables, port, "");
 }
 
 #[test]

@@ -78,8 +78,8 @@ pub struct Parts {
     pub(crate) name_service: name_service::NameService,
     pub(crate) visitor: hako_network::Visitor,
     pub(crate) keepers: keeper::Keepers,
-    /// Whether the kernel has our AppArmor profile, or why it has not; `Err` with no text where it has no AppArmor.
-    pub(crate) apparmor: Result<(), String>,
+    /// Whether the kernel has our AppArmor profile (not where it has no AppArmor), or why it has not.
+    pub(crate) apparmor: Result<bool, String>,
     /// Ids of containers that are being created.
     pub(crate) id_claims: userns::Claims,
     /// Held for as long as the engine is there.

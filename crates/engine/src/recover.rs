@@ -416,16 +416,12 @@ fn open_blocking(
 }
 
 // What cannot be had is said here and by `info`; everything else that confines is there all the same.
-fn confine_by_default(exec_root: &std::path::Path) -> Result<(), String> {
-    match hako_runtime::apparmor::ensure_default(exec_root) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(String::new()),
-        Err(error) => {
-            let text = hako_base::error::chain(&error);
-            tracing::warn!(error = text, "containers have no AppArmor profile of hako's");
-            Err(text)
-        }
-    }
+fn confine_by_default(exec_root: &std::path::Path) -> Result<bool, String> {
+    hako_runtime::apparmor::ensure_default(exec_root).map_err(|error| {
+        let text = hako_base::error::chain(&error);
+        tracing::warn!(error = text, "containers have no AppArmor profile of hako's");
+        text
+    })
 }
 
 impl Engine {

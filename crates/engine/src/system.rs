@@ -22,9 +22,7 @@ impl Engine {
             let why = "containers reach nothing beyond this host (net.ipv4.ip_forward, --ip-forward)";
             warnings.push(format!("WARNING: IPv4 forwarding is disabled: {why}"));
         }
-        if let Err(why) = &self.apparmor
-            && !why.is_empty()
-        {
+        if let Err(why) = &self.apparmor {
             warnings.push(format!("WARNING: No AppArmor profile for containers: {why}"));
         }
         warnings.extend(self.network.obstacles().iter().map(|obstacle| format!("WARNING: {obstacle}")));

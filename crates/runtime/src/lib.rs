@@ -1,4 +1,5 @@
-//! A plan becomes a process: namespaces, mounts, confinement, exec. No async, no threads, no decisions.
+//! A plan becomes a process: namespaces, mounts, confinement, exec. No async, no decisions; one thread
+//! for a bundle's network (`oci/network.rs`), which is gone before anything is cloned.
 //!
 //! The engine decides everything first and writes it down as a [`LaunchPlan`] or [`ExecPlan`], plain data with
 //! descriptors beside it. The keeper calls [`launch::begin`]; the child carries the plan out as a straight list

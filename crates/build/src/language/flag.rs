@@ -193,14 +193,11 @@ pub enum Sharing {
 }
 
 impl Mount {
-    /// Reads `type=…,target=…`.
-    ///
-    /// # Errors
-    /// An unknown option or a value that is none; variables in them are fine until they are replaced.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut mount = Self {
-            kind: MountKind::Bind,
-            target: String::new(),
+    /// One of which nothing more is said.
+    pub fn new(kind: MountKind, target: &str) -> Self {
+        Self {
+            kind,
+            target: target.to_owned(),
             source: String::new(),
             from: None,
             id: None,
@@ -212,7 +209,15 @@ impl Mount {
             gid: 0,
             size: None,
             env: None,
-        };
+        }
+    }
+
+    /// Reads `type=…,target=…`.
+    ///
+    /// # Errors
+    /// An unknown option or a value that is none; variables in them are fine until they are replaced.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut mount = Self::new(MountKind::Bind, "");
         for field in fields(text) {
             let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
             mount.set(&key.to_lowercase(), value, &field)?;

@@ -199,7 +199,7 @@ impl Solving {
             id: Some(one.id.clone()),
             env: Some(one.name.clone()),
             required: !one.optional,
-            ..empty_mount(MountKind::Secret, "")
+            ..Mount::new(MountKind::Secret, "")
         };
         mounts.extend(exec.secretenv.iter().map(secret));
         let (argv, env) = (meta.args.clone(), meta.env.clone());
@@ -210,27 +210,9 @@ impl Solving {
 /// Stands for the root among the outputs, whatever its number.
 const ROOT: i64 = i64::MAX;
 
-fn empty_mount(kind: MountKind, target: &str) -> Mount {
-    Mount {
-        kind,
-        target: target.to_owned(),
-        source: String::new(),
-        from: None,
-        id: None,
-        read_only: None,
-        sharing: Sharing::Shared,
-        required: false,
-        mode: None,
-        uid: 0,
-        gid: 0,
-        size: None,
-        env: None,
-    }
-}
-
 // Mounts that are no output of another operation, in the words of RUN --mount.
 fn graph_mount_of(mount: &pb::Mount) -> Result<Option<Mount>, BuildError> {
-    let one = |kind| empty_mount(kind, &mount.dest);
+    let one = |kind| Mount::new(kind, &mount.dest);
     Ok(Some(match mount.mount_type() {
         MountType::Bind => return Ok(None),
         MountType::Cache => {

@@ -128,7 +128,7 @@ impl Engine {
         if !hako_runtime::observe::has_apparmor() {
             return String::new();
         }
-        let own = || if self.apparmor.is_ok() { apparmor::DEFAULT.to_owned() } else { String::new() };
+        let own = || if self.apparmor == Ok(true) { apparmor::DEFAULT.to_owned() } else { String::new() };
         match asked {
             Apparmor::Default => own(),
             Apparmor::Unconfined => String::new(),

@@ -27,6 +27,7 @@ use crate::{
     extra::{Gate, Hooks, PID_PLACE},
     hook,
     launch::{self, Pending, Progress, Stdio},
+    observe,
     seccomp::{self, OciFilter},
 };
 
@@ -146,7 +147,7 @@ fn check_terminal(config: &Config, asked: &Create<'_>) -> Result<(), OciError> {
 // A label that nobody enforces would be a promise that is not kept.
 pub(super) fn check_labels(config: &Config) -> Result<(), OciError> {
     let process = config.process.as_ref();
-    if process.is_some_and(|process| !process.apparmor_profile.is_empty()) && !has_apparmor() {
+    if process.is_some_and(|process| !process.apparmor_profile.is_empty()) && !observe::has_apparmor() {
         return Err(OciError::state("apparmor profile is specified in config but apparmor is not enabled on the host"));
     }
     let labelled = process.is_some_and(|process| !process.selinux_label.is_empty());
@@ -167,11 +168,6 @@ fn check_free(cgroup: &Cgroup) -> Result<(), OciError> {
         0 => Ok(()),
         count => Err(OciError::state(format!("container's cgroup is not empty: {count} process(es) found"))),
     }
-}
-
-/// Whether this kernel has AppArmor and uses it.
-pub fn has_apparmor() -> bool {
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
 }
 
 fn cgroup_of(config: &Config, id: &str) -> Result<Cgroup, OciError> {
