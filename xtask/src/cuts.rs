@@ -13,7 +13,7 @@ const CUTS: u32 = 20;
 
 /// Seconds of work before the plug is pulled: from before the daemon listens to many operations later.
 const FIRST: f64 = 4.0;
-const LAST: f64 = 60.0;
+const LAST: f64 = 35.0;
 
 /// On a busy host the emulated machine's clock may fail its kernel, which then does not come up: that is no cut.
 const BOOTS: u32 = 5;

@@ -4,13 +4,17 @@
 //! leaves to pid 1, and ends as the command ended. It runs inside the container, so it touches no file there.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CString, OsStr, OsString},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     sync::OnceLock,
 };
 
 use hako_sys::{
+    executable,
     process::{self, Child, Cloned},
     signal::{self, SignalSet},
 };
@@ -19,42 +23,31 @@ use hako_sys::{
 /// given away as duplicates.
 ///
 /// # Errors
-/// As [`process::read_only_program`], or when there are no descriptors left.
+/// As [`executable::read_only`], or when there are no descriptors left.
 pub fn program() -> io::Result<OwnedFd> {
     static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return program.try_clone();
     }
-    let made = process::read_only_program()?;
+    let made = executable::read_only()?;
     PROGRAM.get_or_init(|| made).try_clone()
 }
 
-/// Whether this program runs from where nobody can write to it.
+/// Makes this process one whose program nobody can write to through it: moves it to a mount that is read-only or, where it
+/// may not, executes it again from there. Returns at once in a process that comes from such a mount already.
 ///
 /// # Errors
-/// Without `/proc`.
-pub fn runs_read_only() -> io::Result<bool> {
-    process::runs_read_only()
-}
-
-/// Executes this program again, from a mount that is read-only; returns only why it could not.
-///
-/// # Errors
-/// As [`process::read_only_program`].
-pub fn run_read_only(arguments: &[OsString]) -> io::Result<io::Error> {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let program = process::read_only_program()?;
-    let text = |bytes: Vec<u8>| std::ffi::CString::new(bytes).map_err(io::Error::from);
-    let arguments: Vec<_> =
-        arguments.iter().map(|argument| text(argument.as_bytes().to_vec())).collect::<Result<_, _>>()?;
-    let variables = std::env::vars_os().map(|(name, value)| {
-        let mut line = name.into_vec();
-        line.push(b'=');
-        line.extend(value.as_bytes());
-        text(line)
-    });
-    let environment: Vec<_> = variables.collect::<Result<_, _>>()?;
-    Ok(process::execute_descriptor(program.as_fd(), &arguments, &environment))
+/// As [`executable::read_only`] and `execveat(2)`.
+pub fn protect_program() -> io::Result<()> {
+    if executable::is_read_only()? || executable::move_to_read_only().is_ok() {
+        return Ok(());
+    }
+    let program = executable::read_only()?;
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::from);
+    let arguments: Vec<_> = std::env::args_os().map(|word| text(word.into_vec())).collect::<Result<_, _>>()?;
+    let line = |(name, value): (OsString, OsString)| text([name.as_bytes(), b"=", value.as_bytes()].concat());
+    let environment: Vec<_> = std::env::vars_os().map(line).collect::<Result<_, _>>()?;
+    Err(process::execute_descriptor(program.as_fd(), &arguments, &environment))
 }
 
 /// Copies of descriptors that the caller of this program means for another one (`sys::process`).

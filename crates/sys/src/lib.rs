@@ -5,6 +5,7 @@
 //! messages with descriptors. Nothing here decides anything; every function is one kernel service with a type.
 #![expect(unsafe_code, reason = "this is the one crate that may; every block says why it is sound")]
 
+pub mod executable; // the file that this process runs
 pub mod process; // clone3, exec, pidfds, waiting, namespaces, signals of the calling process
 pub mod signal; // signals taken from a descriptor or waited for
 mod spawn;

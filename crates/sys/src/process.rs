@@ -14,7 +14,6 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
-use crate::mount::{self, MountAttributes};
 pub use crate::spawn::{Spawn, spawn};
 
 /// Descriptors a process of ours may have: two per published port and a few per container; the kernel's own default
@@ -232,28 +231,6 @@ pub fn execute_in_path(program: &OsStr, arguments: &[OsString]) -> io::Error {
     unsafe { libc::execvp(texts[0].as_ptr(), arguments.as_ptr()) };
     io::Error::last_os_error()
 }
-
-/// The file of the running program as a detached mount of its own that is read-only: whoever opens `/proc/PID/exe` of a
-/// process that was executed from it cannot write to the program, not even when it no longer runs (CVE-2019-5736).
-///
-/// # Errors
-/// Those of `open_tree(2)`: `EINVAL` in a process that runs from such a mount itself (where the kernel is old).
-pub fn read_only_program() -> io::Result<OwnedFd> {
-    let clone = mount::clone_tree(OWN_PROGRAM.as_ref(), false)?;
-    mount::set_attributes(clone.as_fd(), MountAttributes { read_only: true, ..MountAttributes::default() })?;
-    Ok(clone)
-}
-
-/// Whether the mount that the running program was executed from is read-only.
-///
-/// # Errors
-/// Without `/proc`.
-pub fn runs_read_only() -> io::Result<bool> {
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-    mount::is_read_only(rustix::fs::open(OWN_PROGRAM, flags, rustix::fs::Mode::empty())?.as_fd())
-}
-
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 pub(crate) fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()

@@ -26,13 +26,13 @@ use super::log::say;
 /// it (CVE-2019-5736): processes on their way into a container are copies of this one, and `/proc/PID/exe` of those
 /// can be opened there by whoever has `CAP_SYS_PTRACE`. Returns when that is done already, or cannot be.
 pub(super) fn run_read_only() {
-    if !matches!(hako_sys::process::runs_read_only(), Ok(false)) {
+    if !matches!(hako_sys::executable::is_read_only(), Ok(false)) {
         return;
     }
     let program = fs::read_link("/proc/self/exe").unwrap_or_default();
     let words = std::env::args_os().chain(["--program".into(), program.into()]);
     let words = words.filter_map(|word| CString::new(word.into_vec()).ok()).collect::<Vec<_>>();
-    let error = match hako_sys::process::read_only_program() {
+    let error = match hako_sys::executable::read_only() {
         Ok(clone) => hako_sys::process::execute_descriptor(clone.as_fd(), &words, &environment()),
         Err(error) => error,
     };

@@ -1,6 +1,9 @@
-//! Lists of processors and memory nodes (`0-3,7`, cpuset(7)), and whether this machine has what one asks for.
+//! Lists of processors and memory nodes (`0-3,7`, cpuset(7)): whether this machine has what one asks for, and handing
+//! them down to a directory of cgroup v1 that has none.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::{CgroupError, write};
 
 /// Far beyond any machine: a list is not allowed to make us build a larger set.
 const NUMBER_MAX: u32 = 65_535;
@@ -52,6 +55,28 @@ fn parse(text: &str) -> Option<BTreeSet<u32>> {
         set.extend(first..=last);
     }
     Some(set)
+}
+
+/// Gives a directory of the v1 controller what the one above it has, where it has none itself.
+///
+/// # Errors
+/// [`CgroupError::Read`] or [`CgroupError::Setting`].
+pub(super) fn inherit(directory: &Path) -> Result<(), CgroupError> {
+    ["cpuset.cpus", "cpuset.mems"].into_iter().try_for_each(|file| inherit_one(directory, file).map(drop))
+}
+
+fn inherit_one(directory: &Path, file: &str) -> Result<String, CgroupError> {
+    let path = directory.join(file);
+    let own = fs::read_to_string(&path).map_err(|source| CgroupError::Read { path: path.clone(), source })?;
+    match (own.trim(), directory.parent()) {
+        // Somebody made the one above too and gave it nothing.
+        ("", Some(above)) => {
+            let value = inherit_one(above, file)?;
+            write(&path, &value)?;
+            Ok(value)
+        }
+        (own, _) => Ok(own.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -307,15 +307,17 @@ impl Cgroup {
     }
 
     fn make_in(&self, hierarchy: &Hierarchy) -> Result<PathBuf, CgroupError> {
-        let mut path = hierarchy.path.clone();
-        for part in self.relative.iter() {
-            path.push(part);
-            // A new cpuset has no processors and no memory; nothing can join it before it has both.
-            if make_directory(&path)? && hierarchy.has("cpuset") {
-                for file in ["cpuset.cpus", "cpuset.mems"] {
-                    inherit(&path, file)?;
-                }
+        let path = hierarchy.path.join(&self.relative);
+        make_below(&hierarchy.path, &self.relative, |above, made| {
+            // A new cpuset has no processors and no memory, and nothing can join it before it has both. The kernel copies
+            // them by itself below one that says so, for less than two writes cost.
+            match made && hierarchy.has("cpuset") {
+                true => cpuset::inherit(above).and_then(|()| write(&above.join("cgroup.clone_children"), "1")),
+                false => Ok(()),
             }
+        })?;
+        if hierarchy.has("cpuset") {
+            cpuset::inherit(&path)?;
         }
         Ok(path)
     }
@@ -323,11 +325,16 @@ impl Cgroup {
     // Every directory above must hand the controllers down; the container's own is a leaf and hands down nothing.
     fn make_unified(&self) -> Result<Option<PathBuf>, CgroupError> {
         let Some(top) = &self.layout.unified else { return Ok(None) };
-        let mut path = top.clone();
-        for part in self.relative.iter() {
-            hand_down(&path, &self.layout.unified_controllers);
-            path.push(part);
-            make_directory(&path)?;
+        let (path, controllers) = (top.join(&self.relative), &self.layout.unified_controllers);
+        make_below(top, &self.relative, |_, _| Ok(()))?;
+        // To write what is so already costs the kernel as much as to change it.
+        if !has_all(&path, controllers) {
+            let mut above = top.clone();
+            hand_down(&above, controllers);
+            for part in self.relative.parent().into_iter().flat_map(Path::iter) {
+                above.push(part);
+                hand_down(&above, controllers);
+            }
         }
         Ok(Some(path))
     }
@@ -488,6 +495,34 @@ fn clear_namespace_root(directory: &Path) -> bool {
     false
 }
 
+// Makes `relative` and the directories above it below `top`; `prepare` is told of each of those above, and whether it was
+// made now. Nearly always all of them are there, and it is one call.
+fn make_below(
+    top: &Path,
+    relative: &Path,
+    prepare: impl Fn(&Path, bool) -> Result<(), CgroupError>,
+) -> Result<(), CgroupError> {
+    let path = top.join(relative);
+    match fs::create_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => return other.map_err(|source| CgroupError::Create { path, source }),
+    }
+    let mut above = top.to_owned();
+    for part in relative.parent().into_iter().flat_map(Path::iter) {
+        above.push(part);
+        let made = make_directory(&above)?;
+        prepare(&above, made)?;
+    }
+    make_directory(&path).map(drop)
+}
+
+// Whether a v2 directory was given all of these.
+fn has_all(directory: &Path, controllers: &[String]) -> bool {
+    let has = fs::read_to_string(directory.join("cgroup.controllers")).unwrap_or_default();
+    controllers.iter().all(|wanted| has.split_ascii_whitespace().any(|one| one == wanted))
+}
+
 // Whether it was made now.
 fn make_directory(path: &Path) -> Result<bool, CgroupError> {
     match fs::create_dir(path) {
@@ -495,18 +530,6 @@ fn make_directory(path: &Path) -> Result<bool, CgroupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(source) => Err(CgroupError::Create { path: path.to_owned(), source }),
     }
-}
-
-fn inherit(path: &Path, file: &str) -> Result<(), CgroupError> {
-    let parent = path.parent().unwrap_or(path);
-    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source });
-    let mut value = read(parent.join(file))?;
-    if value.trim().is_empty() {
-        // Somebody made the one above and gave it nothing.
-        inherit(parent, file)?;
-        value = read(parent.join(file))?;
-    }
-    write(&path.join(file), value.trim())
 }
 
 fn filter_devices(path: &Path, devices: &DeviceRules) -> io::Result<()> {

@@ -11,7 +11,7 @@ mod show; // tables and streams
 
 use std::{ffi::OsString, process::ExitCode};
 
-use crate::oci::Containers;
+use crate::{init, oci::Containers};
 use clap::Parser;
 use flags::Flags;
 use log::Log;
@@ -23,7 +23,7 @@ pub const NAMES: [&str; 2] = ["hako-runtime", "runc"];
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // Whoever can look at a process of a container could write to the program that it came from (CVE-2019-5736). Before
     // the flags are read, so that they are read once.
-    let protected = if starts_processes(&arguments) { become_read_only() } else { Ok(()) };
+    let protected = if starts_processes(&arguments) { init::protect_program() } else { Ok(()) };
     let flags = match Flags::try_parse_from(arguments.iter().cloned()) {
         Ok(flags) => flags,
         Err(error) => error.exit(),
@@ -50,15 +50,6 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             log.fatal(&failure.text);
             ExitCode::from(failure.code)
         }
-    }
-}
-
-// Executes itself from a mount that cannot be written to, unless that is where it runs already.
-fn become_read_only() -> std::io::Result<()> {
-    use crate::init;
-    match init::runs_read_only()? {
-        true => Ok(()),
-        false => Err(init::run_read_only(&std::env::args_os().collect::<Vec<_>>())?),
     }
 }
 

@@ -199,7 +199,9 @@ impl Job<'_> {
         let none = Resources::default();
         let resources = self.config.linux.resources.as_ref().unwrap_or(&none);
         check_controllers(resources, &self.cgroup)?;
-        check_free(&self.cgroup)?;
+        if !container.record.cgroup_made {
+            check_free(&self.cgroup)?;
+        }
         let network = Ahead::begin(&self.translated.plan);
         let rules = resources::device_rules(&resources.devices)?;
         // Somebody else's group that exists keeps its rules when none are asked for.

@@ -5,8 +5,12 @@
 
 use std::{
     fs,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, symlink},
+    },
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use hako_runtime::{
@@ -14,6 +18,7 @@ use hako_runtime::{
     capability::CapSet,
     plan::{ExecPlan, Mount, MountFlags, MountSource},
 };
+use hako_sys::{executable, process};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
@@ -28,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     ("cve_2025_31133_what_masks_a_path_is_the_hosts_null_device", masked_path),
     ("cve_2025_52565_the_console_is_the_terminal_and_nothing_else", console),
     ("cve_2021_30465_a_mount_follows_symlinks_inside_the_root_only", mount_through_symlink),
+    ("cve_2019_5736_a_running_program_moves_out_of_reach", program_out_of_reach),
     ("cve_2022_29162_no_capability_is_inheritable", inheritable),
 ];
 
@@ -53,6 +59,37 @@ impl Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+// In a child, so that the other cases have the program as it was.
+fn program_out_of_reach() {
+    static WRITTEN: AtomicU32 = AtomicU32::new(1);
+    WRITTEN.store(7, Ordering::SeqCst);
+    let check = || -> std::io::Result<bool> {
+        let was = executable::is_read_only()?;
+        executable::move_to_read_only()?;
+        // By its own link, and by every mapping of that file.
+        let own = fs::metadata("/proc/self/exe")?;
+        let mut paths = vec![PathBuf::from("/proc/self/exe")];
+        for mapping in fs::read_dir("/proc/self/map_files")? {
+            let path = mapping?.path();
+            let file = fs::metadata(&path)?;
+            paths.extend(((file.dev(), file.ino()) == (own.dev(), own.ino())).then_some(path));
+        }
+        // As long as it runs nobody could write to it: what counts is the mount.
+        let unwritable = |path: &PathBuf| {
+            let mount = rustix::fs::statvfs(path);
+            mount.is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        };
+        let moved = paths.len() > 2 && paths.iter().all(unwritable) && executable::is_read_only()?;
+        Ok(!was && moved && WRITTEN.load(Ordering::SeqCst) == 7)
+    };
+    match process::clone(&process::Clone::default()).unwrap() {
+        process::Cloned::Child => process::exit(i32::from(!matches!(check(), Ok(true)))),
+        process::Cloned::Parent(child) => {
+            assert_eq!(process::reap(child.pidfd.as_fd()).unwrap(), process::Exit::Code(0));
+        }
     }
 }
 
