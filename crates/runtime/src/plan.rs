@@ -172,12 +172,15 @@ pub enum MountSource {
     /// A detached mount of a file or directory: binds, volumes, anything made by the engine.
     Descriptor(Index),
     /// What the container itself has at a path by then, mounts before this one included. Bits to set and to clear: on
-    /// the mount itself, and on it with all that is below.
+    /// the mount itself, and on it with all that is below. With the ids of a user namespace, if one is named, and whether
+    /// also below.
     Own {
         path: std::path::PathBuf,
         recursive: bool,
         set: [u64; 2],
         clear: [u64; 2],
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mapped: Option<(Index, bool)>,
     },
     Proc,
     Sysfs,

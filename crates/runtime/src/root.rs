@@ -174,9 +174,13 @@ impl Builder<'_> {
                 mount::set_attributes(mount, attributes)?;
                 mount.try_clone_to_owned()
             }
-            MountSource::Own { path, recursive, set, clear } => {
+            MountSource::Own { path, recursive, set, clear, mapped } => {
                 let source = walk::open_in_root(self.root, path, OFlags::PATH)?;
                 let tree = mount::clone_tree_of(source.as_fd(), *recursive)?;
+                if let Some((index, below)) = mapped {
+                    let namespace = descriptor(self.job.descriptors, *index).map_err(io::Error::other)?;
+                    mount::map_ids(tree.as_fd(), namespace, *below)?;
+                }
                 for (set, clear, below) in [(set[1], clear[1], true), (set[0], clear[0], false)] {
                     if set | clear != 0 {
                         mount::change_attributes(tree.as_fd(), set, clear, below)?;

@@ -3,12 +3,18 @@
 //! The words before an error are those that callers know from runc; its codes too: 1, 255 for an exec that did not come
 //! about, otherwise that of the process.
 
-use std::{io::Read, os::fd::OwnedFd, path::Path};
+use std::{
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use crate::oci::{
     Container, Containers, OciError, change, config, console,
     create::{self, Create},
-    end, exec, show as facts, start, state,
+    end, exec,
+    notify::Notify,
+    show as facts, start, state,
 };
 use hako_base::error::chain;
 
@@ -41,7 +47,11 @@ pub(super) fn carry_out(flags: &Flags, containers: &Containers, log: &Log) -> Re
         Command::Create(asked) => return self::create(asked, containers, log),
         Command::Run(asked) => return run(asked, containers, log),
         Command::Exec(asked) => return self::exec(asked, containers, log),
-        Command::Start(asked) => start::start(&containers.open(&asked.id)?)?,
+        Command::Start(asked) => {
+            let host = notify_socket();
+            let unheard = start::start(&containers.open(&asked.id)?, host.as_deref())?;
+            unheard.iter().for_each(|error| log.warn(&chain(error)));
+        }
         Command::State(asked) => show::pretty(&state::full(&containers.open(&asked.id)?)),
         Command::List(asked) => show::list(&containers.all()?, asked),
         Command::Kill(asked) => {
@@ -74,7 +84,17 @@ fn inherited(count: u32) -> Result<Vec<OwnedFd>, Failure> {
         .map_err(|error| format!("cannot take {count} descriptors from the caller: {error}").into())
 }
 
-fn asked<'a>(flags: &'a CreateFlags, containers: &'a Containers, relays: bool) -> Result<Create<'a>, Failure> {
+// Where systemd, or whoever stands for it, waits to hear of the program (sd_notify(3)).
+fn notify_socket() -> Option<PathBuf> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn asked<'a>(
+    flags: &'a CreateFlags,
+    containers: &'a Containers,
+    notify_socket: Option<&'a Path>,
+    relays: bool,
+) -> Result<Create<'a>, Failure> {
     let sockets = activation_sockets(|name| std::env::var(name).ok(), std::process::id());
     Ok(Create {
         containers,
@@ -84,6 +104,7 @@ fn asked<'a>(flags: &'a CreateFlags, containers: &'a Containers, relays: bool) -
         pid_file: flags.pid_file.as_deref(),
         handed_down: inherited(sockets.saturating_add(flags.preserve_fds))?,
         sockets,
+        notify_socket,
         relays,
     })
 }
@@ -96,7 +117,8 @@ fn activation_sockets(variable: impl Fn(&str) -> Option<String>, own: u32) -> u3
 
 fn create(flags: &CreateFlags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
     let failed = |error: OciError| Failure { text: format!("runc create failed: {}", chain(&error)), code: 1 };
-    let created = create::create(asked(flags, containers, false)?).map_err(failed)?;
+    let host = notify_socket();
+    let created = create::create(asked(flags, containers, host.as_deref(), false)?).map_err(failed)?;
     created.warnings.iter().for_each(|warning| log.warn(warning));
     Ok(0)
 }
@@ -107,12 +129,15 @@ fn run(flags: &RunFlags, containers: &Containers, log: &Log) -> Result<u8, Failu
         // What the container leaves behind without a pid namespace of its own comes here.
         crate::init::adopt_orphans();
     }
-    let created = create::run(asked(&flags.create, containers, !flags.detach)?).map_err(failed)?;
+    let host = notify_socket();
+    let created = create::run(asked(&flags.create, containers, host.as_deref(), !flags.detach)?).map_err(failed)?;
     created.warnings.iter().for_each(|warning| log.warn(warning));
     if flags.detach {
+        let wait = |notify: &Notify| notify.wait(created.child.pidfd.as_fd(), created.child.pid).err();
+        created.notify.as_ref().and_then(wait).iter().for_each(|error| log.warn(&chain(error)));
         return Ok(0);
     }
-    let code = console::accompany(&created.child, created.terminal.as_ref())?;
+    let code = console::accompany(&created.child, created.terminal.as_ref(), created.notify.as_ref())?;
     if !flags.keep {
         end::delete(containers, &flags.create.id, true)?.iter().for_each(|warning| log.warn(warning));
     }
@@ -145,7 +170,7 @@ fn exec(flags: &ExecFlags, containers: &Containers, log: &Log) -> Result<u8, Fai
     if flags.detach {
         return Ok(0);
     }
-    Ok(shell_code(console::accompany(&execed.child, execed.terminal.as_ref())?))
+    Ok(shell_code(console::accompany(&execed.child, execed.terminal.as_ref(), None)?))
 }
 
 // The whole from a file, or the container's own with what the flags change.

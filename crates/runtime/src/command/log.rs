@@ -11,12 +11,17 @@ use super::flags::Flags;
 pub(super) struct Log {
     file: Option<File>,
     json: bool,
+    debug: bool,
 }
 
 impl Log {
     pub(super) fn open(flags: &Flags) -> std::io::Result<Self> {
         let open = |path| File::options().append(true).create(true).open(path);
-        Ok(Self { file: flags.log.as_ref().map(open).transpose()?, json: flags.log_format == "json" })
+        Ok(Self {
+            file: flags.log.as_ref().map(open).transpose()?,
+            json: flags.log_format == "json",
+            debug: flags.debug,
+        })
     }
 
     /// The error that the command ends with.
@@ -34,6 +39,15 @@ impl Log {
         match &self.file {
             Some(_) => self.write("warning", text),
             None => eprint!("{}", self.line("warning", text)),
+        }
+    }
+
+    /// What only somebody who looks for a mistake wants to read (`--debug`).
+    pub(super) fn debug(&self, text: &str) {
+        match &self.file {
+            _ if !self.debug => {}
+            Some(_) => self.write("debug", text),
+            None => eprint!("{}", self.line("debug", text)),
         }
     }
 

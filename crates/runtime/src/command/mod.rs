@@ -43,9 +43,13 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         log.fatal(&format!("cannot protect the runtime's own program: {error}"));
         return ExitCode::FAILURE;
     }
+    log.debug(&format!("called with {:?}", arguments.iter().skip(1).collect::<Vec<_>>()));
     let containers = Containers::at(flags.root.clone());
     match act::carry_out(&flags, &containers, &log) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => {
+            log.debug(&format!("ends with {code}"));
+            ExitCode::from(code)
+        }
         Err(failure) => {
             log.fatal(&failure.text);
             ExitCode::from(failure.code)

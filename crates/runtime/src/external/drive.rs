@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    ffi::OsString,
     fs,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
@@ -216,6 +217,7 @@ impl Begin<'_> {
             stdin,
             stdout,
             stderr,
+            environment: Some(environment()),
             ..Spawn::default()
         };
         let child = process::spawn(&spawn).map_err(|error| self.failed(&text(&error)))?;
@@ -232,6 +234,12 @@ impl Begin<'_> {
     fn failed(&self, why: &str) -> LaunchError {
         LaunchError::in_words(Step::External, "", format!("{}: {why}", self.external.program.display()))
     }
+}
+
+// That of the daemon, without what is meant for the daemon alone: a runtime that is told of a service manager waits until
+// the container says that it is ready.
+fn environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET").collect()
 }
 
 fn text(error: &io::Error) -> String {

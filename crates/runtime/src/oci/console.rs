@@ -25,7 +25,7 @@ use rustix::{
 };
 use serde_json::json;
 
-use super::{error::OciError, state::OCI_VERSION};
+use super::{error::OciError, notify::Notify, state::OCI_VERSION};
 use crate::{launch::Stdio, seccomp::Listener};
 
 fn failed(what: &'static str, subject: &Path, source: io::Error) -> OciError {
@@ -105,17 +105,18 @@ fn send_all(socket: &OwnedFd, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::R
 }
 
 /// Stays with a process in the foreground until it ends: signals go to it, its terminal is relayed. Returns how it ended,
-/// as a shell counts.
+/// as a shell counts. When the program says that it is ready, whoever waits to hear it is told, with this very process as
+/// the one to watch.
 ///
 /// # Errors
 /// When it cannot be waited for.
-pub fn accompany(child: &Child, terminal: Option<&OwnedFd>) -> Result<i32, OciError> {
+pub fn accompany(child: &Child, terminal: Option<&OwnedFd>, notify: Option<&Notify>) -> Result<i32, OciError> {
     let at = |error: io::Error| failed("wait for", Path::new("the container's process"), error);
     let signals = SignalSet::all();
     signals.block().map_err(at)?;
     let signals = signals.descriptor().map_err(at)?;
     let raw = terminal.and_then(|_| Raw::enter());
-    let mut relay = Relay { terminal, input: terminal.is_some(), output: terminal.is_some() };
+    let mut relay = Relay { terminal, input: terminal.is_some(), output: terminal.is_some(), notify };
     loop {
         let ended = relay.turn(child, &signals).map_err(at)?;
         while let Ok(Some(number)) = signal::take(signals.as_fd()) {
@@ -151,6 +152,7 @@ struct Relay<'a> {
     terminal: Option<&'a OwnedFd>,
     input: bool,
     output: bool,
+    notify: Option<&'a Notify>,
 }
 
 impl Relay<'_> {
@@ -164,6 +166,9 @@ impl Relay<'_> {
         if self.input {
             polled.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
         }
+        if let Some(notify) = self.notify {
+            polled.push(PollFd::new(notify, PollFlags::IN));
+        }
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
         let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
         let mut more = ready[2..].iter();
@@ -176,6 +181,12 @@ impl Relay<'_> {
             && more.next() == Some(&true)
         {
             self.input = copy(stdin, terminal.as_fd());
+        }
+        if let Some(notify) = self.notify
+            && ready.last() == Some(&true)
+            && notify.pass_on(std::process::id())
+        {
+            self.notify = None;
         }
         Ok(ready[0])
     }

@@ -17,6 +17,7 @@ use super::{
     console,
     error::OciError,
     network::Ahead,
+    notify::{self, Notify},
     open,
     record::{CONFIG, Container, Containers, FILTER, OPENS, Record, SAYS, Status, read_config},
     resources, state,
@@ -46,6 +47,8 @@ pub struct Create<'a> {
     pub handed_down: Vec<OwnedFd>,
     /// How many of them are sockets that the program shall serve, as systemd says it to programs.
     pub sockets: u32,
+    /// Where somebody waits to hear that the program is ready (sd_notify(3)).
+    pub notify_socket: Option<&'a Path>,
     /// Whether the caller relays a terminal itself, as `run` in the foreground does.
     pub relays: bool,
 }
@@ -57,6 +60,8 @@ pub struct Created {
     pub child: Child,
     /// The terminal's other side, for a caller who relays it.
     pub terminal: Option<OwnedFd>,
+    /// What the program says of itself, where somebody waits to hear it; of a created one `start` hears it.
+    pub notify: Option<Notify>,
     pub warnings: Vec<String>,
 }
 
@@ -83,7 +88,10 @@ fn make(mut asked: Create<'_>, gated: bool) -> Result<Created, OciError> {
     let bundle = std::path::absolute(asked.bundle)
         .and_then(std::fs::canonicalize)
         .map_err(|source| OciError::Read { path: asked.bundle.to_owned(), source })?;
-    let (config, text) = read_config(&bundle.join(CONFIG))?;
+    let (mut config, text) = read_config(&bundle.join(CONFIG))?;
+    if asked.notify_socket.is_some() {
+        notify::show(&mut config, &asked.containers.directory(asked.id));
+    }
     let mut translated = translate::translate(&config, &bundle)?;
     if asked.sockets > 0 {
         // It is the first process of its namespace, which is what they are for.
@@ -113,8 +121,9 @@ fn make(mut asked: Create<'_>, gated: bool) -> Result<Created, OciError> {
     let mut job = Job { asked, config, translated, filter, cgroup, gated, handed_down };
     let made = job.carry_out(&mut container);
     match made {
-        Ok((child, terminal)) => {
-            Ok(Created { container, child, terminal, warnings: std::mem::take(&mut job.translated.warnings) })
+        Ok((child, terminal, notify)) => {
+            let warnings = std::mem::take(&mut job.translated.warnings);
+            Ok(Created { container, child, terminal, notify, warnings })
         }
         Err(error) => {
             undo(&container, &job.config);
@@ -194,8 +203,11 @@ struct Job<'a> {
     handed_down: Vec<OwnedFd>,
 }
 
+type Made = (Child, Option<OwnedFd>, Option<Notify>);
+
 impl Job<'_> {
-    fn carry_out(&mut self, container: &mut Container) -> Result<(Child, Option<OwnedFd>), OciError> {
+    fn carry_out(&mut self, container: &mut Container) -> Result<Made, OciError> {
+        let notify = self.notify(container)?;
         let none = Resources::default();
         let resources = self.config.linux.resources.as_ref().unwrap_or(&none);
         check_controllers(resources, &self.cgroup)?;
@@ -223,7 +235,13 @@ impl Job<'_> {
         if let Some(path) = self.asked.pid_file {
             write_pid_file(path, child.pid)?;
         }
-        Ok((child, terminal))
+        Ok((child, terminal, notify))
+    }
+
+    fn notify(&self, container: &Container) -> Result<Option<Notify>, OciError> {
+        let Some(host) = self.asked.notify_socket else { return Ok(None) };
+        notify::make_place(container)?;
+        if self.gated { Ok(None) } else { notify::listen(container, host) }
     }
 
     // Those that the plan needs, and behind them those that this operation adds.

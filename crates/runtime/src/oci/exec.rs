@@ -6,10 +6,13 @@ use std::{
 };
 
 use hako_sys::process::Child;
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::CpuSet,
+};
 
 use super::{
-    config::{Config, Process as Asked},
+    config::{Affinity, Config, Process as Asked},
     console,
     create::write_pid_file,
     error::OciError,
@@ -66,7 +69,7 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
     let config = container.config()?;
     let mut process = process::translate(Some(asked.process), config.linux.personality.as_ref(), &mut warnings)?;
     if let Some(affinity) = &asked.process.exec_affinity {
-        process.special.processors = process::processors(&affinity.last)?;
+        process.special.processors = affinity_of(affinity)?;
     }
     let mut descriptors = vec![target];
     for descriptor in asked.handed_down {
@@ -100,6 +103,23 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         write_pid_file(path, child.pid)?;
     }
     Ok(Execed { child, terminal, warnings })
+}
+
+// The first is this process's own until the new one has joined the cgroup, as the specification says; without a last one
+// it is kept.
+fn affinity_of(asked: &Affinity) -> Result<Vec<u32>, OciError> {
+    let (first, last) = (process::processors(&asked.initial)?, process::processors(&asked.last)?);
+    if first.is_empty() {
+        return Ok(last);
+    }
+    let mut set = CpuSet::new();
+    first.iter().filter(|number| **number < CpuSet::MAX_CPU as u32).for_each(|number| set.set(*number as usize));
+    rustix::thread::sched_setaffinity(None, &set).map_err(|errno| OciError::Open {
+        what: "run on the processors",
+        subject: asked.initial.clone(),
+        source: errno.into(),
+    })?;
+    Ok(if last.is_empty() { first } else { last })
 }
 
 fn below(mut join: CgroupJoin, asked: &[String]) -> Result<CgroupJoin, OciError> {

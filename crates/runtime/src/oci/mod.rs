@@ -20,6 +20,7 @@ pub mod console; // streams and terminals of the caller
 pub mod create; // create, run
 pub mod end; // kill, delete
 pub mod exec; // one more process
+pub mod notify; // sd_notify(3)
 pub mod show; // ps, events, features, a template
 pub mod start; // the gate opens
 

@@ -32,6 +32,9 @@ fn open(need: &Need, opened: &[OwnedFd]) -> Result<OwnedFd, OciError> {
     match need {
         Need::Root { path, receives } => root(path, *receives).map_err(|error| failed("open the root", path, error)),
         Need::Bind(one) => bind(one, opened).map_err(|error| failed("bind", &one.source, error)),
+        Need::Users { uids, gids } => {
+            idmap::user_namespace(uids, gids).map_err(|error| failed("map ids of", Path::new("a mount"), error))
+        }
         Need::Namespace { kind, path } => rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| OciError::Open {
                 what: "open the namespace",

@@ -5,6 +5,7 @@
 //!         config.json   the configuration as it was at create; later changes in the bundle have no effect
 //!         seccomp       the compiled filter, for exec
 //!         opens, says   pipes with names between a created container and `start`; gone once it runs
+//!         notify/       the socket by which the program says that it is ready, if somebody wants to hear it
 //! ```
 //! The directory is the claim on the name. Nothing is flushed: all of it ends with the host's next start.
 
@@ -95,13 +96,18 @@ impl Containers {
         Self { root }
     }
 
+    // Where the one of this name has what is remembered of it.
+    pub(super) fn directory(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
     /// The one of this name.
     ///
     /// # Errors
     /// [`OciError::Missing`] when there is none.
     pub fn open(&self, id: &str) -> Result<Container, OciError> {
         check_id(id)?;
-        let directory = self.root.join(id);
+        let directory = self.directory(id);
         let path = directory.join(RECORD);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -140,7 +146,7 @@ impl Containers {
         check_id(&record.id)?;
         let failed = |path: &Path, source| OciError::Write { path: path.to_owned(), source };
         hako_base::file::make_dir(&self.root, 0o711).map_err(|error| failed(&self.root, error))?;
-        let directory = self.root.join(&record.id);
+        let directory = self.directory(&record.id);
         match rustix::fs::mkdir(&directory, Mode::RWXU) {
             Err(rustix::io::Errno::EXIST) => return Err(OciError::Exists { id: record.id }),
             other => other.map_err(|errno| failed(&directory, errno.into()))?,

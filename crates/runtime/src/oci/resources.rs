@@ -344,7 +344,9 @@ fn translate(rule: &Rule, list: &mut Vec<DeviceRule>) -> Result<(), String> {
         None | Some(-1) => Ok(None),
         Some(number) => u32::try_from(number).map(Some).map_err(|_| format!("{number} is no device number")),
     };
-    if !rule.access.chars().all(|c| "rwm".contains(c)) {
+    // `a` is of older configurations and means nothing (runc takes it too); alone it would be a rule about nothing.
+    let plain = |letter: char| "rwma".contains(letter);
+    if !rule.access.chars().all(plain) || (!rule.access.is_empty() && rule.access.chars().all(|letter| letter == 'a')) {
         return Err(format!("{:?} is not of r, w and m", rule.access));
     }
     let access = if rule.access.is_empty() { "rwm" } else { &rule.access };
@@ -447,5 +449,22 @@ mod tests {
         let everything = resources(r#"{"devices":[{"allow":false},{"allow":true,"type":"a","access":"rwm"}]}"#);
         assert_eq!(device_rules(&everything.devices).unwrap(), DeviceRules::All);
         assert!(device_rules(&resources(r#"{"devices":[{"allow":true,"type":"x"}]}"#).devices).is_err());
+    }
+
+    #[test]
+    fn letters_of_a_device_rule_have_no_order() {
+        let rules = |access: &str| {
+            let text =
+                format!(r#"{{"devices":[{{"allow":true,"type":"c","major":1,"minor":11,"access":"{access}"}}]}}"#);
+            device_rules(&resources(&text).devices)
+        };
+        let usual = rules("rw").unwrap();
+        for same in ["wr", "rwr", "rwa", "awar"] {
+            assert_eq!(rules(same).unwrap(), usual, "{same}");
+        }
+        assert_eq!(rules("").unwrap(), rules("mrw").unwrap());
+        for wrong in ["a", "aa", "rx", "R", "r,w"] {
+            assert!(rules(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! One byte opens the gate; then nothing comes over the other pipe but its end, when exec closes it, or the reason why
 //! there was no exec.
 
-use std::{io::Read, os::fd::AsFd};
+use std::{io::Read, os::fd::AsFd, path::Path};
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -14,17 +14,19 @@ use super::{
     config::Config,
     console,
     error::OciError,
+    notify,
     record::{Container, OPENS, SAYS, Status},
     state, translate,
 };
 use crate::{error::LaunchError, hook};
 
-/// Starts it.
+/// Starts it. Whoever waits to hear that the program is ready (sd_notify(3)) is named by `host`; then this returns when
+/// they have heard it, or when the program has ended. What went wrong with that is returned, and stops nothing.
 ///
 /// # Errors
 /// [`OciError::State`] unless it is created; [`OciError::Launch`] when its command cannot be run.
-pub fn start(container: &Container) -> Result<(), OciError> {
-    let _lock = container.lock()?;
+pub fn start(container: &Container, host: Option<&Path>) -> Result<Option<OciError>, OciError> {
+    let lock = container.lock()?;
     match container.status() {
         Status::Created => {}
         Status::Stopped => return Err(OciError::state("cannot start a container that has stopped")),
@@ -32,8 +34,14 @@ pub fn start(container: &Container) -> Result<(), OciError> {
         status => return Err(OciError::state(format!("cannot start a container in the {} state", status.word()))),
     }
     let config = container.config()?;
+    let notify = host.map(|host| notify::listen(container, host)).transpose()?.flatten();
+    let process = container.process();
     open_gate(container)?;
-    after_start(container, &config)
+    after_start(container, &config)?;
+    // Others may stop it while it is not yet ready.
+    drop(lock);
+    let (Some(notify), Some(process)) = (notify, process) else { return Ok(None) };
+    Ok(notify.wait(process.as_fd(), container.record.pid).err())
 }
 
 fn open_gate(container: &Container) -> Result<(), OciError> {

@@ -35,6 +35,11 @@ pub(super) enum Need {
         kind: &'static str,
         path: PathBuf,
     },
+    /// A user namespace of these ranges, for a mount that shows its files so.
+    Users {
+        uids: Vec<IdRange>,
+        gids: Vec<IdRange>,
+    },
 }
 
 /// A bind mount, with all its attributes.
@@ -257,7 +262,7 @@ fn mount(asked: &config::Mount, bundle: &Path, linux: &Linux, done: &mut Transla
         (change, MountFlags::NONE)
     } else if is_bind {
         options.bind.get_or_insert(true);
-        match own(&bundle.join(&asked.source), &options, asked, done) {
+        match own(&bundle.join(&asked.source), &options, asked, linux, done)? {
             Some(own) => (own, MountFlags { travel: options.travel, ..MountFlags::NONE }),
             None => (bind(asked, options, bundle, linux, done)?, MountFlags::NONE),
         }
@@ -278,16 +283,34 @@ fn in_root<'a>(path: &'a Path, done: &Translated) -> Option<&'a Path> {
 
 // A bind of something that an earlier mount brings, named by where the root is on the host: it is there only when that
 // mount has been made.
-fn own(source: &Path, options: &Options, asked: &config::Mount, done: &Translated) -> Option<MountSource> {
-    let inside = Path::new("/").join(in_root(source, done)?);
+fn own(
+    source: &Path,
+    options: &Options,
+    asked: &config::Mount,
+    linux: &Linux,
+    done: &mut Translated,
+) -> Result<Option<MountSource>, OciError> {
+    let Some(inside) = in_root(source, done).map(|path| Path::new("/").join(path)) else { return Ok(None) };
     let brought = |mount: &Mount| inside.starts_with(&mount.target) || Path::new(&mount.target).starts_with(&inside);
-    let mapped = options.mapped.is_some() || !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty();
-    (!mapped && done.plan.mounts.iter().any(brought)).then(|| MountSource::Own {
+    if !done.plan.mounts.iter().any(brought) {
+        return Ok(None);
+    }
+    let below = options.mapped == Some(true);
+    let mapped = match ids(asked, options, linux, done)? {
+        Ids::Host => None,
+        Ids::Of(index) => Some((index, below)),
+        Ids::Ranges { uids, gids } => {
+            done.needs.push(Need::Users { uids, gids });
+            Some((done.needs.len() - 1, below))
+        }
+    };
+    Ok(Some(MountSource::Own {
         path: inside,
         recursive: options.bind == Some(true),
         set: [options.set, options.below_set],
         clear: [options.clear, options.below_clear],
-    })
+        mapped,
+    }))
 }
 
 fn bind(
@@ -300,11 +323,17 @@ fn bind(
     if asked.source.is_empty() {
         return Err(OciError::invalid("mounts", format!("the bind at {} has no source", asked.destination)));
     }
+    let ids = ids(asked, &options, linux, done)?;
+    done.needs.push(Need::Bind(Bind { source: bundle.join(&asked.source), options, ids }));
+    Ok(MountSource::Descriptor(done.needs.len() - 1))
+}
+
+fn ids(asked: &config::Mount, options: &Options, linux: &Linux, done: &Translated) -> Result<Ids, OciError> {
     let own = !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty();
     if own && (asked.uid_mappings.is_empty() || asked.gid_mappings.is_empty()) {
         return Err(OciError::invalid("mounts", "uidMappings and gidMappings come together"));
     }
-    let ids = match &done.plan.namespaces.user {
+    Ok(match &done.plan.namespaces.user {
         _ if own => Ids::Ranges { uids: ranges(&asked.uid_mappings), gids: ranges(&asked.gid_mappings) },
         _ if options.mapped.is_none() => Ids::Host,
         UserNamespace::New { .. } => {
@@ -317,9 +346,7 @@ fn bind(
                 "idmap without mappings and without a user namespace to take them from",
             ));
         }
-    };
-    done.needs.push(Need::Bind(Bind { source: bundle.join(&asked.source), options, ids }));
-    Ok(MountSource::Descriptor(done.needs.len() - 1))
+    })
 }
 
 fn filesystem(asked: &config::Mount, mut options: Vec<(String, Option<String>)>) -> Result<MountSource, OciError> {

@@ -125,6 +125,13 @@ fn mapped_binds_show_other_owners() {
         "options": ["bind", "idmap"], "uidMappings": mapping, "gidMappings": mapping });
     let bundle = bundle.push("/mounts", bind);
     bundle.run().says("0:0\n");
+    // Also of what an earlier mount brought.
+    let bundle = Bundle::new("stat -c %u:%g /data/x /tmp/x");
+    let place = bundle.directory.join("rootfs/data").display().to_string();
+    let own = json!({ "destination": "/tmp", "source": place, "options": ["bind"],
+        "uidMappings": mapping, "gidMappings": mapping });
+    let plain = json!({ "destination": "/data", "source": source.display().to_string(), "options": ["bind"] });
+    bundle.push("/mounts", plain).push("/mounts", own).run().says("1000:1000\n0:0\n");
     // The ids of a user namespace that is joined are known by it alone.
     let mapping = json!([{ "containerID": 0, "hostID": 200_000, "size": 2000 }]);
     let owner = Bundle::new("exec sleep 1000")

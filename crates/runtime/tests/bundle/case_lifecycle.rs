@@ -17,6 +17,9 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("the_log_is_what_callers_read", the_log_is_what_callers_read),
     ("descriptors_are_handed_down", descriptors_are_handed_down),
     ("sockets_of_systemd_are_the_programs", sockets_of_systemd_are_the_programs),
+    ("a_program_says_when_it_is_ready", a_program_says_when_it_is_ready),
+    ("whoever_looks_for_a_mistake_is_told_more", whoever_looks_for_a_mistake_is_told_more),
+    ("an_exec_runs_where_it_shall", an_exec_runs_where_it_shall),
     ("a_killed_create_can_be_deleted", a_killed_create_can_be_deleted),
     ("the_runtime_cannot_be_written_to", the_runtime_cannot_be_written_to),
     ("features_and_spec_are_json", features_and_spec_are_json),
@@ -186,6 +189,88 @@ fn sockets_of_systemd_are_the_programs() {
     call("$$").says("1,1\ngiven\n");
     // Somebody else's.
     call("1").says(",\n");
+}
+
+/// sd_notify(3): busybox's logger is the program that writes to a socket. What else it says stays inside.
+fn a_program_says_when_it_is_ready() {
+    const SCRIPT: &str = "ln -s $NOTIFY_SOCKET /dev/log; touch /run/notify/x 2>/dev/null && echo writable; \
+        logger 'x\nMAINPID=1'; logger 'x\nREADY=1'; echo said > /data/said";
+    let call = |bundle: &Bundle, words: &str| {
+        let call = format!(
+            "NOTIFY_SOCKET={0}/host.sock exec {0}/hako-runtime --root {0}/records {words} {1}",
+            bundle.directory.display(),
+            bundle.name
+        );
+        crate::bundle::run("/bin/sh".as_ref(), &["-c".to_owned(), call])
+    };
+    let bundle = || {
+        let bundle = Bundle::new(&format!("{SCRIPT}; exec sleep 1000"));
+        for applet in ["ln", "logger"] {
+            std::os::unix::fs::symlink("busybox", bundle.directory.join("rootfs/bin").join(applet)).unwrap();
+        }
+        bundle.write();
+        let host = std::os::unix::net::UnixDatagram::bind(bundle.directory.join("host.sock")).unwrap();
+        host.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        // Reads without taking descriptors, which closes what says that all has been read.
+        let heard = std::thread::spawn(move || {
+            let mut messages = Vec::new();
+            let mut bytes = [0; 256];
+            while let Ok(length) = host.recv(&mut bytes)
+                && &bytes[..length] != b"BARRIER=1"
+            {
+                messages.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+            }
+            messages
+        });
+        (bundle, heard)
+    };
+    let (one, heard) = bundle();
+    let place = one.directory.display().to_string();
+    call(&one, &format!("run --detach --bundle {place}")).says("");
+    assert_eq!(heard.join().unwrap(), [format!("READY=1\nMAINPID={}\n", one.pid())]);
+
+    let (one, heard) = bundle();
+    call(&one, &format!("create --bundle {}", one.directory.display())).says("");
+    call(&one, "start").says("");
+    assert_eq!(one.wait_for_file("data/said"), "said\n");
+    assert_eq!(heard.join().unwrap(), [format!("READY=1\nMAINPID={}\n", one.pid())]);
+
+    // One that ends without a word is not waited for.
+    let (one, _) = bundle();
+    let silent = one.set("/process/args", serde_json::json!(["true"]));
+    silent.write();
+    call(&silent, &format!("run --detach --bundle {}", silent.directory.display())).says("");
+    silent.wait_for_status("stopped");
+}
+
+fn whoever_looks_for_a_mistake_is_told_more() {
+    let bundle = Bundle::new("true");
+    bundle.write();
+    let ran = bundle.call_with(&["--debug"], "run", &[]);
+    assert!(ran.code == 0 && ran.error.contains("level=debug msg=\"called with"), "{ran:?}");
+    assert_eq!(bundle.call("run", &[]).error, "");
+}
+
+fn an_exec_runs_where_it_shall() {
+    let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let bundle = Bundle::new("echo up > /data/up; exec sleep 1000");
+    bundle.write();
+    bundle.call("run", &["-d"]).succeeds();
+    bundle.wait_for_file("data/up");
+    for (affinity, expected) in [
+        (serde_json::json!({ "initial": "0" }), "0"),
+        (serde_json::json!({ "final": "0" }), "0"),
+        (serde_json::json!({ "initial": "0", "final": all.trim() }), all.trim()),
+    ] {
+        let process = serde_json::json!({
+            "cwd": "/", "env": ["PATH=/bin"], "execCPUAffinity": affinity,
+            "args": ["sh", "-c", "grep Cpus_allowed_list /proc/self/status"],
+        });
+        let file = bundle.directory.join("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        let ran = bundle.call("exec", &[&format!("--process={}", file.display())]);
+        assert_eq!(ran.output.split_whitespace().last(), Some(expected), "{affinity} {ran:?}");
+    }
 }
 
 /// Whatever moment the runtime is killed at, `delete --force` finds what there is.
