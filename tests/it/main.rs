@@ -44,6 +44,7 @@ mod context; // contexts: named daemons
 mod cp; // files in and out of containers
 mod crowd; // many clients at once
 mod daemon; // several side by side, Docker's socket, its own command line
+mod daemon_door; // sockets that are handed to it, who may use them, its proxies
 mod escape; // ways out that others have had
 mod event; // events
 mod exec; // exec: a second process in a container
@@ -79,6 +80,7 @@ mod runtime; // other runtimes behind runc's command line
 mod stats; // stats and top
 mod stdin; // what goes in: pipes, half-close, attach
 mod story; // the main job, from an empty machine to a committed image
+mod surroundings; // what a command line takes from variables and config.json
 mod survival; // the daemon dies and nothing is lost
 mod terminal; // -t and -i on a real terminal: size, keys, detaching
 mod undo; // operations that fail half-way leave nothing

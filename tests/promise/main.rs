@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod compose; // applications come up and go
+mod health; // checks without a process
 mod image; // load, push, pull
 mod measure; // samples, percentiles, the table
 mod memory; // proportional set size of daemons and keepers

@@ -9,7 +9,7 @@ use std::{
 use hako_testkit::{http::Connection, program};
 
 use crate::{
-    compose, image,
+    compose, health, image,
     measure::{Samples, Table},
     memory, network, runtime,
     subject::Subject,
@@ -26,6 +26,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("ps", ps),
     ("burst", burst),
     ("many", many),
+    ("health", health::health),
     ("network", network::network),
     ("runtime", runtime::runtime),
     ("image", image::image),

@@ -26,6 +26,7 @@ pub(crate) use request::wanted;
 
 use crate::{
     command::{Arguments, Command, Shape},
+    config::default_platform,
     context::Context,
     error::CommandError,
     flag::FlagSet,
@@ -51,7 +52,10 @@ impl Command for Build {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let flags = self.0;
+        let mut flags = self.0;
+        if flags.platforms.is_empty() {
+            flags.platforms.extend(default_platform());
+        }
         let limits = flags.limits().is_empty() || cx.client()?.system_version().await?.platform.name == "hako";
         flags.ignored(limits).iter().for_each(|warning| cx.remark(warning));
         let wanted = wanted(cx, &flags, &words[0])?;

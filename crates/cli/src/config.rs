@@ -28,6 +28,11 @@ pub(crate) fn says_nothing_of_a_daemon() -> bool {
     ["DOCKER_HOST", "DOCKER_CONTEXT"].iter().all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty()))
 }
 
+/// The platform that commands with `--platform` take where it is not given (`DOCKER_DEFAULT_PLATFORM`).
+pub(crate) fn default_platform() -> Option<String> {
+    std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|value| !value.is_empty())
+}
+
 /// What hako uses of `config.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -42,6 +47,11 @@ pub(crate) struct Config {
     pub networks_format: String,
     #[serde(rename = "volumesFormat")]
     pub volumes_format: String,
+    #[serde(rename = "statsFormat")]
+    pub stats_format: String,
+    /// What every request to the daemon carries, for proxies on the way.
+    #[serde(rename = "HttpHeaders")]
+    pub http_headers: BTreeMap<String, String>,
     #[serde(rename = "currentContext")]
     pub current_context: String,
     pub proxies: BTreeMap<String, Proxy>,

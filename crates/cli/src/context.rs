@@ -89,7 +89,7 @@ impl Context {
                 hako_base::error::chain(&error)
             ))
         })?;
-        let client = Client::at(host, tls, fixed_version()?);
+        let client = Client::at(host, tls, fixed_version()?, &self.config.http_headers)?;
         Ok(self.client.get_or_init(|| client).clone())
     }
 

@@ -1,9 +1,16 @@
 //! A daemon to talk to: where it is, which version it speaks, which connections are idle.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hako_api::ApiVersion;
-use hyper::{client::conn::http1, header::HeaderValue};
+use hyper::{
+    HeaderMap,
+    client::conn::http1,
+    header::{HeaderName, HeaderValue},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) host: Host,
     tls: Option<Tls>,
     pub(crate) user_agent: HeaderValue,
+    /// Sent with every request.
+    pub(crate) headers: HeaderMap,
     version: OnceCell<ApiVersion>,
     idle: Mutex<Vec<http1::SendRequest<RequestBody>>>,
 }
@@ -36,19 +45,31 @@ impl Client {
     /// # Errors
     /// When `host` is not an address, or of a kind that is not built yet.
     pub fn new(host: &str, version: Option<ApiVersion>) -> Result<Self, ClientError> {
-        Ok(Self::at(host.parse()?, None, version))
+        Self::at(host.parse()?, None, version, &BTreeMap::new())
     }
 
-    /// A client of the daemon at `host`; TLS is spoken over TCP only.
-    pub fn at(host: Host, tls: Option<Tls>, version: Option<ApiVersion>) -> Self {
+    /// A client of the daemon at `host`; TLS is spoken over TCP only. `headers` go with every request, for what stands
+    /// between here and there.
+    ///
+    /// # Errors
+    /// When one of them is no header.
+    pub fn at(
+        host: Host,
+        tls: Option<Tls>,
+        version: Option<ApiVersion>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<Self, ClientError> {
+        let headers = headers.iter().map(|(name, value)| Ok((HeaderName::try_from(name)?, value.parse()?)));
+        let headers = headers.collect::<Result<_, hyper::http::Error>>();
         let inner = Inner {
             host,
             tls,
             user_agent: HeaderValue::from_static(concat!("hako/", env!("CARGO_PKG_VERSION"), " (linux)")),
+            headers: headers.map_err(|source| ClientError::Request { operation: "request", source })?,
             version: OnceCell::new_with(version),
             idle: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Where the daemon is.

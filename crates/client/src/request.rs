@@ -85,6 +85,9 @@ impl Client {
     ) -> Result<(Response<Incoming>, hyper::client::conn::http1::SendRequest<RequestBody>), ClientError> {
         let host = HeaderValue::from_str(self.inner.host.header())
             .map_err(|error| ClientError::Request { operation, source: error.into() })?;
+        for (name, value) in &self.inner.headers {
+            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
         request.headers_mut().insert(header::HOST, host);
         request.headers_mut().insert(header::USER_AGENT, self.inner.user_agent.clone());
         let (mut sender, was_idle) = self.connection().await?;

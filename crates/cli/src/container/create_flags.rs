@@ -4,6 +4,7 @@
 //! `create_body`, which turns them into the request.
 
 use crate::{
+    config::default_platform,
     flag::{Bytes, Cpus, FlagSet, GoDuration, KeyValue},
     parse::{
         device::{BytesPerSecond, CgroupRule, OperationsPerSecond, WeightDevice},
@@ -72,7 +73,7 @@ impl Default for Identity {
             label_files: Vec::new(),
             annotations: Vec::new(),
             cidfile: String::new(),
-            platform: std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|value| !value.is_empty()),
+            platform: default_platform(),
             pull: "missing".to_owned(),
             quiet: false,
             remove: false,

@@ -74,7 +74,7 @@ impl Command for Stats {
         if self.no_stream {
             let names = if names.is_empty() { self.everybody(&client).await? } else { names };
             let samples = once(&client, &names).await?;
-            return cx.print(&self.draw(&samples)?);
+            return cx.print(&self.draw(cx, &samples)?);
         }
         self.watch(cx, &client, names).await
     }
@@ -90,13 +90,14 @@ impl Stats {
         Ok(list.into_iter().map(|container| container.id.chars().take(12).collect()).collect())
     }
 
-    fn draw(&self, samples: &Samples) -> Result<String, CommandError> {
+    fn draw(&self, cx: &Context, samples: &Samples) -> Result<String, CommandError> {
         let rows: Vec<StatsRow<'_>> = samples
             .iter()
             .map(|(asked, stats)| StatsRow { asked, stats: stats.as_ref(), whole: self.no_trunc })
             .collect();
         let shape = listing::Shape { columns: COLUMNS, table: TABLE };
-        Ok(listing::render(&shape, self.format.as_deref().unwrap_or_default(), &rows)?)
+        let format = self.format.as_deref().unwrap_or(&cx.config.stats_format);
+        Ok(listing::render(&shape, format, &rows)?)
     }
 
     /// Draws until everything that was named is gone; without names until it is interrupted.
@@ -134,7 +135,7 @@ impl Stats {
                     _ => {}
                 }
             }
-            cx.print(&format!("{CLEAR}{}", self.draw(&samples)?))?;
+            cx.print(&format!("{CLEAR}{}", self.draw(cx, &samples)?))?;
             if !follows_all && samples.is_empty() {
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 //!
 //! Any two daemons will do, also over `ssh://`. One that is not hako is sent (or sends) all of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hako_api::query::{ImageListQuery, ImageLoadQuery, ImageSaveQuery};
 use hako_client::{BodyReader, Client, ClientError, Host, RequestBody};
@@ -40,7 +40,7 @@ impl Command for Copy {
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let host = Host::parse(&words[1], false).map_err(ClientError::from)?;
-        let (from, to) = (cx.client()?, Client::at(host, None, None));
+        let (from, to) = (cx.client()?, Client::at(host, None, None, &BTreeMap::new())?);
         let image = from.image_inspect(&words[0]).await?;
         let layers = image.root_fs.layers;
         let there = layers_of(&to).await?;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     command::{Arguments, Command, Shape},
+    config::default_platform,
     container::commit::repository_and_tag,
     context::Context,
     error::CommandError,
@@ -65,7 +66,7 @@ impl Command for Import {
             tag,
             message: self.message,
             changes: self.changes,
-            platform: self.platform,
+            platform: self.platform.or_else(default_platform),
             ..ImageCreateQuery::default()
         };
         let stream = cx.client()?.image_create(&query, None, body).await?;
