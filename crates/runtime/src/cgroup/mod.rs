@@ -18,6 +18,7 @@ use hako_sys::{bpf, mount, process};
 use crate::plan::CgroupJoin;
 
 pub mod cpuset; // lists of processors and nodes
+mod delegate; // whose a group is
 mod devices; // which devices a container may use
 mod layout; // which hierarchies the host has
 mod limits; // which file a limit goes to
@@ -57,6 +58,8 @@ pub enum CgroupError {
     Read { path: PathBuf, source: io::Error },
     #[error("cgroup {path} does not become {state}")]
     State { path: PathBuf, state: &'static str },
+    #[error("cannot give {path} to user {user}")]
+    Give { path: PathBuf, user: u32, source: io::Error },
     #[error("cannot remove cgroup {path}")]
     Remove { path: PathBuf, source: io::Error },
     #[error("this host has no freezer")]

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::{
     config::{Config, Resources},
-    console,
+    console, delegation,
     error::OciError,
     network::Ahead,
     notify::{self, Notify},
@@ -219,6 +219,9 @@ impl Job<'_> {
         // Somebody else's group that exists keeps its rules when none are asked for.
         let governed = container.record.cgroup_made || self.config.linux.resources.is_some();
         self.cgroup.make_with(&settings(resources), Some(&rules).filter(|_| governed))?;
+        if let Some(user) = delegation::owner(&self.config).filter(|_| container.record.cgroup_made) {
+            self.cgroup.give_to(user)?;
+        }
         let descriptors = self.descriptors(container, network)?;
         self.prepare_plan(container)?;
         let mut pending =

@@ -5,6 +5,7 @@
 //! the engine does not come this way. Start reading at [`create`], then `translate`.
 
 pub mod config; // config.json
+mod delegation; // whose a cgroup is
 mod mount_option; // words of mount(8)
 mod network; // a network namespace made meanwhile
 mod open; // descriptors that a plan needs

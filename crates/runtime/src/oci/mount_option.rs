@@ -35,7 +35,8 @@ const ATTRIBUTES: [(&str, u64, bool); 20] = [
     ("strictatime", STRICTATIME, true),
     ("nostrictatime", STRICTATIME, false),
     ("relatime", NOATIME | STRICTATIME, false),
-    ("norelatime", STRICTATIME, true),
+    // Not `strictatime`: what the kernel does without either is `relatime` (mount(2)).
+    ("norelatime", 0, true),
     ("defaults", 0, true),
     ("silent", 0, true),
 ];
@@ -89,7 +90,7 @@ impl Options {
             return change(&mut self.set, &mut self.clear, *bits, *sets);
         }
         let below = word.strip_prefix('r').and_then(|rest| ATTRIBUTES.iter().find(|(known, ..)| *known == rest));
-        if let Some((_, bits, sets)) = below.filter(|(_, bits, _)| *bits != 0) {
+        if let Some((_, bits, sets)) = below.filter(|(name, ..)| reaches_below(name)) {
             return change(&mut self.below_set, &mut self.below_clear, *bits, *sets);
         }
         if let Some((_, how, recursive)) = TRAVELS.iter().find(|(known, ..)| *known == word) {
@@ -113,6 +114,10 @@ impl Options {
     }
 }
 
+fn reaches_below(name: &str) -> bool {
+    !["defaults", "silent"].contains(&name)
+}
+
 fn change(set: &mut u64, clear: &mut u64, bits: u64, sets: bool) {
     if bits & ATIME != 0 {
         *set &= !ATIME;
@@ -129,7 +134,7 @@ fn change(set: &mut u64, clear: &mut u64, bits: u64, sets: bool) {
 /// The names that the features list shows.
 pub(super) fn names() -> Vec<String> {
     let attributes = ATTRIBUTES.iter().map(|(name, ..)| (*name).to_owned());
-    let below = ATTRIBUTES.iter().filter(|(_, bits, _)| *bits != 0).map(|(name, ..)| format!("r{name}"));
+    let below = ATTRIBUTES.iter().filter(|(name, ..)| reaches_below(name)).map(|(name, ..)| format!("r{name}"));
     let travels = TRAVELS.iter().map(|(name, ..)| (*name).to_owned());
     let words = ["bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"].into_iter().map(str::to_owned);
     let rest = FILESYSTEM.iter().chain(&NOTHING).filter(|name| **name != "newinstance").map(|name| (*name).to_owned());
@@ -153,6 +158,8 @@ mod tests {
         assert_eq!((parse("ro rw").set, parse("ro rw").clear), (0, RDONLY));
         assert_eq!(parse("noatime strictatime").set, STRICTATIME);
         assert_eq!(parse("strictatime relatime").set, 0);
+        assert_eq!((parse("norelatime").set, parse("norelatime strictatime").set), (0, STRICTATIME));
+        assert_eq!(parse("rnorelatime"), Options::default());
     }
 
     #[test]

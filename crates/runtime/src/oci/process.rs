@@ -93,7 +93,9 @@ fn capabilities(asked: Option<&Capabilities>, warnings: &mut Vec<String>) -> Cap
         }
         granted
     };
-    // What the kernel demands: effective is of permitted, and ambient of permitted and inheritable.
+    // What the kernel demands: inheritable is of bounding, effective of permitted, and ambient of permitted and
+    // inheritable (capabilities(7)).
+    let inheritable = within("inheritable", inheritable, bounding);
     let effective = within("effective", effective, permitted);
     let ambient = within("ambient", ambient, CapSet::from_bits(permitted.bits() & inheritable.bits()));
     CapabilitySets { bounding, effective, permitted, inheritable, ambient }

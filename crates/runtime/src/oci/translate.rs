@@ -78,6 +78,9 @@ pub(super) struct Translated {
 pub(super) fn translate(config: &Config, bundle: &Path) -> Result<Translated, OciError> {
     check_version(&config.oci_version)?;
     refuse(config)?;
+    if config.annotations.contains_key("") {
+        return Err(OciError::invalid("annotations", "a key is empty"));
+    }
     let mut done = Translated::default();
     root(config, bundle, &mut done)?;
     let linux = &config.linux;
@@ -88,6 +91,7 @@ pub(super) fn translate(config: &Config, bundle: &Path) -> Result<Translated, Oc
     }
     devices(linux, &mut done.plan)?;
     sysctls(linux, &mut done.plan)?;
+    paths(linux)?;
     done.plan.masked_paths.clone_from(&linux.masked_paths);
     done.plan.readonly_paths.clone_from(&linux.readonly_paths);
     let process = config.process.as_ref();
@@ -369,6 +373,18 @@ fn filesystem(asked: &config::Mount, mut options: Vec<(String, Option<String>)>)
             Ok(MountSource::Filesystem { kind: kind.to_owned(), options })
         }
     }
+}
+
+// One that is meant from elsewhere would leave open what it is to close.
+fn paths(linux: &Linux) -> Result<(), OciError> {
+    for (property, paths) in
+        [("linux.maskedPaths", &linux.masked_paths), ("linux.readonlyPaths", &linux.readonly_paths)]
+    {
+        if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {
+            return Err(OciError::invalid(property, format!("path {path:?} is not absolute")));
+        }
+    }
+    Ok(())
 }
 
 fn devices(linux: &Linux, plan: &mut LaunchPlan) -> Result<(), OciError> {

@@ -92,6 +92,16 @@ fn a_mapped_bind_needs_a_mapping() {
 }
 
 #[test]
+fn paths_that_are_closed_are_absolute() {
+    assert!(with(r#","maskedPaths":["/proc/kcore"],"readonlyPaths":["/proc/sys"]"#, "").is_ok());
+    for property in ["maskedPaths", "readonlyPaths"] {
+        let text = error(with(&format!(r#","{property}":["/proc/sys","proc/kcore"]"#), ""));
+        assert_eq!(text, format!("invalid linux.{property}: path \"proc/kcore\" is not absolute"));
+    }
+    assert_eq!(error(with("", r#","annotations":{"a":"b","":"c"}"#)), "invalid annotations: a key is empty");
+}
+
+#[test]
 fn parameters_of_the_host_cannot_be_set() {
     assert!(with(r#","sysctl":{"kernel.msgmax":"1"}"#, "").is_ok());
     for name in ["net.ipv4.ip_forward", "vm.swappiness", "kernel.panic"] {

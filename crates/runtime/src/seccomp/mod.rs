@@ -180,6 +180,9 @@ pub fn from_oci(text: &str) -> Result<OciFilter, ProfileError> {
     if let Some(name) = document.unknown_architecture() {
         return Err(ProfileError::ArchitectureName { name: name.clone() });
     }
+    if document.has_rule_without_names() {
+        return Err(ProfileError::Malformed { reason: "a rule names no call".to_owned() });
+    }
     if document.has_lost_metadata() {
         return Err(ProfileError::Unsupported { what: "metadata for a listener that it does not name" });
     }

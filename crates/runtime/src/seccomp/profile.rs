@@ -326,6 +326,12 @@ impl Document {
         self.listener().is_none() && self.listener_metadata.as_ref().is_some_and(|text| !text.is_empty())
     }
 
+    /// Whether there is a rule about nothing, which the OCI's specification does not allow and Docker's format does.
+    pub(super) fn has_rule_without_names(&self) -> bool {
+        let names = |rule: &DocumentRule| rule.name.iter().chain(rule.names.iter().flatten()).count();
+        self.syscalls.iter().flatten().any(|rule| names(rule) == 0)
+    }
+
     /// The first name of an architecture that nobody knows.
     pub(super) fn unknown_architecture(&self) -> Option<&String> {
         self.architectures.iter().flatten().find(|name| !super::ARCHITECTURES.contains(&name.as_str()))

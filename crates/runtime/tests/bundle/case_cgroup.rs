@@ -13,6 +13,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("a_limit_that_nobody_enforces_is_an_error", a_limit_that_nobody_enforces_is_an_error),
     ("two_containers_do_not_share_a_cgroup", two_containers_do_not_share_a_cgroup),
     ("a_cgroup_of_somebody_else_stays", a_cgroup_of_somebody_else_stays),
+    ("who_may_write_to_a_cgroup_may_divide_it", who_may_write_to_a_cgroup_may_divide_it),
 ];
 
 fn path(bundle: &Bundle) -> String {
@@ -70,6 +71,43 @@ fn two_containers_do_not_share_a_cgroup() {
     let second = Bundle::new("true").set("/linux/cgroupsPath", json!(path(&first)));
     second.run().fails_with("container's cgroup is not empty: 1 process(es) found");
     assert_eq!(first.status(), "running");
+}
+
+/// On v2 alone; with v1 beside it nobody gets anything, since there limits could be changed by who may divide.
+fn who_may_write_to_a_cgroup_may_divide_it() {
+    use std::os::unix::fs::MetadataExt;
+    let mapping = json!([{ "containerID": 0, "hostID": 200_000, "size": 1000 }]);
+    let script = "mkdir /sys/fs/cgroup/below 2>/dev/null && echo divided; \
+                  { echo 5 > /sys/fs/cgroup/pids.max; } 2>/dev/null && echo changed; echo x > /data/up; exec sleep 1000";
+    let mut bundle = Bundle::new(script)
+        .push("/linux/namespaces", json!({ "type": "user" }))
+        .set("/linux/uidMappings", mapping.clone())
+        .set("/linux/gidMappings", mapping)
+        .set("/linux/resources/pids", json!({ "limit": 20 }));
+    for place in ["rootfs", "rootfs/data"] {
+        std::os::unix::fs::chown(bundle.directory.join(place), Some(200_000), Some(200_000)).unwrap();
+    }
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+    mounts
+        .push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"] }));
+    let spaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    spaces.retain(|space| space["type"] != "cgroup");
+    spaces.push(json!({ "type": "cgroup" }));
+    bundle.write();
+    let output = bundle.call("run", &["-d"]);
+    output.succeeds();
+    bundle.wait_for_file("data/up");
+    let join = Cgroup::at(&path(&bundle)).unwrap().join_plan();
+    let (directory, expected) = match (&join.unified, join.hierarchies.first()) {
+        (Some(unified), None) => (unified.clone(), 200_000),
+        (_, Some((_, directory))) => (directory.clone(), 0),
+        (None, None) => panic!("no cgroup"),
+    };
+    assert_eq!(fs::metadata(&directory).unwrap().uid(), expected);
+    assert_eq!(fs::metadata(directory.join("cgroup.procs")).unwrap().uid(), expected);
+    assert_eq!(directory.join("below").exists(), expected != 0, "{output:?}");
+    assert_eq!(read(&bundle, ("pids", "pids.max"), "pids.max"), "20");
 }
 
 fn a_cgroup_of_somebody_else_stays() {
