@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 
 pub(crate) const CASES: &[crate::Case] = &[
     ("limits_are_set_and_updated", limits_are_set_and_updated),
+    ("every_resource_is_where_the_kernel_looks", every_resource_is_where_the_kernel_looks),
     ("devices_are_filtered", devices_are_filtered),
     ("a_limit_that_nobody_enforces_is_an_error", a_limit_that_nobody_enforces_is_an_error),
     ("two_containers_do_not_share_a_cgroup", two_containers_do_not_share_a_cgroup),
@@ -41,6 +42,40 @@ fn limits_are_set_and_updated() {
     assert_eq!(read(&bundle, ("pids", "pids.max"), "pids.max"), "30");
     bundle.call("delete", &[]).succeeds();
     assert!(!Cgroup::at(&path(&bundle)).unwrap().exists());
+}
+
+// The first disk, whose numbers the kernel takes for limits of rates.
+fn disk() -> (i64, i64) {
+    let table = fs::read_to_string("/proc/partitions").unwrap();
+    let line = table.lines().nth(2).expect("a machine has a disk");
+    let mut numbers = line.split_whitespace().map(|field| field.parse::<i64>().unwrap_or_default());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn every_resource_is_where_the_kernel_looks() {
+    let (major, minor) = disk();
+    let rate = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let bundle = Bundle::new("exec sleep 1000").set(
+        "/linux/resources",
+        json!({
+            "memory": { "limit": 33_554_432, "reservation": 16_777_216 },
+            "cpu": { "shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0" },
+            "pids": { "limit": -1 },
+            "blockIO": { "throttleReadBpsDevice": rate(1_048_576), "throttleWriteIOPSDevice": rate(500) },
+        }),
+    );
+    bundle.write();
+    bundle.call("create", &[]).succeeds();
+    let own = |v1, v2| read(&bundle, v1, v2);
+    assert_eq!(own(("memory", "memory.soft_limit_in_bytes"), "memory.low"), "16777216");
+    assert!(["512", "20"].contains(&own(("cpu", "cpu.shares"), "cpu.weight").as_str()));
+    assert!(["50000", "50000 100000"].contains(&own(("cpu", "cpu.cfs_quota_us"), "cpu.max").as_str()));
+    assert_eq!(own(("cpuset", "cpuset.cpus"), "cpuset.cpus"), "0");
+    assert_eq!(own(("cpuset", "cpuset.mems"), "cpuset.mems"), "0");
+    assert_eq!(own(("pids", "pids.max"), "pids.max"), "max");
+    let read_rate = own(("blkio", "blkio.throttle.read_bps_device"), "io.max");
+    assert!(read_rate.starts_with(&format!("{major}:{minor} ")) && read_rate.contains("1048576"), "{read_rate}");
+    assert!(own(("blkio", "blkio.throttle.write_iops_device"), "io.max").contains("500"));
 }
 
 fn devices_are_filtered() {

@@ -8,6 +8,7 @@ mod case_cgroup;
 mod case_config;
 mod case_hook;
 mod case_lifecycle;
+mod case_property;
 mod case_terminal;
 #[path = "../launch/cases.rs"]
 mod cases;
@@ -19,7 +20,14 @@ fn main() -> std::process::ExitCode {
     if std::path::Path::new(&called).file_name().is_some_and(|name| name == "hako-runtime") {
         return hako_runtime::command::main(std::env::args_os().collect());
     }
-    let all = [case_lifecycle::CASES, case_config::CASES, case_hook::CASES, case_cgroup::CASES, case_terminal::CASES]
-        .concat();
+    let all = [
+        case_lifecycle::CASES,
+        case_config::CASES,
+        case_property::CASES,
+        case_hook::CASES,
+        case_cgroup::CASES,
+        case_terminal::CASES,
+    ]
+    .concat();
     cases::run(&all, bundle::why_not())
 }
