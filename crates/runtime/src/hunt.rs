@@ -2,7 +2,8 @@
 //! holds together.
 //!
 //! `corpus/` has one folder for each target. `cargo test` replays it with a few mutations of each file, always the same
-//! ones; `cargo x hunt SECONDS` goes on with others for as long. What a hunt finds is written down and becomes a file there.
+//! ones; `cargo x hunt SECONDS` goes on with others for as long, other ones each time (`HAKO_HUNT_SEED` repeats them). What
+//! a hunt finds is written down and becomes a file there.
 
 use std::{
     fs,
@@ -13,6 +14,8 @@ use std::{
 
 use crate::{capability::CapSet, cgroup, external, oci, plan::LaunchPlan, seccomp, user};
 
+/// What an ordinary run begins with.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Mutations of each file in an ordinary run.
 const USUAL: u64 = 150;
 /// Bytes that parsers care about, to be put anywhere.
@@ -136,9 +139,10 @@ fn judge(name: &str, target: fn(&str), bytes: &[u8]) {
     }
 }
 
-fn hunt(seconds: Option<u64>) {
+fn hunt(seconds: Option<u64>, seed: u64) {
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    // Zero stays zero.
+    let mut dice = Dice(seed.max(1));
     let corpora: Vec<_> = TARGETS.iter().map(|(name, target)| (*name, *target, corpus(name))).collect();
     for round in 0.. {
         let over = end.map_or(round >= USUAL, |end| Instant::now() >= end);
@@ -156,6 +160,10 @@ fn hunt(seconds: Option<u64>) {
 
 #[test]
 fn the_corpus_and_its_neighbours_panic_nowhere() {
-    let seconds = std::env::var("HAKO_HUNT_SECONDS").ok().and_then(|text| text.parse().ok());
-    hunt(seconds);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("HAKO_HUNT_SECONDS");
+    let chosen = || seconds.and_then(|_| u64::from_str_radix(&hako_base::random::hex(8), 16).ok());
+    let seed = number("HAKO_HUNT_SEED").or_else(chosen).unwrap_or(SEED);
+    println!("seed {seed}");
+    hunt(seconds, seed);
 }

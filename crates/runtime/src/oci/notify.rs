@@ -39,6 +39,8 @@ const INSIDE: &str = "/run/notify";
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// Bytes of one message; sd_notify(3) has no limit, a word that it is ready is short.
 const MESSAGE_MAX: usize = 4096;
+/// Messages that are read at once.
+const BATCH: usize = 64;
 
 /// The socket that a container writes to, and the one that its words go to.
 #[derive(Debug)]
@@ -123,10 +125,11 @@ impl Notify {
         self.is_ready() && self.tell(pid).is_ok()
     }
 
-    // Reads all that there is.
+    // Reads what there is, though not for ever: a program that goes on writing keeps nobody from its end.
     fn is_ready(&self) -> bool {
         let mut message = [0_u8; MESSAGE_MAX];
-        while let Ok((length, _)) = rustix::net::recv(&self.socket, &mut message[..], RecvFlags::empty()) {
+        for _ in 0..BATCH {
+            let Ok((length, _)) = rustix::net::recv(&self.socket, &mut message[..], RecvFlags::empty()) else { break };
             if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
                 return true;
             }
