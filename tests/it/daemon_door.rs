@@ -102,3 +102,16 @@ fn layers_are_kept_by_overlayfs_and_nothing_else() {
         overlay
     "#]]);
 }
+
+#[test]
+fn a_daemon_is_told_what_host_gateway_stands_for() {
+    let host = own_host!();
+    let daemon = host.second_daemon("second", &["--host-gateway-ip=192.0.2.9", "--host-gateway-ip=2001:db8::9"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!("docker {flags} run --rm --add-host up:host-gateway busybox grep up /etc/hosts | xargs -n 2"))
+        .shows(expect![[r#"
+            192.0.2.9 up
+            2001:db8::9 up
+        "#]]);
+}

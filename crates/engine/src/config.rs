@@ -44,6 +44,8 @@ pub struct EngineConfig {
     /// `None`: to the bridge.
     pub bridge_gateway: Option<IpAddr>,
     pub bridge_gateway_ipv6: Option<IpAddr>,
+    /// What `host-gateway` stands for (`--host-gateway-ip`); empty: the default bridge's address.
+    pub host_gateways: Vec<IpAddr>,
     /// Options of new networks that do not say otherwise, by driver (`--default-network-opt`).
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Where device descriptions lie (`--cdi-spec-dir`).
@@ -119,6 +121,7 @@ impl EngineConfig {
             bridge_subnet_ipv6: None,
             bridge_gateway: None,
             bridge_gateway_ipv6: None,
+            host_gateways: Vec::new(),
             network_options: BTreeMap::new(),
             cdi_folders: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
             stop_timeout_s: limits::STOP_TIMEOUT_S,

@@ -153,16 +153,19 @@ impl Engine {
     }
 }
 
-/// Checks over the network that are due in one such span are made at its beginning.
-const SPAN: Duration = Duration::from_millis(50);
+/// Checks over the network that are due in one span are made at its beginning. A span is a tenth of the pause, as far
+/// as it lies between these.
+const SPANS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// A pause that ends where others end too, at most a span early. Five hundred checks a second would else wake the daemon
 /// five hundred times: what a check costs is mostly that. Short pauses are kept as they are.
 fn together(pause: Duration, since_start: Duration) -> Duration {
-    if pause < SPAN * 10 {
+    let [shortest, longest] = SPANS;
+    let span = (pause / 10).min(longest);
+    if span < shortest {
         return pause;
     }
-    let early = (since_start + pause).as_nanos() % SPAN.as_nanos();
+    let early = (since_start + pause).as_nanos() % span.as_nanos();
     pause - Duration::from_nanos(u64::try_from(early).unwrap_or(0))
 }
 
@@ -189,7 +192,7 @@ mod tests {
     fn checks_that_are_due_about_the_same_time_are_made_together() {
         let ms = Duration::from_millis;
         for (pause, since_start, expected) in
-            [(1_000, 0, 1_000), (1_000, 49, 951), (1_000, 50, 1_000), (1_000, 1_234, 966), (200, 49, 200)]
+            [(1_000, 0, 1_000), (1_000, 49, 951), (1_000, 100, 1_000), (30_000, 1_234, 29_766), (200, 49, 200)]
         {
             assert_eq!(together(ms(pause), ms(since_start)), ms(expected), "{pause} at {since_start}");
         }

@@ -45,7 +45,7 @@ impl Engine {
             architecture: std::env::consts::ARCH.to_owned(),
             cpus: host.cpus,
             memory_bytes: host.memory_bytes,
-            cgroup_version: hako_runtime::cgroup::Layout::of_host().version(),
+            cgroup_version: self.cgroup_version(),
             cgroup_features: CgroupFeatures {
                 memory: cgroup.memory,
                 swap: cgroup.swap,
@@ -153,6 +153,11 @@ fn lacking(features: &hako_runtime::observe::CgroupFeatures) -> Vec<String> {
 }
 
 impl Engine {
+    /// The version of control groups on this host: 1, also where both are mounted, or 2.
+    pub fn cgroup_version(&self) -> u8 {
+        hako_runtime::cgroup::Layout::of_host().version()
+    }
+
     fn security_options(&self) -> Vec<String> {
         let mut options = Vec::new();
         if hako_runtime::observe::has_apparmor() {

@@ -35,7 +35,7 @@ const IGNORED: [&str; 16] = [
 ];
 
 /// Keys of dockerd that would change what a person relies on, and that are not built.
-const NOT_BUILT: [&str; 18] = [
+const NOT_BUILT: [&str; 17] = [
     "allow-direct-routing",
     "authorization-plugins",
     "bip6",
@@ -44,7 +44,6 @@ const NOT_BUILT: [&str; 18] = [
     "cpu-rt-period",
     "cpu-rt-runtime",
     "firewall-backend",
-    "host-gateway-ips",
     "ip-forward-no-drop",
     "network-control-plane-mtu",
     "node-generic-resources",
@@ -115,6 +114,7 @@ fn flag_of(key: &str) -> String {
         "default-address-pools" => "--default-address-pool".to_owned(),
         "runtimes" => "--add-runtime".to_owned(),
         "cdi-spec-dirs" => "--cdi-spec-dir".to_owned(),
+        "host-gateway-ips" => "--host-gateway-ip".to_owned(),
         key => format!("--{key}"),
     }
 }
@@ -157,6 +157,7 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "fixed-cidr-v6" => flags.fixed_cidr_v6 = Some(parsed(value)?),
         "default-gateway" => flags.default_gateway = Some(parsed(value)?),
         "default-gateway-v6" => flags.default_gateway_v6 = Some(parsed(value)?),
+        "host-gateway-ips" => flags.host_gateways = addresses(value)?,
         "log-format" => flags.log_format = text(value)?.parse()?,
         "metrics-addr" => flags.metrics_addr = Some(parsed(value)?),
         "storage-opts" => flags.ignored.storage_options = texts(value)?,

@@ -243,6 +243,7 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.bridge_subnet_ipv6 = flags.fixed_cidr_v6;
     config.bridge_gateway = flags.default_gateway;
     config.bridge_gateway_ipv6 = flags.default_gateway_v6;
+    config.host_gateways.clone_from(&flags.host_gateways);
     config.network_options = network_options(&flags.default_network_options)?;
     if !flags.cdi_folders.is_empty() {
         // One that is empty means none, as with dockerd.

@@ -145,6 +145,9 @@ pub(crate) struct DaemonFlags {
     /// The same for IPv6 (needs --fixed-cidr-v6)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) default_gateway_v6: Option<IpAddr>,
+    /// What "host-gateway" of --add-host stands for, if not the default bridge's address (repeatable)
+    #[arg(long = "host-gateway-ip", value_name = "ADDRESS", value_delimiter = ',')]
+    pub(crate) host_gateways: Vec<IpAddr>,
     /// Option of new networks that do not say otherwise: DRIVER=KEY=VALUE (repeatable)
     #[arg(long = "default-network-opt", value_name = "DRIVER=KEY=VALUE")]
     pub(crate) default_network_options: Vec<String>,

@@ -180,13 +180,15 @@ pub fn own_names(hostname: &str, domain: &str) -> Vec<String> {
 }
 
 /// `--add-host name:address` (or `name=address`, and brackets around IPv6); `host-gateway` stands
-/// for the bridge's address. `None`: not such an entry.
-pub fn extra_host(text: &str, host_gateway: Option<IpAddr>) -> Option<(String, IpAddr)> {
-    let at = text.find(['=', ':'])?;
-    let (name, address) = (&text[..at], &text[at + 1..]);
+/// for the addresses of the host. Empty: not such an entry.
+pub fn extra_host(text: &str, host_gateways: &[IpAddr]) -> Vec<(String, IpAddr)> {
+    let Some((name, address)) = text.split_once(['=', ':']).filter(|(name, _)| !name.is_empty()) else {
+        return Vec::new();
+    };
     let address = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
-    let address = if address == "host-gateway" { host_gateway? } else { address.parse().ok()? };
-    (!name.is_empty()).then(|| (name.to_owned(), address))
+    let addresses =
+        if address == "host-gateway" { host_gateways.to_vec() } else { address.parse().into_iter().collect() };
+    addresses.into_iter().map(|address| (name.to_owned(), address)).collect()
 }
 
 /// `/etc/hostname`.
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn hosts_names_the_container_behind_its_addresses() {
-        let extra = [extra_host("db:10.0.0.9", None).unwrap(), extra_host("six=[2001:db8::1]", None).unwrap()];
+        let extra = [extra_host("db:10.0.0.9", &[]), extra_host("six=[2001:db8::1]", &[])].concat();
         let text = hosts(&["172.17.0.2".parse().unwrap()], &own_names("web", "example.org"), &extra);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"));
         assert!(text.ends_with("10.0.0.9\tdb\n2001:db8::1\tsix\n172.17.0.2\tweb.example.org web\n"), "{text}");
@@ -266,10 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn host_gateway_is_the_bridges_address() {
-        let gateway = Some("172.17.0.1".parse().unwrap());
-        assert_eq!(extra_host("host.docker.internal:host-gateway", gateway).unwrap().1.to_string(), "172.17.0.1");
-        assert_eq!(extra_host("host:host-gateway", None), None);
-        assert_eq!(extra_host("nothing", gateway), None);
+    fn host_gateway_is_each_address_of_the_host() {
+        let gateways: [IpAddr; 2] = ["172.17.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let entries = |text: &str, gateways: &[IpAddr]| {
+            let entries = extra_host(text, gateways);
+            entries.iter().map(|(name, address)| format!("{name} {address}")).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(entries("host.docker.internal:host-gateway", &gateways[..1]), "host.docker.internal 172.17.0.1");
+        assert_eq!(entries("host=host-gateway", &gateways), "host 172.17.0.1, host fd00::1");
+        assert_eq!(entries("host:[fd00::9]", &gateways), "host fd00::9");
+        assert_eq!(entries("host:host-gateway", &[]), "");
+        assert_eq!(entries("nothing", &gateways) + &entries(":1.2.3.4", &gateways), "");
     }
 }

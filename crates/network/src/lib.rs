@@ -42,4 +42,4 @@ pub use recover::{Alive, Recovered};
 pub use sandbox::Sandbox;
 pub use settings::{Instance, Settings};
 pub use sysctl::SysctlChange;
-pub use visit::Visitor;
+pub use visit::{Begun, Visitor};

@@ -59,8 +59,8 @@ impl Engine {
         let directory = self.container_files(record.id);
         let shares_host = host.network_mode == NetworkMode::Host;
         let resolv = self.resolv_conf(record, addresses, served);
-        let gateway = self.host_gateway();
-        let extra = host.extra_hosts.iter().filter_map(|entry| files::extra_host(entry, gateway));
+        let gateways = self.host_gateways();
+        let extra = host.extra_hosts.iter().flat_map(|entry| files::extra_host(entry, &gateways));
         let extra: Vec<(String, IpAddr)> = extra.chain(self.link_hosts(record)).collect();
         let hosts = if shares_host {
             let mut text = read_host("/etc/hosts");

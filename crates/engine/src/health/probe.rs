@@ -6,9 +6,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use hako_network::Begun;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
 };
 
 use crate::{Engine, table::Container};
@@ -25,11 +26,15 @@ pub(super) async fn ask(
     timeout: Duration,
 ) -> (i32, String) {
     let asked = async {
-        let stream = connect(engine, container, *target).await?;
-        match request {
-            Some((host, path)) => http(stream, host, path).await,
-            None => Ok(format!("connected to {target}")),
+        let request: Arc<[u8]> = request.map_or_else(|| Arc::from([]), |(host, path)| http_request(host, path).into());
+        let begun = begin(engine, container, *target, request.clone()).await?;
+        if request.is_empty() {
+            if !begun.connected {
+                connected(begun.stream).await?;
+            }
+            return Ok(format!("connected to {target}"));
         }
+        http(begun, &request).await
     };
     match tokio::time::timeout(timeout, asked).await {
         Ok(Ok(text)) => (0, text),
@@ -42,16 +47,29 @@ fn reason(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text)
 }
 
-async fn connect(engine: &Engine, container: &Container, target: SocketAddr) -> io::Result<TcpStream> {
+async fn begin(engine: &Engine, container: &Container, target: SocketAddr, first: Arc<[u8]>) -> io::Result<Begun> {
     let gone = || io::Error::other("the container has ended");
     let pidfd = container.live.lock().as_ref().map(|live| live.pidfd.clone()).ok_or_else(gone)?;
-    let socket = engine.visitor.tcp_socket(pidfd, target.is_ipv6()).await?;
-    TcpSocket::from_std_stream(socket).connect(target).await
+    engine.visitor.tcp_begin(pidfd, target, first).await
 }
 
-async fn http(mut stream: TcpStream, host: &str, path: &str) -> io::Result<String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hako\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+/// Waits until somebody has answered.
+async fn connected(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    let stream = TcpStream::from_std(stream)?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
+}
+
+fn http_request(host: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hako\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+async fn http(begun: Begun, request: &[u8]) -> io::Result<String> {
+    let mut stream = if begun.connected { TcpStream::from_std(begun.stream)? } else { connected(begun.stream).await? };
+    stream.write_all(&request[begun.sent..]).await?;
     let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
     let line = loop {
         if let Some(end) = head.iter().position(|byte| *byte == b'\n') {

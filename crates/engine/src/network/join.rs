@@ -93,9 +93,14 @@ impl Engine {
         self.networks.find(name)
     }
 
-    /// The address by which containers reach their host (`host-gateway`).
-    pub(crate) fn host_gateway(&self) -> Option<IpAddr> {
-        self.networks.find("bridge").ok()?.plan.as_ref()?.gateway(false)
+    /// The addresses by which containers reach their host (`host-gateway`): those that the daemon was told, or that of
+    /// the default bridge.
+    pub(crate) fn host_gateways(&self) -> Vec<IpAddr> {
+        if !self.config.host_gateways.is_empty() {
+            return self.config.host_gateways.clone();
+        }
+        let bridge = self.networks.find("bridge").ok();
+        bridge.and_then(|bridge| bridge.plan.as_ref()?.gateway(false)).into_iter().collect()
     }
 
     /// A namespace for the container, plugged into its networks, its ports published. All or nothing.

@@ -49,10 +49,14 @@ pub(crate) fn container_spec(
     })
 }
 
-/// What clients of an older API mean by saying nothing.
-pub(crate) fn as_meant_by(version: ApiVersion, spec: &mut ContainerSpec) {
+/// What clients of an older API mean by saying nothing, on a host with this version of control groups.
+pub(crate) fn as_meant_by(version: ApiVersion, cgroup_version: u8, spec: &mut ContainerSpec) {
     if !version.at_least(40) && spec.host.ipc_mode.is_empty() {
         "shareable".clone_into(&mut spec.host.ipc_mode);
+    }
+    if !version.at_least(41) && cgroup_version == 1 && spec.host.cgroupns_mode.is_empty() {
+        // They knew of no namespace of control groups, and version 2 came with it.
+        "host".clone_into(&mut spec.host.cgroupns_mode);
     }
     if !version.at_least(44) {
         // Read-only reached the mount itself, and none that is mounted below it.
