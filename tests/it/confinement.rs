@@ -1,6 +1,7 @@
 //! What a container cannot do: capabilities, seccomp, masked and read-only paths, devices, namespaces.
 
 use expect_test::expect;
+use hako_testkit::{needs, require};
 
 #[test]
 fn the_capabilities_are_dockers() {
@@ -191,4 +192,17 @@ fn io_uring_is_a_narrow_opt_in() {
         r#"{"Image":"busybox","HostConfig":{"SecurityOpt":["allow=everything"]}}"#,
     );
     assert_eq!(answer.status, 400);
+}
+
+#[test]
+fn kernel_files_and_control_groups_are_opened_on_request() {
+    needs!(require::controller("memory"));
+    let host = host!();
+    let covered = |flags: &str| {
+        host.run(&format!("docker run --rm {flags} busybox grep -c ' /proc/' /proc/mounts")).stdout().trim() != "0"
+    };
+    assert!(covered("") && !covered("--security-opt systempaths=unconfined"));
+    let made = "busybox sh -c 'cd /sys/fs/cgroup; cd memory 2>/dev/null; mkdir x && echo made && rmdir x'";
+    host.run(&format!("docker run --rm {made}")).says("Read-only file system");
+    host.run(&format!("docker run --rm --security-opt writable-cgroups=true {made}")).says("made");
 }

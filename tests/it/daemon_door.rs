@@ -109,9 +109,16 @@ fn a_daemon_is_told_what_host_gateway_stands_for() {
     let daemon = host.second_daemon("second", &["--host-gateway-ip=192.0.2.9", "--host-gateway-ip=2001:db8::9"]);
     let flags = format!("-H {}", daemon.address());
     host.load_into("busybox", &flags);
-    host.run(&format!("docker {flags} run --rm --add-host up:host-gateway busybox grep up /etc/hosts | xargs -n 2"))
-        .shows(expect![[r#"
-            192.0.2.9 up
-            2001:db8::9 up
-        "#]]);
+    let hosts = |flags: &str| {
+        let line =
+            format!("docker {flags} run --rm --add-host up:host-gateway busybox grep up /etc/hosts | xargs -n 2");
+        host.run(&line).text().to_owned()
+    };
+    assert_eq!(hosts(&flags), "192.0.2.9 up\n2001:db8::9 up");
+    drop(daemon);
+    // Else it is the bridge, by both families where it has both.
+    let daemon = host.second_daemon("third", &["--bip=10.78.0.1/24", "--ipv6", "--fixed-cidr-v6=fd00:78::/64"]);
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    assert_eq!(hosts(&flags), "10.78.0.1 up\nfd00:78::1 up");
 }

@@ -333,6 +333,11 @@ fn what_is_saved_can_be_loaded() {
     host.run("docker save made:1 | gzip | docker load").shows(expect![[r#"
         Loaded image: made:1
     "#]]);
+    // A name without a tag means all of them, also where none is "latest".
+    host.run("docker save made | docker load").shows(expect![[r#"
+        Loaded image: made:1
+        Loaded image: made:2
+    "#]]);
 }
 
 #[test]

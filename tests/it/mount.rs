@@ -288,7 +288,8 @@ fn image_mounts_that_make_no_sense_are_refused() {
     host.run("docker run --rm --mount type=image,source=busybox,target=/x,image-subpath=../etc busybox true")
         .code(125)
         .says("subpath must be a relative path within the volume");
-    host.run("docker run --rm --mount type=image,source=busybox,target=/x,image-subpath=nosuch busybox true")
-        .says("error while mounting \"nosuch\" of image busybox on /x: no such file or directory");
+    host.run("docker run --rm --mount type=image,source=busybox,target=/x,image-subpath=nosuch busybox true").says(
+        "error while mounting \"nosuch\" of image busybox on /x: cannot access path nosuch: no such file or directory",
+    );
     host.run("docker ps -aq").shows(expect![[""]]);
 }

@@ -8,6 +8,7 @@ if [ "$1" = docker-cli-plugin-metadata ]; then
     exit
 fi
 echo "words: $*"
+echo "of ${DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND##*/}"
 exit 7
 "#;
 
@@ -18,10 +19,12 @@ fn a_program_beside_the_configuration_is_a_command() {
     host.run("chmod +x home/.docker/cli-plugins/docker-hello").success();
     host.run("docker hello -x 'a b' --long=1").code(7).shows(expect![[r#"
         words: hello -x a b --long=1
+        of docker
         exit 7
     "#]]);
     host.run("docker --debug hello").code(7).shows(expect![[r#"
         words: --debug hello
+        of docker
         exit 7
     "#]]);
     host.run("docker --help | grep -o 'hello.*'").shows(expect![[r#"

@@ -152,6 +152,33 @@ fn a_login_opens_a_registry_until_the_logout() {
     "#]]);
 }
 
+/// What a person's key ring is to docker: a program that is asked by name (docker-credential-helpers' protocol).
+const KEY_RING: &str = r#"#!/bin/sh
+echo "$1" >> asked
+case $1 in
+store) cat > kept ;;
+get) cat > /dev/null; cat kept 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+erase) cat > /dev/null; rm -f kept ;;
+list) echo '{}' ;;
+esac
+"#;
+
+#[test]
+fn a_key_ring_keeps_what_a_login_gave() {
+    let host = own_host!();
+    host.write("users", "me:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n");
+    host.write("bin/docker-credential-mine", KEY_RING);
+    host.write("home/.docker/config.json", r#"{"credHelpers": {"localhost:5000": "mine"}}"#);
+    serve(&host, 5000, "--htpasswd users");
+    let docker = "chmod +x bin/*; export PATH=$PWD/bin:$PATH; docker";
+    host.run(&format!("{docker} login -u me -p 'U*U' localhost:5000")).success().says("Login Succeeded");
+    host.run("cat kept").says("\"Username\":\"me\"").says("\"Secret\":\"U*U\"");
+    host.run("cat home/.docker/config.json").says("credHelpers").says_not("bWU6");
+    host.run(&format!("docker tag busybox localhost:5000/box; {docker} push -q localhost:5000/box")).success();
+    host.run(&format!("{docker} logout localhost:5000; ls kept; sort -u asked | xargs")).says("erase get store");
+    host.run(&format!("{docker} push -q localhost:5000/box")).code(1).says("no basic auth credentials");
+}
+
 #[test]
 fn a_search_looks_at_names_and_descriptions() {
     let host = own_host!();

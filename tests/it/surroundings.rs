@@ -118,3 +118,12 @@ fn words_on_a_terminal_have_no_colours_where_that_is_asked_for() {
     let coloured = host.terminal("docker strat web").end();
     assert!(coloured.stdout().contains("\x1b["), "{coloured:?}");
 }
+
+#[test]
+fn a_variable_says_how_a_build_is_shown() {
+    hako_testkit::needs!(hako_testkit::require::own_cli());
+    let host = own_host!();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo built\n");
+    let first = |variable: &str| host.run(&format!("{variable} docker build ctx 2>&1 | head -c 1")).text().to_owned();
+    assert_eq!((first("BUILDKIT_PROGRESS=rawjson").as_str(), first("").as_str()), ("{", "#"));
+}

@@ -250,6 +250,7 @@ impl Engine {
         names: Vec<String>,
         without: HashSet<Digest>,
     ) -> Result<mpsc::Receiver<io::Result<Bytes>>, EngineError> {
+        let names: Vec<String> = names.iter().flat_map(|name| self.names_meant(name)).collect();
         for name in &names {
             let image = self.images.resolve(name).map_err(error)?;
             self.publish_image("save", &image.id.to_string(), name);
@@ -261,6 +262,19 @@ impl Engine {
                 .save_without(&names, &without, writer)
                 .map_err(|error| io::Error::other(hako_base::error::chain(&error)))
         }))
+    }
+
+    /// All names of a repository, where its name is given without a tag, as Docker saves them; else the name itself.
+    fn names_meant(&self, name: &str) -> Vec<String> {
+        let plain = name.parse::<Reference>().ok().filter(|plain| plain.tag().is_none() && plain.digest().is_none());
+        let images = self.images.list();
+        let all = images.iter().flat_map(|image| &image.references);
+        let mut names: Vec<String> = all
+            .filter(|one| plain.as_ref().is_some_and(|plain| plain.familiar_name() == one.familiar_name()))
+            .map(Reference::familiar)
+            .collect();
+        names.sort_unstable();
+        if names.is_empty() { vec![name.to_owned()] } else { names }
     }
 
     /// Makes an image of a root file system's tar.

@@ -84,12 +84,12 @@ impl Original {
         self.at_home(|| mount::clone_tree_of(self.as_fd(), false))
     }
 
-    /// A detached mount of a directory or file in it; links are followed inside of it only.
+    /// A detached mount of a directory or file in it; a link that leads out is an error (`EXDEV`).
     ///
     /// # Errors
     /// As [`Original::copy`], and those of walking.
     pub fn copy_below(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.at_home(|| mount::clone_tree_of(walk::open_in_root(self.as_fd(), path, OFlags::PATH)?.as_fd(), false))
+        self.at_home(|| mount::clone_tree_of(walk::open_beneath(self.as_fd(), path, OFlags::PATH)?.as_fd(), false))
     }
 
     fn at_home(&self, work: impl FnOnce() -> io::Result<OwnedFd> + Send) -> io::Result<OwnedFd> {

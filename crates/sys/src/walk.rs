@@ -30,6 +30,15 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Res
     open_resolved(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// Opens `path` below `directory`; links are followed as long as they stay there, and absolute ones do not.
+///
+/// # Errors
+/// Those of `openat2(2)`; `EXDEV` where the way leads out.
+pub fn open_beneath(directory: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    open_resolved(directory, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
 /// Opens `path` below `directory` without following any symlink or leaving the mount: for files of procfs and cgroupfs.
 ///
 /// # Errors

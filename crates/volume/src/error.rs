@@ -22,6 +22,8 @@ pub enum VolumeError {
     Mount { path: String, device: String, flags: MountFlags, source: io::Error },
     #[error("cannot access path {path}: lstat {path}")]
     Subpath { path: String, source: io::Error },
+    #[error("path concatenation escapes the base directory, base: {base}, subpath: {subpath}")]
+    Escapes { base: String, subpath: String },
     #[error("cannot mount volume {name}: this kernel has no file system {kind} (is its module loaded?)")]
     NoFilesystem { name: String, kind: String },
     #[error("volume {volume} has no snapshot {name}")]
@@ -55,9 +57,11 @@ impl VolumeError {
                 ErrorKind::Conflict
             }
             Self::Archive { kind, .. } => *kind,
-            Self::NameTooShort { .. } | Self::BadName { .. } | Self::Options { .. } | Self::NoFilesystem { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::NameTooShort { .. }
+            | Self::BadName { .. }
+            | Self::Options { .. }
+            | Self::Escapes { .. }
+            | Self::NoFilesystem { .. } => ErrorKind::InvalidInput,
             Self::Io { .. }
             | Self::Store { .. }
             | Self::Database { .. }

@@ -154,12 +154,18 @@ impl Volumes {
         if subpath.is_empty() {
             return Ok(content);
         }
-        // Links in a volume are its users': they are followed inside of it only.
+        // Links in a volume are its users': they lead nowhere else.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        hako_sys::walk::open_in_root(content.as_fd(), Path::new(subpath), flags).map_err(|source| {
-            let path = self.path(name).join(subpath).display().to_string();
-            VolumeError::Subpath { path, source }
-        })
+        hako_sys::walk::open_beneath(content.as_fd(), Path::new(subpath), flags)
+            .map_err(|source| self.unreachable(name, subpath, source))
+    }
+
+    fn unreachable(&self, name: &str, subpath: &str, source: io::Error) -> VolumeError {
+        let base = self.path(name);
+        if source.raw_os_error() == Some(Errno::XDEV.raw_os_error()) {
+            return VolumeError::Escapes { base: base.display().to_string(), subpath: subpath.to_owned() };
+        }
+        VolumeError::Subpath { path: base.join(subpath).display().to_string(), source }
     }
 
     /// The volume, or a directory in it, as a detached mount to be moved into a container.
@@ -173,8 +179,9 @@ impl Volumes {
             drop(self.open_root(name)?);
             let shared = self.inner.shared.lock();
             let original = shared.get(name).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-            let mount = original.copy_below(Path::new(if subpath.is_empty() { "/" } else { subpath }));
-            return mount.and_then(|mount| bind::restrict(mount, options)).map_err(failed);
+            let mount = original.copy_below(Path::new(subpath));
+            let mount = mount.map_err(|source| self.unreachable(name, subpath, source))?;
+            return bind::restrict(mount, options).map_err(failed);
         }
         let content = self.open_content(name, subpath)?;
         bind::of(content.as_fd(), options).map_err(failed)

@@ -342,6 +342,12 @@ fn mount_text(mount: &MountRecord, error: &std::io::Error) -> String {
     let why = error.raw_os_error().map_or_else(|| error.to_string(), hako_base::error::errno_text);
     if mount.kind == MountKind::Image {
         let subpath = mount.spec.image.as_ref().map_or("", |image| image.subpath.as_str());
+        // Docker's words, which clients look for.
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => format!("cannot access path {subpath}: {why}"),
+            std::io::ErrorKind::CrossesDevices => "path concatenation escapes the base directory".to_owned(),
+            _ => why,
+        };
         return format!("error while mounting {subpath:?} of image {} on {}: {why}", mount.name, mount.target);
     }
     if error.kind() == std::io::ErrorKind::NotFound {

@@ -93,14 +93,15 @@ impl Engine {
         self.networks.find(name)
     }
 
-    /// The addresses by which containers reach their host (`host-gateway`): those that the daemon was told, or that of
-    /// the default bridge.
+    /// The addresses by which containers reach their host (`host-gateway`): those that the daemon was told, or those
+    /// of the default bridge.
     pub(crate) fn host_gateways(&self) -> Vec<IpAddr> {
         if !self.config.host_gateways.is_empty() {
             return self.config.host_gateways.clone();
         }
-        let bridge = self.networks.find("bridge").ok();
-        bridge.and_then(|bridge| bridge.plan.as_ref()?.gateway(false)).into_iter().collect()
+        let Ok(bridge) = self.networks.find("bridge") else { return Vec::new() };
+        let plan = bridge.plan.as_ref();
+        [false, true].into_iter().filter_map(|ipv6| plan?.gateway(ipv6)).collect()
     }
 
     /// A namespace for the container, plugged into its networks, its ports published. All or nothing.

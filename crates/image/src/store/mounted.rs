@@ -49,7 +49,7 @@ impl Store {
         map: Option<BorrowedFd<'_>>,
     ) -> io::Result<OwnedFd> {
         let overlay = hako_sys::mount::overlay_mapped(&self.inner.lowers(stack), None, false, map)?;
-        Original::new(overlay)?.copy_below(&Path::new("/").join(subpath))
+        Original::new(overlay)?.copy_below(subpath)
     }
 }
 
