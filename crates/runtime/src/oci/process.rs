@@ -93,9 +93,8 @@ fn capabilities(asked: Option<&Capabilities>, warnings: &mut Vec<String>) -> Cap
         }
         granted
     };
-    // What the kernel demands: inheritable is of bounding, effective of permitted, and ambient of permitted and
-    // inheritable (capabilities(7)).
-    let inheritable = within("inheritable", inheritable, bounding);
+    // What the kernel demands: effective is of permitted, and ambient of permitted and inheritable. One that is inheritable
+    // and not bounding is the kernel's error, as with runc.
     let effective = within("effective", effective, permitted);
     let ambient = within("ambient", ambient, CapSet::from_bits(permitted.bits() & inheritable.bits()));
     CapabilitySets { bounding, effective, permitted, inheritable, ambient }
