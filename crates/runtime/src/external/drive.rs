@@ -217,7 +217,7 @@ impl Begin<'_> {
             stdin,
             stdout,
             stderr,
-            environment: Some(environment()),
+            environment: Some(environment(std::env::vars_os())),
             ..Spawn::default()
         };
         let child = process::spawn(&spawn).map_err(|error| self.failed(&text(&error)))?;
@@ -238,8 +238,8 @@ impl Begin<'_> {
 
 // That of the daemon, without what is meant for the daemon alone: a runtime that is told of a service manager waits until
 // the container says that it is ready.
-fn environment() -> Vec<(OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET").collect()
+fn environment(daemons: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    daemons.filter(|(name, _)| name != "NOTIFY_SOCKET").collect()
 }
 
 fn text(error: &io::Error) -> String {
@@ -274,4 +274,14 @@ fn receive(listener: &UnixListener) -> io::Result<OwnedFd> {
         _ => None,
     });
     found.ok_or_else(|| io::Error::other("it sent none"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_runtime_is_not_told_of_the_daemons_service_manager() {
+        let pair = |name: &str| (name.into(), "x".into());
+        let daemons = [pair("PATH"), pair("NOTIFY_SOCKET"), pair("NOTIFY_SOCKET_OF_OTHERS")];
+        assert_eq!(super::environment(daemons.into_iter()), [pair("PATH"), pair("NOTIFY_SOCKET_OF_OTHERS")]);
+    }
 }
