@@ -118,12 +118,11 @@ impl Container {
         self.record.read().clone()
     }
 
-    /// Changes the record and gives the new one.
+    /// Changes the record and gives the new one. Who has got it before goes on seeing it as it was; only where nobody
+    /// has, nothing is copied.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Record)) -> Arc<Record> {
         let mut slot = self.record.write();
-        let mut record = (**slot).clone();
-        change(&mut record);
-        *slot = Arc::new(record);
+        change(Arc::make_mut(&mut slot));
         slot.clone()
     }
 }
