@@ -194,3 +194,20 @@ fn every_filter_chooses_by_its_own() {
         assert_eq!(seen(filters), expected, "{filters}");
     }
 }
+
+#[test]
+fn a_terminals_new_size_is_told() {
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    let terminal = host.terminal("docker run -it --name web busybox");
+    terminal.wait_for("/ # ").resize(31, 101);
+    let told = |host: &hako_testkit::Host| {
+        let until = host.run("date +%s.%N").text().to_owned();
+        host.run(&format!("docker events --since {since} --until {until} --filter container=web --filter event=resize --format '{{{{.Action}}}} {{{{.Actor.Attributes.height}}}}x{{{{.Actor.Attributes.width}}}}'"))
+            .text()
+            .to_owned()
+    };
+    host.wait_until("the new size", told, |told| told.contains("resize 31x101"));
+    terminal.type_keys("exit\r");
+    terminal.end().success();
+}

@@ -36,6 +36,8 @@ fn filters_choose_images() {
     for (filter, expected) in [
         ("label=kind", "ione itwo"),
         ("label=kind=a", "ione"),
+        ("label!=kind=a", "ithree itwo"),
+        ("label!=kind", "ithree"),
         ("before=itwo:1", "ione"),
         ("since=ione:1", "ithree itwo"),
         ("since=ithree:1", ""),
@@ -295,6 +297,16 @@ fn a_commit_is_a_layer_more() {
     host.run("docker history -q me/made:1 | wc -l").shows(expect![[r#"
         2
     "#]]);
+    // Sizes for people or in bytes; what is long is cut or whole.
+    host.run("docker run --name talker busybox sh -c 'echo one two three four five six seven eight nine ten > /said' && docker commit talker me/long:1 >/dev/null; for flags in '' --human=false '--no-trunc --human=false'; do docker history --format '{{.Size}} {{.CreatedAt}} {{len .CreatedBy}}' $flags me/long:1 | sed -E 's/[0-9]{4}-[0-9-]*T[0-9:.]*(Z|[+-][0-9:]+)/TIME/'; done")
+        .shows(expect![[r#"
+            49B TIME 47
+            1.98MB TIME 0
+            49 TIME 47
+            1982543 TIME 0
+            49 TIME 67
+            1982543 TIME 0
+        "#]]);
 }
 
 #[test]

@@ -420,3 +420,18 @@ fn an_image_goes_to_another_daemon_without_what_is_there() {
         .says("it has no blobs/sha256/");
     host.run("docker load -q --platform linux/s390x -i part.tar").code(1);
 }
+
+#[test]
+fn what_goes_to_a_registry_and_comes_back_is_told() {
+    let host = own_host!();
+    serve(&host, 5000, "");
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker tag busybox localhost:5000/box:1 && docker push -q localhost:5000/box:1 && docker rmi localhost:5000/box:1 && docker pull -q localhost:5000/box:1; docker pull -q localhost:5000/box:none")
+        .code(1);
+    let until = host.run("date +%s.%N").text().to_owned();
+    host.run(&format!("docker events --since {since} --until {until} --filter type=image --filter event=push --filter event=pull --format '{{{{.Action}}}} {{{{.Actor.ID}}}} {{{{.Actor.Attributes.name}}}}'"))
+        .shows(expect![[r#"
+            push localhost:5000/box:1 localhost:5000/box
+            pull localhost:5000/box:1 localhost:5000/box
+        "#]]);
+}

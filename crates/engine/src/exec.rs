@@ -186,6 +186,13 @@ impl Engine {
         })
     }
 
+    /// Tells that a client has left the exec's terminal by its keys.
+    pub fn exec_detached(&self, id: &str) {
+        if let Ok(exec) = self.execs.find(id) {
+            self.publish_container("exec_detach", &exec.container.record(), [("execID", id)]);
+        }
+    }
+
     /// Starts an exec; with `detach`, nobody hears its output.
     ///
     /// # Errors

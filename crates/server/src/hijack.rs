@@ -94,17 +94,23 @@ pub(crate) struct Session<I> {
     /// Whether there is output to wait for; a client may attach to stdin alone.
     pub(crate) has_output: bool,
     /// Only a terminal can be left by keys.
-    pub(crate) detach: Option<DetachKeys>,
+    pub(crate) detach: Option<Detach>,
+}
+
+/// The keys that a terminal is left by, and who is told.
+pub(crate) struct Detach {
+    pub(crate) keys: DetachKeys,
+    pub(crate) tell: Box<dyn FnOnce() + Send>,
 }
 
 impl Session<StdinWriter> {
-    pub(crate) fn new(attachment: Attachment, has_output: bool, keys: DetachKeys) -> Self {
+    pub(crate) fn new(attachment: Attachment, has_output: bool, detach: Detach) -> Self {
         Self {
             format: Format::new(attachment.tty),
             input: attachment.stdin,
             output: attachment.output,
             has_output,
-            detach: attachment.tty.then_some(keys),
+            detach: attachment.tty.then_some(detach),
         }
     }
 }
@@ -184,13 +190,17 @@ where
 {
     let (mut read, mut write) = tokio::io::split(socket);
     let Session { format, input, output, has_output, detach } = session;
+    let (keys, tell) = detach.map(|detach| (detach.keys, detach.tell)).unzip();
     let ended = {
-        let incoming = copy_input(&mut read, first, input, detach);
+        let incoming = copy_input(&mut read, first, input, keys);
         let outgoing = copy_output(&mut write, output, format);
         tokio::pin!(incoming, outgoing);
         tokio::select! {
             left = &mut incoming => match left? {
-                Left::Detached => Ended::Input,
+                Left::Detached => {
+                    tell.into_iter().for_each(|tell| tell());
+                    Ended::Input
+                }
                 Left::HalfClosed => {
                     outgoing.await?;
                     Ended::Both
@@ -231,9 +241,9 @@ async fn copy_input(
     read: &mut (impl AsyncRead + Unpin),
     first: Bytes,
     mut input: Option<impl Input>,
-    detach: Option<DetachKeys>,
+    keys: Option<DetachKeys>,
 ) -> io::Result<Left> {
-    let mut watch = detach.map(Watch::new);
+    let mut watch = keys.map(Watch::new);
     let mut buffer = BytesMut::from(&first[..]);
     loop {
         if buffer.is_empty() {

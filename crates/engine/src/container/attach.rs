@@ -48,6 +48,14 @@ impl Engine {
         self.publish_container("attach", &record, []);
         Ok(Attachment { tty: record.spec.tty, stdin, output })
     }
+
+    /// Tells that a client has left the terminal by its keys.
+    pub fn container_detached(&self, name: &str) {
+        // One that is gone by now, or is called otherwise, is told of by what happened to it.
+        if let Ok(container) = self.containers.find(name) {
+            self.publish_container("detach", &container.record(), []);
+        }
+    }
 }
 
 fn concatenate(

@@ -139,7 +139,7 @@ fn run(flags: &RunFlags, containers: &Containers, log: &Log) -> Result<u8, Failu
     }
     let code = console::accompany(&created.child, created.terminal.as_ref(), created.notify.as_ref())?;
     if !flags.keep {
-        end::delete(containers, &flags.create.id, true)?.iter().for_each(|warning| log.warn(warning));
+        end::delete_ended(&created)?.iter().for_each(|warning| log.warn(warning));
     }
     Ok(shell_code(code))
 }

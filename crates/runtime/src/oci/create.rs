@@ -19,7 +19,7 @@ use super::{
     network::Ahead,
     notify::{self, Notify},
     open,
-    record::{CONFIG, Container, Containers, FILTER, OPENS, Record, SAYS, Status, read_config},
+    record::{CONFIG, Container, Containers, FILTER, OPENS, Process, Record, SAYS, Status, read_config},
     resources, state,
     translate::{self, Need, Translated},
 };
@@ -57,6 +57,7 @@ pub struct Create<'a> {
 #[derive(Debug)]
 pub struct Created {
     pub container: Container,
+    pub(super) config: Config,
     pub child: Child,
     /// The terminal's other side, for a caller who relays it.
     pub terminal: Option<OwnedFd>,
@@ -79,8 +80,8 @@ pub fn create(asked: Create<'_>) -> Result<Created, OciError> {
 /// As [`create`].
 pub fn run(asked: Create<'_>) -> Result<Created, OciError> {
     let created = make(asked, false)?;
-    let config = created.container.config()?;
-    super::start::after_start(&created.container, &config).inspect_err(|_| undo(&created.container, &config))?;
+    let Created { container, config, .. } = &created;
+    super::start::after_start(container, config).inspect_err(|_| undo(container, config))?;
     Ok(created)
 }
 
@@ -111,8 +112,7 @@ fn make(mut asked: Create<'_>, gated: bool) -> Result<Created, OciError> {
         bundle,
         created: hako_base::clock::now(),
         owner: rustix::process::geteuid().as_raw(),
-        pid: 0,
-        started_ticks: 0,
+        process: Process::default(),
         cgroup: cgroup.path(),
         cgroup_made: !cgroup.exists(),
     };
@@ -122,8 +122,8 @@ fn make(mut asked: Create<'_>, gated: bool) -> Result<Created, OciError> {
     let made = job.carry_out(&mut container);
     match made {
         Ok((child, terminal, notify)) => {
-            let warnings = std::mem::take(&mut job.translated.warnings);
-            Ok(Created { container, child, terminal, notify, warnings })
+            let Job { config, translated, .. } = job;
+            Ok(Created { container, config, child, terminal, notify, warnings: translated.warnings })
         }
         Err(error) => {
             undo(&container, &job.config);
@@ -301,7 +301,7 @@ impl Job<'_> {
     fn follow(&self, pending: &mut Pending, container: &mut Container) -> Result<(), OciError> {
         loop {
             let progress = pending.advance().map_err(OciError::Launch)?;
-            if let Some(pid) = pending.pid().filter(|pid| *pid != container.record.pid) {
+            if let Some(pid) = pending.pid().filter(|pid| *pid != container.record.process.pid) {
                 container.set_process(pid)?;
             }
             if let Some(listener) = pending.take_listener() {
@@ -323,7 +323,7 @@ impl Job<'_> {
     }
 
     fn runtime_hooks(&self, record: &Record) -> Result<(), OciError> {
-        let state = state::of(record, Status::Creating, record.pid, &self.config.annotations);
+        let state = state::of(record, Status::Creating, record.process.pid, &self.config.annotations);
         let hooks = &self.config.hooks;
         for (moment, list) in [("prestart", &hooks.prestart), ("createRuntime", &hooks.create_runtime)] {
             hook::run_all(moment, &translate::hooks(list)?, &state).map_err(OciError::Hook)?;
@@ -333,8 +333,8 @@ impl Job<'_> {
 
     fn send_listener(&self, listener: &OwnedFd, record: &Record) -> Result<(), OciError> {
         let Some(whom) = self.filter.as_ref().and_then(|filter| filter.listener.as_ref()) else { return Ok(()) };
-        let state = state::of(record, Status::Creating, record.pid, &self.config.annotations);
-        console::send_process_state(whom, listener, record.pid, &state)
+        let state = state::of(record, Status::Creating, record.process.pid, &self.config.annotations);
+        console::send_process_state(whom, listener, record.process.pid, &state)
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{
     config::Config,
+    create::Created,
     error::OciError,
     record::{Container, Containers, Status},
     state, translate,
@@ -88,6 +89,19 @@ pub fn delete(containers: &Containers, id: &str, force: bool) -> Result<Vec<Stri
     destroy(&container, &container.config()?)
 }
 
+/// Deletes the container that `run` made, when its process has ended.
+///
+/// # Errors
+/// As [`delete`].
+pub fn delete_ended(created: &Created) -> Result<Vec<String>, OciError> {
+    let _lock = match created.container.lock() {
+        // Somebody was faster.
+        Err(OciError::Missing { .. }) => return Ok(Vec::new()),
+        other => other?,
+    };
+    destroy(&created.container, &created.config)
+}
+
 /// Ends its processes and waits until the first one is gone.
 pub(super) fn stop(container: &Container) {
     let Ok(cgroup) = container.cgroup() else { return };
@@ -118,8 +132,11 @@ fn wait_for_end(pidfd: BorrowedFd<'_>) {
 /// Undoes the create, whatever of it there is, then runs the hooks of the end.
 pub(super) fn destroy(container: &Container, config: &Config) -> Result<Vec<String>, OciError> {
     let mut warnings = Vec::new();
-    stop(container);
+    if container.process().is_some() {
+        stop(container);
+    }
     let cgroup = container.cgroup()?;
+    // Whatever else is in there ends with it.
     if container.record.cgroup_made {
         cgroup.remove()?;
     }

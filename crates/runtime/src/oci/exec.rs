@@ -155,7 +155,7 @@ fn follow(pending: &mut launch::Pending, container: &Container, config: &Config)
             && let Some(whom) = seccomp::from_oci(text.get())?.listener
         {
             let record = &container.record;
-            let state = state::of(record, Status::Running, record.pid, &config.annotations);
+            let state = state::of(record, Status::Running, record.process.pid, &config.annotations);
             console::send_process_state(&whom, &listener, pending.pid().unwrap_or(0), &state)?;
         }
         match progress {

@@ -1,7 +1,8 @@
 //! What the runtime remembers of a container: a directory of its own below the root of all.
 //!
 //! ```text
-//! ROOT/ID/record.json   who it is: written before anything is made, and again when its process is there
+//! ROOT/ID/record.json   who it is: written before anything is made
+//!         process.json  its process, when there is one
 //!         config.json   the configuration as it was at create; later changes in the bundle have no effect
 //!         seccomp       the compiled filter, for exec
 //!         opens, says   pipes with names between a created container and `start`; gone once it runs
@@ -27,6 +28,7 @@ use crate::cgroup::Cgroup;
 /// Bytes of a configuration. Docker's with its filter have 60 KiB.
 pub(super) const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const RECORD: &str = "record.json";
+const PROCESS: &str = "process.json";
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const FILTER: &str = "seccomp";
 pub(super) const OPENS: &str = "opens";
@@ -41,14 +43,21 @@ pub struct Record {
     pub created: Timestamp,
     /// Who asked for it, by number.
     pub owner: u32,
-    /// 0 until there is a process.
-    pub pid: u32,
-    /// When the process began, in the kernel's ticks: a number is used again, both together are not.
-    pub started_ticks: u64,
+    #[serde(flatten)]
+    pub process: Process,
     /// Below the top of every hierarchy.
     pub cgroup: String,
     /// Whether it was made with the container and so goes with it.
     pub cgroup_made: bool,
+}
+
+/// The process of a container. In a file of its own, since to replace one costs a disk more than to make two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// 0 until there is one.
+    pub pid: u32,
+    /// When it began, in the kernel's ticks: a number is used again, both together are not.
+    pub started_ticks: u64,
 }
 
 /// What a container is doing.
@@ -108,15 +117,11 @@ impl Containers {
     pub fn open(&self, id: &str) -> Result<Container, OciError> {
         check_id(id)?;
         let directory = self.directory(id);
-        let path = directory.join(RECORD);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OciError::Missing { id: id.to_owned() });
-            }
-            other => other.map_err(|source| OciError::Read { path: path.clone(), source })?,
-        };
-        let record =
-            serde_json::from_slice(&bytes).map_err(|error| OciError::Malformed { path, reason: error.to_string() })?;
+        let missing = || OciError::Missing { id: id.to_owned() };
+        let mut record: Record = read_json(&directory.join(RECORD))?.ok_or_else(missing)?;
+        if let Some(process) = read_json(&directory.join(PROCESS))? {
+            record.process = process;
+        }
         Ok(Container { directory, record })
     }
 
@@ -151,14 +156,13 @@ impl Containers {
             Err(rustix::io::Errno::EXIST) => return Err(OciError::Exists { id: record.id }),
             other => other.map_err(|errno| failed(&directory, errno.into()))?,
         }
-        let container = Container { directory, record };
-        let path = container.directory.join(CONFIG);
+        let path = directory.join(CONFIG);
         let written = write_atomic(&path, config, 0o600, Durability::Process).map_err(|error| failed(&path, error));
-        if let Err(error) = written.and_then(|()| container.save()) {
-            let _ = fs::remove_dir_all(&container.directory);
+        if let Err(error) = written.and_then(|()| write_json(&directory.join(RECORD), &record)) {
+            let _ = fs::remove_dir_all(&directory);
             return Err(error);
         }
-        Ok(container)
+        Ok(Container { directory, record })
     }
 }
 
@@ -172,19 +176,10 @@ fn check_id(id: &str) -> Result<(), OciError> {
 }
 
 impl Container {
-    /// Writes the record.
-    pub(super) fn save(&self) -> Result<(), OciError> {
-        let path = self.directory.join(RECORD);
-        let bytes = serde_json::to_vec(&self.record)
-            .map_err(|error| OciError::Malformed { path: path.clone(), reason: error.to_string() })?;
-        write_atomic(&path, &bytes, 0o600, Durability::Process).map_err(|source| OciError::Write { path, source })
-    }
-
     /// Remembers its process.
     pub(super) fn set_process(&mut self, pid: u32) -> Result<(), OciError> {
-        self.record.pid = pid;
-        self.record.started_ticks = started_ticks(pid).unwrap_or(0);
-        self.save()
+        self.record.process = Process { pid, started_ticks: started_ticks(pid).unwrap_or(0) };
+        write_json(&self.directory.join(PROCESS), &self.record.process)
     }
 
     /// The configuration that it was made with.
@@ -202,9 +197,10 @@ impl Container {
 
     /// Its process, if it lives: a descriptor that is known to be of this very process.
     pub(super) fn process(&self) -> Option<OwnedFd> {
-        let pidfd = process::open_pidfd(self.record.pid).ok().filter(|_| self.record.pid > 0)?;
+        let Process { pid, started_ticks: begun } = self.record.process;
+        let pidfd = process::open_pidfd(pid).ok().filter(|_| pid > 0)?;
         // Looked at after the descriptor was opened: should the number have a new owner, it began later.
-        (started_ticks(self.record.pid)? == self.record.started_ticks).then_some(pidfd)
+        (started_ticks(pid)? == begun).then_some(pidfd)
     }
 
     pub(super) fn cgroup(&self) -> Result<Cgroup, OciError> {
@@ -213,7 +209,7 @@ impl Container {
 
     /// What it is doing now.
     pub fn status(&self) -> Status {
-        if self.record.pid == 0 {
+        if self.record.process.pid == 0 {
             return Status::Creating;
         }
         if self.process().is_none() {
@@ -252,6 +248,23 @@ impl Container {
     }
 }
 
+// What one of our own files says; `None` where it is not.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, OciError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|source| OciError::Read { path: path.to_owned(), source })?,
+    };
+    let malformed = |error: serde_json::Error| OciError::Malformed { path: path.to_owned(), reason: error.to_string() };
+    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+}
+
+fn write_json(path: &Path, content: &impl Serialize) -> Result<(), OciError> {
+    let malformed = |error: serde_json::Error| OciError::Malformed { path: path.to_owned(), reason: error.to_string() };
+    let bytes = serde_json::to_vec(content).map_err(malformed)?;
+    let failed = |source| OciError::Write { path: path.to_owned(), source };
+    write_atomic(path, &bytes, 0o600, Durability::Process).map_err(failed)
+}
+
 /// Reads a configuration, and its text.
 pub(super) fn read_config(path: &Path) -> Result<(Config, Vec<u8>), OciError> {
     let bytes = read_limited(path)?;
@@ -263,7 +276,8 @@ pub(super) fn read_config(path: &Path) -> Result<(Config, Vec<u8>), OciError> {
 /// Reads a file that somebody else wrote.
 pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, OciError> {
     use std::io::Read;
-    let mut bytes = Vec::new();
+    // Room for a usual one, which is then one read.
+    let mut bytes = Vec::with_capacity(8 << 10);
     let read = fs::File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes));
     read.map_err(|source| OciError::Read { path: path.to_owned(), source })?;
     if bytes.len() as u64 > CONFIG_BYTES_MAX {

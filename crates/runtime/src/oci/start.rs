@@ -41,7 +41,7 @@ pub fn start(container: &Container, host: Option<&Path>) -> Result<Option<OciErr
     // Others may stop it while it is not yet ready.
     drop(lock);
     let (Some(notify), Some(process)) = (notify, process) else { return Ok(None) };
-    Ok(notify.wait(process.as_fd(), container.record.pid).err())
+    Ok(notify.wait(process.as_fd(), container.record.process.pid).err())
 }
 
 fn open_gate(container: &Container) -> Result<(), OciError> {
@@ -92,7 +92,7 @@ pub(super) fn after_start(container: &Container, config: &Config) -> Result<(), 
         return Ok(());
     }
     let record = &container.record;
-    let state = state::of(record, Status::Running, record.pid, &config.annotations);
+    let state = state::of(record, Status::Running, record.process.pid, &config.annotations);
     hook::run_all("poststart", &hooks, &state).map_err(|error| {
         super::end::stop(container);
         OciError::Hook(error)

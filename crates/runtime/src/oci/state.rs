@@ -42,7 +42,7 @@ pub fn full(container: &Container) -> FullState<'_> {
     FullState {
         oci_version: OCI_VERSION,
         id: &record.id,
-        pid: if matches!(status, Status::Stopped) { 0 } else { record.pid },
+        pid: if matches!(status, Status::Stopped) { 0 } else { record.process.pid },
         status,
         bundle: record.bundle.display().to_string(),
         rootfs: record.rootfs.display().to_string(),

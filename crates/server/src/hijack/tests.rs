@@ -1,6 +1,9 @@
 //! Attached connections over a socketpair: half-close, detach keys, frames, early ends.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::net::UnixStream;
 
@@ -33,21 +36,26 @@ struct Attached {
     output: Option<mpsc::Sender<OutputChunk>>,
     stdin: Recorder,
     relay: tokio::task::JoinHandle<io::Result<()>>,
+    told: Arc<AtomicBool>,
 }
 
 fn attach(tty: bool, has_output: bool) -> Attached {
     let (client, server) = UnixStream::pair().unwrap();
     let (send, output) = mpsc::channel(4);
-    let stdin = Recorder::default();
+    let (stdin, told) = (Recorder::default(), Arc::new(AtomicBool::new(false)));
+    let tell = {
+        let told = told.clone();
+        Box::new(move || told.store(true, Ordering::SeqCst))
+    };
     let session = Session {
         format: Format::new(tty),
         input: Some(stdin.clone()),
         output,
         has_output,
-        detach: tty.then(|| DetachKeys::parse(None).unwrap()),
+        detach: tty.then(|| Detach { keys: DetachKeys::parse(None).unwrap(), tell }),
     };
     let relay = tokio::spawn(relay(server, Bytes::from_static(b"first "), session));
-    Attached { client, output: Some(send), stdin, relay }
+    Attached { client, output: Some(send), stdin, relay, told }
 }
 
 impl Attached {
@@ -86,8 +94,9 @@ async fn a_terminal_is_raw_and_can_be_left_by_keys() {
     attached.print(OutputStream::Stdout, "$ ").await;
     attached.client.write_all(b"ls\r\x10\x11exit\r").await.unwrap();
     assert_eq!(attached.read_to_end().await, b"$ ");
-    // Leaving is not the end of the input.
+    // Leaving is not the end of the input, and somebody is told of it.
     assert_eq!(attached.stdin.seen(), ("first ls\r".to_owned(), false));
+    assert!(attached.told.load(Ordering::SeqCst));
     attached.relay.await.unwrap().unwrap();
 }
 

@@ -18,7 +18,7 @@ use crate::{
     call::Call,
     detach::DetachKeys,
     error::Failure,
-    hijack::{self, Format, Session},
+    hijack::{self, Detach, Format, Session},
     reply::{self, Reply},
 };
 
@@ -57,7 +57,11 @@ pub(super) async fn start(mut call: Call) -> Result<Reply, Failure> {
     let keys = DetachKeys::parse(Some(&spec.detach_keys))?;
     // Whether the process has a terminal was said at its creation; what is said now is how the client reads.
     let format = Format::new(request.tty);
-    let mut session = Session::new(engine.exec_attach(&id)?, spec.attach_stdout || spec.attach_stderr, keys);
+    let detach = {
+        let (engine, id) = (call.engine().clone(), id.clone());
+        Detach { keys, tell: Box::new(move || engine.exec_detached(&id)) }
+    };
+    let mut session = Session::new(engine.exec_attach(&id)?, spec.attach_stdout || spec.attach_stderr, detach);
     session.format = format;
     let begin = async move {
         match engine.exec_start(&id, false, size).await {

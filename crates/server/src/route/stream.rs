@@ -18,7 +18,7 @@ use crate::{
     convert,
     detach::DetachKeys,
     error::Failure,
-    hijack::{self, Format, Session},
+    hijack::{self, Detach, Format, Session},
     reply::{self, Reply, ReplyBody},
     websocket,
 };
@@ -45,7 +45,9 @@ async fn session(call: &Call) -> Result<Session<StdinWriter>, Failure> {
         stream: query.stream,
     };
     let attachment = call.engine().container_attach(call.name(), options).await?;
-    Ok(Session::new(attachment, query.stdout || query.stderr, keys))
+    let (engine, name) = (call.engine().clone(), call.name().to_owned());
+    let detach = Detach { keys, tell: Box::new(move || engine.container_detached(&name)) };
+    Ok(Session::new(attachment, query.stdout || query.stderr, detach))
 }
 
 pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
