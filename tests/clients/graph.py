@@ -9,6 +9,7 @@ import sys
 
 import grpc
 
+BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 SOLVE = "/moby.buildkit.v1.Control/Solve"
 
 
@@ -32,6 +33,29 @@ def field(tag, value):
 
 def message(*pairs):
     return b"".join(field(tag, value) for tag, value in pairs)
+
+
+def fields(bytes_):
+    """The fields of a message: tag and value, nested ones as bytes."""
+    def number(at):
+        value = shift = 0
+        while True:
+            byte = bytes_[at]
+            value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+            if byte < 0x80:
+                return value, at
+    at, found = 0, []
+    while at < len(bytes_):
+        key, at = number(at)
+        value, at = number(at)
+        if key & 7 == 2:
+            value, at = bytes_[at:at + value], at + value
+        found.append((key >> 3, value))
+    return found
+
+
+def first(bytes_, tag, default=b""):
+    return next((value for key, value in fields(bytes_) if key == tag), default)
 
 
 def pairs(tag, mapping):
@@ -110,6 +134,74 @@ def whole():
     return graph, copied, merged
 
 
+class Bridge:
+    """A front end that drives a build by itself: results are looked at before one of them is returned."""
+
+    def __init__(self, channel, reference):
+        self.channel, self.reference = channel, reference
+        begin = channel.unary_unary(SOLVE, request_serializer=None, response_deserializer=None)
+        request = message((1, reference), (3, "image"), *pairs(4, {"name": reference}))
+        self.whole = begin.future(request, timeout=60)
+
+    def call(self, method, *pairs_):
+        call = self.channel.unary_unary(BRIDGE + method, request_serializer=None, response_deserializer=None)
+        metadata = [("buildkit-controlapi-buildid", self.reference)]
+        return call(message(*pairs_), timeout=60, metadata=metadata)
+
+    def told(self, name, method, *pairs_):
+        """What a call answers, or why it does not."""
+        try:
+            return self.call(method, *pairs_)
+        except grpc.RpcError as error:
+            print(name, error.code().name, error.details())
+            return b""
+
+
+def stat(bytes_):
+    """A Stat as one word: path, mode and kind, size, where it leads."""
+    mode = first(bytes_, 2, 0)
+    words = [first(bytes_, 1).decode(), f"{mode:x}", str(first(bytes_, 5, 0)), first(bytes_, 7).decode()]
+    return ":".join(words)
+
+
+def look():
+    graph = Graph()
+    words = graph.files([
+        action(-1, -1, 6, message((1, "/d/deep"), (2, 0o755), (3, 1), (5, -1))),
+        action(0, -1, 5, mkfile("/d/word.txt", "some words")),
+        action(1, -1, 5, mkfile("/d/other", "")),
+        action(2, 0, 8, message((1, "d/word.txt"), (2, "/link"), (4, -1))),
+    ])
+    return graph.finish(words)
+
+
+def drive(channel):
+    bridge = Bridge(channel, "driven")
+    solved = bridge.call("Solve", (1, look()), (5, 1))
+    result = first(solved, 3)
+    name = first(first(result, 3), 1)
+    data = lambda answer: first(answer, 1).decode()
+    print("file", data(bridge.call("ReadFile", (1, name), (2, "/d/word.txt"))))
+    print("range", data(bridge.call("ReadFile", (1, name), (2, "d/word.txt"), (3, message((1, 5), (2, 3))))))
+    print("through", data(bridge.call("ReadFile", (1, name), (2, "/link"))))
+    entries = [stat(entry) for _, entry in fields(bridge.call("ReadDir", (1, name), (2, "/d")))]
+    print("entries", *entries)
+    entries = [stat(entry) for _, entry in fields(bridge.call("ReadDir", (1, name), (2, "/d"), (3, "*.txt")))]
+    print("chosen", *entries)
+    for path in ("/d/word.txt", "/d", "/link", "/"):
+        print("stat", stat(first(bridge.call("StatFile", (1, name), (2, path)), 1)))
+    bridge.told("no-file", "ReadFile", (1, name), (2, "/d/none"))
+    bridge.told("no-directory", "ReadDir", (1, name), (2, "/none"))
+    bridge.told("no-stat", "StatFile", (1, name), (2, "/d/none/below"))
+    bridge.told("outside", "ReadFile", (1, name), (2, "/../../../../../../etc/hostname"))
+    bridge.told("directory", "ReadFile", (1, name), (2, "/d"))
+    bridge.told("unknown", "ReadFile", (1, "no-result"), (2, "/d"))
+    bridge.told("container", "NewContainer", (1, "c"))
+    bridge.call("Return", (1, result))
+    bridge.whole.result()
+    print("driven done")
+
+
 def main():
     # By itself it would send the socket's path as the authority, which is no name of a host.
     channel = grpc.insecure_channel("unix:" + sys.argv[1], options=[("grpc.default_authority", "localhost")])
@@ -125,6 +217,7 @@ def main():
     graph = Graph()
     base = graph.source("docker-image://docker.io/library/busybox:latest")
     solve(channel, "fails", graph.finish(graph.shell("exit 3", [mount(0, "/", 0)], [(base, 0)])))
+    drive(channel)
 
 
 if __name__ == "__main__":

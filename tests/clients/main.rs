@@ -148,6 +148,22 @@ fn buildx_builds_and_brings_files_back() {
     host.run("docker image inspect -f '{{json .Config.Cmd}}' made").success().says("[\"/none\"]");
     host.write("ctx/Dockerfile", "FROM busybox\nRUN echo words; exit 7\n");
     host.run(&format!("{build} ctx 2>&1; echo ended with $?")).says("exit code: 7").says("ended with 1");
+    // Buildx sends what a file has become, and one that is gone as an empty one; the daemon notices. It reads some files
+    // at once: so many are large that the last waits.
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY . /all\n");
+    for (number, (change, came)) in [("echo more >> ctx/z", 3898), ("rm ctx/z", 0)].into_iter().enumerate() {
+        let large = format!("for n in 1 2 3 4 5 6 7 8; do truncate -s 60M ctx/a{number}$n; done; seq 1000 > ctx/z");
+        host.run(&format!("rm -f ctx/a*; {large}")).success();
+        let line = format!(
+            "{build} ctx >shown 2>&1 & pid=$!; until find / -xdev -path '*/build/*' -name 'a{number}*' -size +1k 2>/dev/null | grep -q .; do :; done; \
+             {change}; wait $pid; echo ended with $?; cat shown"
+        );
+        let shown = host.run(&line).text().to_owned();
+        let expected = format!(
+            "the build context changed while it was sent: z: it had 3893 bytes when it was listed, and {came} came"
+        );
+        assert!(shown.starts_with("ended with 1") && shown.contains(&expected), "{shown}");
+    }
 }
 
 /// Buildx on a connection of its own (its driver `remote`): HTTP/2 from the first byte, the session within it, and
@@ -200,6 +216,29 @@ fn graphs_of_other_front_ends_are_solved() {
         let line = lines.iter().find(|line| line.starts_with(name)).copied().unwrap_or_default();
         assert!(line.contains(expected), "{told}");
     }
+    // A front end that looks at what it has built, then returns it.
+    let file = "word.txt:1a0:10:";
+    let lines_of =
+        |word: &str| lines.iter().filter(|line| line.starts_with(word)).copied().collect::<Vec<_>>().join("\n");
+    for (word, expected) in [
+        ("file ", "file some words".to_owned()),
+        ("range ", "range wor".to_owned()),
+        ("through ", "through some words".to_owned()),
+        ("entries ", format!("entries deep:800001ed:0: other:1a0:0: {file}")),
+        ("chosen ", format!("chosen {file}")),
+        ("stat ", format!("stat {file}\nstat d:800001ed:0:\nstat link:80001ff:0:d/word.txt\nstat .:800001ed:0:")),
+        ("no-file ", "no-file NOT_FOUND open /d/none: no such file or directory".to_owned()),
+        ("no-directory ", "no-directory NOT_FOUND open /none: no such file or directory".to_owned()),
+        ("no-stat ", "no-stat NOT_FOUND open /d/none/below: no such file or directory".to_owned()),
+        ("outside ", "outside NOT_FOUND open /../../../../../../etc/hostname: no such file or directory".to_owned()),
+        ("unknown ", "unknown NOT_FOUND no such ref: no-result".to_owned()),
+        ("container ", "container UNIMPLEMENTED NewContainer is not built yet".to_owned()),
+        ("driven ", "driven done".to_owned()),
+    ] {
+        assert_eq!(lines_of(word), expected, "{told}");
+    }
+    assert!(lines_of("directory ").contains("Is a directory"), "{told}");
+    host.run("docker image inspect -f '{{len .RootFS.Layers}}' driven").says("1");
     let look = |image: &str, line: &str| host.run(&format!("docker run --rm {image} sh -c '{line}'")).text().to_owned();
     assert_eq!(look("copied", "cat /said /copied/three; ls /stamp /bin/gunzip 2>&1 | grep -c No"), "wordout\n2");
     assert_eq!(look("merged", "cat /said /link; ls /bin/gunzip /copied 2>&1 | grep -c No"), "wordword2");

@@ -47,16 +47,56 @@ fn a_directory_keeps_every_step_and_the_files_of_cache_mounts() {
 fn without_mode_max_only_the_steps_of_the_image_are_kept() {
     let host = own_host!("busybox");
     host.run("mkdir ctx").success();
-    host.write("ctx/Dockerfile", DOCKERFILE.replace("date +%s%N > /stamp", "touch /only; echo always > /stamp"));
+    // The stage has a layer that the image has not.
+    host.write("ctx/Dockerfile", DOCKERFILE.replace("cp /stamp", "touch /only; cp /stamp"));
     let first = build(&host, "--cache-to type=local,dest=cache");
     forget(&host);
-    let shown = host.run("hako build --why -q --cache-from type=local,src=cache ctx").success().stdout().to_owned();
+    let from = "--cache-from type=local,src=cache";
+    let shown = host.run(&format!("hako build --why -q {from} ctx")).success().stdout().to_owned();
+    // What stages come to is known without them: neither their steps nor their layers are needed.
     assert!(shown.contains(&first), "{shown}");
-    let after =
-        |step: &str| shown.lines().skip_while(|line| !line.contains(step)).nth(1).unwrap_or_default().trim().to_owned();
-    assert_eq!(after("touch /only"), "this step was never done here", "{shown}");
-    assert_eq!(after("COPY --from=made"), "cached", "{shown}");
-    assert_eq!(after("/later"), "cached", "{shown}");
+    assert_eq!(shown.matches("    cached\n").count(), 5, "{shown}");
+    host.run("hako builder du --verbose").success().says_not("touch /only");
+    // The same here from then on.
+    assert_eq!(build(&host, ""), first);
+    // A stage that is wanted itself, or another one, is done.
+    forget(&host);
+    let shown = host.run(&format!("hako build --why -q --target made {from} ctx")).success().stdout().to_owned();
+    assert!(shown.contains("this step was never done here"), "{shown}");
+    forget(&host);
+    host.run("sed -i 's/FROM busybox AS made/&\\nENV another=1/' ctx/Dockerfile").success();
+    assert_ne!(build(&host, from), first);
+}
+
+#[test]
+fn a_cache_that_is_handed_on_keeps_what_nobody_had_to_read() {
+    let host = own_host!("busybox");
+    prepared(&host);
+    let first = build(&host, "--cache-to type=local,dest=one,mode=max");
+    forget(&host);
+    // The final steps are known without the stage that they read; its steps go on all the same.
+    assert_eq!(build(&host, "--cache-from type=local,src=one --cache-to type=local,dest=two,mode=max"), first);
+    forget(&host);
+    let shown = host.run("hako build --why -q --target made --cache-from type=local,src=two ctx");
+    let shown = shown.success().stdout();
+    assert_eq!(shown.matches("    cached\n").count(), 2, "{shown}");
+}
+
+#[test]
+fn a_stage_that_is_made_anew_is_what_is_copied_from_then_on() {
+    let host = host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /stamp\nFROM busybox\nCOPY --from=made /stamp /copied\n\
+         RUN --mount=type=bind,from=made,source=/stamp,target=/mounted cp /mounted /mounted-copy\n",
+    );
+    let first = build(&host, "-t one");
+    assert_eq!(build(&host, ""), first);
+    assert_ne!(build(&host, "-t two --no-cache-filter made"), first);
+    let stamp = host.run("docker run --rm two cat /copied").success().text().to_owned();
+    assert_eq!(build(&host, "-t three"), host.run("docker images -q --no-trunc two").text());
+    host.run("docker run --rm three cat /copied /mounted-copy").says(&format!("{stamp}\n{stamp}"));
 }
 
 #[test]
@@ -178,6 +218,7 @@ fn an_image_has_the_time_of_the_commit_that_it_is_built_from() {
 
 #[test]
 fn a_full_disk_is_told_and_nothing_stays_on_it() {
+    hako_testkit::needs!(hako_testkit::require::program("python3"));
     let host = own_host!("busybox");
     host.run("mkdir small ctx && mount -t tmpfs -o size=24m tmpfs small").success();
     let second = host.second_daemon("second", &["--data-root=/run/test/work/small"]);
@@ -191,6 +232,17 @@ fn a_full_disk_is_told_and_nothing_stays_on_it() {
     host.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=100\n");
     host.write("ctx/.dockerignore", "big\n");
     host.run(&format!("{hako} build ctx")).code(1).says("No space left on device");
+    // From an address, and what is in an archive there.
+    host.run("mkdir www && mv ctx/big www/big && tar -cf www/big.tar -C www big && rm ctx/.dockerignore").success();
+    host.run("cd www && python3 -m http.server -b 127.0.0.1 8000 >log 2>&1 </dev/null &").success();
+    let is_there = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8000/\").status)'";
+    host.wait_until("the server", |host| host.run(is_there), |shown| shown.text() == "200");
+    for line in ["ADD http://127.0.0.1:8000/big /", "ADD --unpack=true http://127.0.0.1:8000/big.tar /"] {
+        host.write("ctx/Dockerfile", format!("FROM busybox\n{line}\n"));
+        host.run(&format!("{hako} build ctx")).code(1).says("o space left on device");
+    }
+    host.run(&format!("{hako} build http://127.0.0.1:8000/big.tar")).code(1).says("o space left on device");
+    host.run("ls small/build/contexts | wc -l").says("0");
     assert!(used(&host) < before + 200, "{before} {}", used(&host));
     // What fits goes on to work.
     host.write("ctx/Dockerfile", "FROM busybox\nRUN echo small\n");

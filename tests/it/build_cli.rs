@@ -395,3 +395,67 @@ fn a_file_describes_what_is_baked() {
     host.write("docker-bake.hcl", "target \"a\" {}\n");
     host.run("hako buildx bake").code(1).says("bake files in HCL are not built yet");
 }
+
+#[test]
+fn a_context_that_changes_while_it_is_sent_is_told() {
+    let host = own_host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY . /all\n");
+    let root = "/run/test/hako/data/build";
+    // The first file is large: while it is on its way, the list of names is told and the last is not read.
+    let build_while = |number: usize, change: &str| -> String {
+        host.run(&format!("rm -f ctx/a*; truncate -s 200M ctx/a{number} && seq 1000 > ctx/z")).success();
+        let line = format!(
+            "hako build --progress plain ctx >shown 2>&1 & pid=$!; \
+             while kill -0 $pid && ! find {root} -name a{number} -size +1k 2>/dev/null | grep -q .; do :; done; \
+             {change}; wait $pid; echo ended with $?; cat shown"
+        );
+        host.run(&line).text().to_owned()
+    };
+    let changes = [
+        ("echo more >> ctx/z", "the build context changed while it was sent: z: it had 3893 bytes and has 3898"),
+        ("truncate -s 7 ctx/z", "the build context changed while it was sent: z: it had 3893 bytes and has 7"),
+        ("rm ctx/z", "the build context changed while it was sent: z: it is gone"),
+        ("touch ctx/z", "the build context changed while it was sent: z: it was written to"),
+    ];
+    for (number, (change, expected)) in changes.into_iter().enumerate() {
+        let shown = build_while(number, change);
+        assert!(shown.starts_with("ended with 1") && shown.contains(expected), "{change}: {shown}");
+    }
+    host.run(&format!("ls {root}/contexts 2>/dev/null | wc -l; docker images -q | wc -l")).says("0\n1");
+    // What is at rest is built, and of what was left only what is right is used.
+    host.run("rm ctx/a* && seq 5 > ctx/z && hako build -q -t made ctx").success();
+    host.run("docker run --rm made cat /all/z | tail -1").says("5");
+}
+
+#[test]
+fn what_is_left_out_may_have_a_name_in_any_script() {
+    let host = host!("busybox");
+    host.run("mkdir -p ctx/größe && echo x > ctx/größe/файл && echo y > ctx/größe/kept && echo z > ctx/été").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY . /all\nRUN find /all -type f | sort\n");
+    host.write("ctx/.dockerignore", "größe/файл\né*\nDockerfile\n.dockerignore\n");
+    let shown = host.run("hako build --progress plain --no-cache ctx").success().stderr().to_owned();
+    assert!(shown.contains("/all/größe/kept") && !shown.contains("файл") && !shown.contains("/all/été"), "{shown}");
+    assert!(shown.contains("transferring context"), "{shown}");
+}
+
+#[test]
+fn a_full_disk_where_results_go_is_told() {
+    let host = host!("busybox");
+    host.run("mkdir ctx tiny && mount -t tmpfs -o size=1m tmpfs tiny").success();
+    host.write("ctx/Dockerfile", "FROM scratch AS out\nCOPY big /\nFROM busybox\nCOPY --from=out /big /big\n");
+    host.run("head -c 5000000 /dev/urandom > ctx/big && hako build -q ctx").success();
+    for (flags, expected) in [
+        ("--target out -o type=tar,dest=tiny/x.tar", "cannot write the result: No space left on device"),
+        ("-o type=oci,dest=tiny/x.tar", "cannot write the result: No space left on device"),
+        ("-o type=docker,dest=tiny/x.tar", "cannot write the result: No space left on device"),
+        ("--target out -o tiny/files", "cannot write into tiny/files: No space left on device"),
+        ("--cache-to type=local,dest=tiny/cache", "o space left on device"),
+    ] {
+        let shown = host.run(&format!("hako build {flags} ctx")).code(1).stderr().to_owned();
+        assert!(shown.contains(expected), "{flags}: {shown}");
+        // An archive has its name only when it is whole, and nothing pretends to be a cache.
+        host.run("ls tiny | grep -c tar; test -e tiny/cache/index.json; echo $?").says("0\n1");
+        host.run("rm -rf tiny/*").success();
+    }
+}

@@ -193,7 +193,7 @@ fn mounts_are_there_for_their_step_alone() {
     for (line, text) in [
         ("RUN --network=host true", "network.host is not allowed"),
         ("RUN --security=insecure true", "security.insecure is not allowed"),
-        ("RUN --device=vendor.com/x=y true", "RUN --device is not built yet"),
+        ("RUN --device=vendor.com/x=y,required true", "required device \"vendor.com/x=y\" is not described"),
     ] {
         host.write("ctx/Dockerfile", format!("FROM busybox\n{line}\n"));
         host.run("hako build ctx").code(1).says(text);
@@ -242,4 +242,56 @@ fn bad_dockerfiles_and_contexts_are_told_with_their_place() {
     let out = told(&host, "FROM busybox\nCOPY out/ /x\n");
     assert!(out.contains("/out") && out.contains("not found"), "{out}");
     host.run("docker images -q | wc -l").says("1");
+}
+
+#[test]
+fn devices_are_for_steps_that_may_have_them() {
+    let host = own_host!();
+    host.write(
+        "/run/described/vendor.json",
+        r#"{"cdiVersion":"0.6.0","kind":"vendor.example/thing","devices":[
+            {"name":"one","containerEdits":{"env":["ONE=1"],"deviceNodes":[{"path":"/dev/thing","hostPath":"/dev/null"}]}},
+            {"name":"free","annotations":{"org.mobyproject.buildkit.device.autoallow":"true"},
+             "containerEdits":{"env":["FREE=1"]}}]}"#,
+    );
+    let daemon = host.second_daemon("second", &["--cdi-spec-dir=/run/described"]);
+    let own = format!("hako -H {}", daemon.address());
+    host.load_into("busybox", &format!("-H {}", daemon.address()));
+    host.run("mkdir -p ctx").success();
+    let step = |flags: &str| {
+        let text = format!("FROM busybox\nRUN {flags} echo ${{ONE:-no}} ${{FREE:-no}}; ls -l /dev/thing\n");
+        host.write("ctx/Dockerfile", text);
+    };
+    step("--device=vendor.example/thing=one");
+    host.run(&format!("{own} build ctx")).code(1).says("device vendor.example/thing=one is not allowed");
+    for allowed in ["device", "device=vendor.example/thing=one"] {
+        host.run(&format!("{own} build --no-cache --progress plain --allow {allowed} ctx"))
+            .success()
+            .says(" 1 no")
+            .says("1,   3 ");
+    }
+    step("--device=vendor.example/thing=free --device=vendor.example/none");
+    host.run(&format!("{own} build --progress plain ctx")).code(1).says(" no 1").says("/dev/thing: No such file");
+}
+
+#[test]
+fn modes_are_changed_as_chmod_does_it() {
+    let host = host!("busybox");
+    host.run("mkdir -p ctx/tree/below && echo a > ctx/tree/plain && echo b > ctx/tree/below/program").success();
+    host.run("chmod 640 ctx/tree/plain && chmod 700 ctx/tree/below ctx/tree/below/program").success();
+    built(
+        &host,
+        "FROM busybox\nARG WHO=go\nCOPY --chmod=u=rwX,$WHO=rX tree /x\nCOPY --chmod=u+s,o-rwx tree/plain /y\n\
+         ADD --chmod=a+x tree/plain /z\n",
+        "",
+    );
+    host.run("docker run --rm made stat -c '%a %n' /x/plain /x/below /x/below/program /y /z").shows(expect![[r#"
+        644 /x/plain
+        755 /x/below
+        755 /x/below/program
+        4640 /y
+        751 /z
+    "#]]);
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY --chmod=u=q tree /x\n");
+    host.run("hako build ctx").code(1).says("invalid mode \"u=q\"").says("u=rwX,go=rX");
 }

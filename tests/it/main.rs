@@ -33,6 +33,7 @@ mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
+mod build_flags; // what a build is told beside its Dockerfile
 mod build_language; // the language of Dockerfiles, instruction by instruction
 mod build_platform; // builds for several platforms, and what is attested of them
 mod build_remote; // builds from somewhere else

@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{limits, pack::xattrs, walk};
+use crate::{limits, mode::ModeWish, pack::xattrs, walk};
 
 /// Whether a path is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +38,19 @@ pub struct CopyOptions<'o> {
     /// Everything belongs to this user and group; `None`: as in the source.
     pub owner: Option<(u32, u32)>,
     /// Permission bits of files and directories; `None`: as in the source.
-    pub mode: Option<u32>,
+    pub mode: Option<&'o ModeWish>,
     /// What is copied, by its path in the source, and whether that is a directory.
     pub keep: &'o dyn Fn(&[u8], bool) -> Keep,
+}
+
+impl CopyOptions<'_> {
+    fn mode(&self, mode: u32, is_directory: bool) -> u32 {
+        self.mode.map_or(mode & 0o7777, |wish| wish.of(mode, is_directory))
+    }
+
+    fn mode_of(&self, stat: &Stat) -> u32 {
+        self.mode(stat.st_mode, walk::file_type(stat) == FileType::Directory)
+    }
 }
 
 /// Copies into one root.
@@ -113,7 +123,7 @@ impl<'c> Copier<'c> {
         let wanted = self.owner(visit.stat);
         let has = (Some(Uid::from_raw(visit.stat.st_uid)), Some(Gid::from_raw(visit.stat.st_gid)));
         let mode = visit.stat.st_mode & 0o7777;
-        if wanted != has || self.options.mode.is_some_and(|wanted| wanted != mode) {
+        if wanted != has || self.options.mode_of(visit.stat) != mode {
             return Ok(false);
         }
         let path = parts(target).join(&b'/');
@@ -170,7 +180,7 @@ impl<'c> Copier<'c> {
         write_all(&file, bytes)?;
         let (uid, gid) = self.options.owner.unwrap_or((0, 0));
         rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.options.mode.unwrap_or(mode)))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.options.mode(mode, false)))?;
         rustix::fs::futimens(&file, &whole_second(modified))?;
         Ok(())
     }
@@ -224,7 +234,7 @@ impl<'c> Copier<'c> {
         let (uid, gid) = self.owner(stat);
         rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         if has_mode {
-            let mode = Mode::from_raw_mode(self.options.mode.unwrap_or(stat.st_mode & 0o7777));
+            let mode = Mode::from_raw_mode(self.options.mode_of(stat));
             rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
         }
         Ok(rustix::fs::utimensat(parent, name, &times_of(stat), AtFlags::SYMLINK_NOFOLLOW)?)
@@ -246,7 +256,7 @@ impl<'c> Copier<'c> {
         }
         let (uid, gid) = self.owner(visit.stat);
         rustix::fs::fchown(&file, uid, gid)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.options.mode.unwrap_or(visit.stat.st_mode & 0o7777)))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.options.mode_of(visit.stat)))?;
         set_xattrs(source.as_fd(), file.as_fd())?;
         Ok(rustix::fs::futimens(&file, &times_of(visit.stat))?)
     }
@@ -313,7 +323,7 @@ impl<'c> Copier<'c> {
             Some((stat, source)) => {
                 let (uid, gid) = self.owner(stat);
                 rustix::fs::fchown(made, uid, gid)?;
-                let mode = self.options.mode.unwrap_or(stat.st_mode & 0o7777);
+                let mode = self.options.mode_of(stat);
                 rustix::fs::fchmod(made, Mode::from_raw_mode(mode))?;
                 if let Some(source) = source {
                     set_xattrs(source, made)?;
@@ -444,7 +454,7 @@ impl<'d> TreeDigest<'d> {
 
     fn visit(&mut self, visit: &walk::Visit<'_>, path: &[u8]) -> io::Result<()> {
         let kind = walk::file_type(visit.stat);
-        let mode = if kind == FileType::Symlink { 0 } else { self.options.mode.unwrap_or(visit.stat.st_mode & 0o7777) };
+        let mode = if kind == FileType::Symlink { 0 } else { self.options.mode_of(visit.stat) };
         let (uid, gid) = self.options.owner.unwrap_or((visit.stat.st_uid, visit.stat.st_gid));
         self.word(visit.path);
         self.word(format!("{} {mode:o} {uid} {gid}", kind.as_raw_mode()).as_bytes());

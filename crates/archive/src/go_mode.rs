@@ -1,6 +1,46 @@
-//! File modes as Go writes them, which is how they travel.
+//! Files as fsutil's protocol describes them, and their modes as Go writes those.
+
+use std::io;
 
 use rustix::fs::{FileType, Stat};
+
+use crate::walk::{Visit, file_type};
+
+/// What both ends of the protocol say of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub path: String,
+    pub mode: u32,
+    /// Of regular files; 0 of others.
+    pub size: i64,
+    /// In nanoseconds since 1970.
+    pub modified: i64,
+    /// Where a symbolic link leads.
+    pub link: String,
+}
+
+/// Describes a file that a walk has come to.
+///
+/// # Errors
+/// A link that cannot be read.
+pub fn describe(visit: &Visit<'_>) -> io::Result<Described> {
+    let kind = file_type(visit.stat);
+    let link = if kind == FileType::Symlink {
+        let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
+        String::from_utf8_lossy(link.as_bytes()).into_owned()
+    } else {
+        String::new()
+    };
+    let size = if kind == FileType::RegularFile { visit.stat.st_size } else { 0 };
+    let path = String::from_utf8_lossy(visit.path).into_owned();
+    Ok(Described { path, mode: of(visit.stat), size, modified: modified(visit.stat), link })
+}
+
+/// When a file was written last, in nanoseconds since 1970.
+pub fn modified(stat: &Stat) -> i64 {
+    let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
+    seconds.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0))
+}
 
 /// A directory.
 pub const DIRECTORY: u32 = 1 << 31;
@@ -20,7 +60,7 @@ const STICKY: u32 = 1 << 20;
 /// The mode of a file that is here.
 pub fn of(stat: &Stat) -> u32 {
     let bit = |bit: u32, flag: u32| if stat.st_mode & bit == 0 { 0 } else { flag };
-    let kind = match crate::walk::file_type(stat) {
+    let kind = match file_type(stat) {
         FileType::Directory => DIRECTORY,
         FileType::Symlink => SYMLINK,
         FileType::Fifo => FIFO,

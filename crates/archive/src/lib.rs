@@ -8,6 +8,7 @@
 mod copy; // files from one root into another
 mod ids; // owners where ids are shifted
 mod ignore; // which files of a tree are left out (.dockerignore)
+mod mode; // permission bits that are wanted
 mod pack; // a tree becomes an archive
 mod recipe; // an archive without its files, and together with them
 mod unpack; // an archive becomes a tree
@@ -25,6 +26,7 @@ pub mod limits; // every limit, with its reason
 pub use copy::{Copier, CopyOptions, Keep, KnownDigests, TreeDigest};
 pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};
+pub use mode::{ModeWish, NoMode};
 pub use pack::{PackError, Packer, pack_layer};
 pub use recipe::{DamagedFile, Spliced, unpack_recorded};
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};

@@ -4,7 +4,7 @@
 //! never part of it. A record that speaks of layers which are gone counts as none.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,9 @@ use crate::{
 const CACHE_MOUNT: &str = "cache mount ";
 const LOCAL_SOURCE: &str = "local source for the context ";
 
+/// The input of records that were found before what they are made of was there, see `solve/foresight.rs`.
+pub(crate) const FORESEEN: &str = "foreseen";
+
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
 /// The result of one step.
@@ -43,6 +46,23 @@ pub(crate) struct Record {
     /// What it was made of, by name, to say later which input changed.
     #[serde(default)]
     pub(crate) inputs: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Whether its key is of definitions: a second way to a result.
+    pub(crate) fn is_foreseen(&self) -> bool {
+        self.inputs.contains_key(FORESEEN)
+    }
+
+    /// Whether it is the result of a step that says this of itself.
+    pub(crate) fn has_input(&self, name: &str, value: &str) -> bool {
+        self.inputs.get(name).is_some_and(|known| *known == shortened(value))
+    }
+}
+
+// Values may be secret or long: what is remembered of them only tells whether they are the same.
+fn shortened(value: &str) -> String {
+    digest(value.as_bytes()).short()
 }
 
 /// One record, for `builder du`.
@@ -107,14 +127,18 @@ impl Key {
     pub(crate) fn input(&mut self, name: &str, value: &str) {
         self.raw(name.as_bytes());
         self.raw(value.as_bytes());
-        // Values may be secret or long: what is remembered of them only tells whether they are the same.
-        self.inputs.insert(name.to_owned(), digest(value.as_bytes()).short());
+        self.inputs.insert(name.to_owned(), shortened(value));
     }
 
     pub(crate) fn finish(self) -> (Digest, BTreeMap<String, String>) {
+        (self.digest(), self.inputs)
+    }
+
+    /// The key as far as it is made.
+    pub(crate) fn digest(&self) -> Digest {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.context.finish().as_ref());
-        (Digest::from_sha256(bytes), self.inputs)
+        bytes.copy_from_slice(self.context.clone().finish().as_ref());
+        Digest::from_sha256(bytes)
     }
 }
 
@@ -192,10 +216,16 @@ impl Cache {
         Some(record.clone())
     }
 
+    /// Whether a step with this input was done.
+    pub(crate) fn has_input(&self, name: &str, value: &str) -> bool {
+        self.state.lock().records.values().any(|record| record.has_input(name, value))
+    }
+
     /// Why there is no record of this key: which input is another than when the step was done last.
     pub(crate) fn why(&self, description: &str, inputs: &BTreeMap<String, String>) -> String {
         let state = self.state.lock();
-        let same = state.records.values().filter(|record| record.description == description);
+        let is_same = |record: &&Record| record.description == description && !record.is_foreseen();
+        let same = state.records.values().filter(is_same);
         let Some(last) = same.max_by_key(|record| record.created) else {
             return "this step was never done here".to_owned();
         };
@@ -282,10 +312,15 @@ impl Cache {
     pub(crate) fn entries(&self, store: &Store) -> Vec<CacheEntry> {
         let images: Vec<Option<Digest>> = store.list().iter().map(|image| image.chain_id).collect();
         let state = self.state.lock();
+        let layers = |record: &Record| record.stack.filter(|_| record.has_layer);
+        let plain = state.records.values().filter(|record| !record.is_foreseen());
+        let plain: HashSet<Digest> = plain.filter_map(layers).collect();
         let mut entries: Vec<CacheEntry> = state
             .records
             .iter()
             .filter(|(_, record)| record.has_layer)
+            // A second way to the same result is no second result.
+            .filter(|(_, record)| !record.is_foreseen() || record.stack.is_none_or(|stack| !plain.contains(&stack)))
             .map(|(key, record)| CacheEntry {
                 id: key.trim_start_matches("sha256:").chars().take(25).collect(),
                 kind: "regular",
@@ -332,11 +367,12 @@ impl Cache {
                     keys.push(key);
                 }
             }
-            // Records without a layer of their own go with the layers that they stand on.
+            // Records without a layer of their own go with the layers that they stand on, second ways with their result.
             let empty: Vec<String> = state
                 .records
                 .iter()
-                .filter(|(_, record)| !record.has_layer && record.stack.is_none_or(|stack| stacks.contains(&stack)))
+                .filter(|(_, record)| !record.has_layer || record.is_foreseen())
+                .filter(|(_, record)| record.stack.is_none_or(|stack| stacks.contains(&stack)))
                 .map(|(key, _)| key.clone())
                 .collect();
             for key in empty {

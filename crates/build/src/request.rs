@@ -38,6 +38,7 @@ pub struct BuildRequest {
     /// Whether RUN steps may ask for what reaches the host (`--allow`).
     pub allow_host_network: bool,
     pub allow_insecure: bool,
+    pub devices: DeviceGrants,
     /// The classic builder's ways: one step after the other, an image for each.
     pub classic: bool,
     /// All times that an image speaks of (`SOURCE_DATE_EPOCH`), and whether files are no younger.
@@ -47,8 +48,30 @@ pub struct BuildRequest {
     pub flatten: bool,
     /// Where results are looked for that are not here (`--cache-from`).
     pub depots: Vec<Arc<Depot>>,
+    /// All known results of needed stages are of interest, also those that nobody has to read: they are to be left
+    /// somewhere (`--cache-to mode=max`).
+    pub complete: bool,
     /// What the context is, if it came from an address.
     pub source: Option<RemoteSource>,
+}
+
+/// Which devices steps may have that no description gives to everybody (`--allow device`, `--allow device=NAME`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceGrants {
+    all: bool,
+    names: Vec<String>,
+}
+
+impl DeviceGrants {
+    /// Reads what a client allows, among other entitlements.
+    pub fn of(entitlements: &[String]) -> Self {
+        let names = entitlements.iter().filter_map(|text| text.strip_prefix("device="));
+        Self { all: entitlements.iter().any(|text| text == "device"), names: names.map(str::to_owned).collect() }
+    }
+
+    pub(crate) fn allows(&self, device: &str) -> bool {
+        self.all || self.names.iter().any(|name| name == device)
+    }
 }
 
 /// An address, and what was there.

@@ -14,6 +14,7 @@ mod request; // what a build is asked for
 mod send; // files from here
 mod services; // what the session offers
 mod store; // directories of caches
+mod worker; // what the daemon builds for
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     Engine, EngineError,
     container::{
+        cdi::{self, FoundDevice},
         output::pump_exec,
         plan,
         start::{Descriptors, launch_error},
@@ -174,6 +175,11 @@ impl Engine {
         Ok((found.uid, if owner.contains(':') { found.gid } else { found.uid }))
     }
 
+    /// The devices that `RUN --device` means by a name.
+    pub fn step_devices(&self, wish: &str) -> Vec<FoundDevice> {
+        cdi::find(wish, &self.config.cdi_folders)
+    }
+
     /// Where the builder keeps its own files: contexts, cache mounts, the cache's records.
     pub fn build_root(&self) -> std::path::PathBuf {
         self.config.data_root.join("build")
@@ -222,7 +228,7 @@ impl Engine {
 
     fn start_step(&self, id: ContainerId, spec: StepSpec) -> Result<(Launched, LiveStep), EngineError> {
         let root = spec.root.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error))?;
-        let record = self.step_record(id, &spec);
+        let record = cdi::with_devices(&Arc::new(self.step_record(id, &spec)), &self.config.cdi_folders)?;
         let security = self.security(&record.spec.host)?;
         let confinement = plan::confinement(self, &record, &security)?;
         let mut operation = Operation::begin("step.start", &self.config.exec_root);

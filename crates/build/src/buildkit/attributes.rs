@@ -30,7 +30,7 @@ use crate::{
     language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
     limits, outline,
     plan::{Plan, Wishes, parse_platform, plan},
-    request::{BuildRequest, RemoteSource},
+    request::{BuildRequest, DeviceGrants, RemoteSource},
 };
 
 /// The request to look for mistakes, and to build nothing.
@@ -251,12 +251,14 @@ impl BuildKit {
             host: host(attributes)?,
             secrets: Arc::new(SessionSecrets(Some(session))),
             allow_host_network: solve.entitlements.iter().any(|entitlement| entitlement == "network.host"),
+            devices: DeviceGrants::of(&solve.entitlements),
             allow_insecure: solve.entitlements.iter().any(|entitlement| entitlement == "security.insecure"),
             classic: false,
             epoch,
             rewrite_times: is_reproducible,
             flatten: attributes.contains_key("hako.flatten"),
             depots: Vec::new(),
+            complete: false,
             source,
         })
     }
@@ -271,7 +273,9 @@ impl BuildKit {
         let file = attributes.get("filename").map_or("Dockerfile", String::as_str);
         let (text, ignore) = self.asked_of(solve, attributes, file, progress).await?;
         let wrong = |error| failed_in(&BuildError::from((error, file, text.as_str())), file, &text);
-        let read = Dockerfile::parse(&text).map_err(wrong)?;
+        let mut read = Dockerfile::parse(&text).map_err(wrong)?;
+        read.directives.overridden(|name| attributes.get(&format!("build-arg:{name}")).cloned());
+        read.directives.front_end().map_err(Status::unimplemented)?;
         let kind = attributes.get("requestid").map_or("", String::as_str);
         let answer = if kind == DESCRIBE {
             described()

@@ -156,6 +156,7 @@ impl BuildKit {
             let more = imports.iter().filter(|one| !solve.imports.iter().any(|known| is_same(known, one)));
             let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
             request.depots = Box::pin(self.depots(solve, &imports, &progress)).await?;
+            request.complete = solve.exports.iter().any(Export::is_complete);
             let (file, text) = (request.dockerfile_name.clone(), request.dockerfile.clone());
             let built = Box::pin(self.for_each_platform(request, attributes::platforms(attributes)?, progress)).await;
             let mut built = built.map_err(|error| failed_in(&error, &file, &text))?;

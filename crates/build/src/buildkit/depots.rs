@@ -79,6 +79,11 @@ impl Export {
         self.place == Place::Inline
     }
 
+    /// Whether every step is wanted there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.all
+    }
+
     fn one(entry: &CacheOptionsEntry) -> Result<Self, Status> {
         let text = |key: &str| entry.attrs.get(key).map_or("", String::as_str);
         let flag = |key: &str, default: bool| match text(key) {

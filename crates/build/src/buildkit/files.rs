@@ -24,7 +24,7 @@ use hako_model::Digest;
 use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 use super::session::Session;
 use crate::{cache::Hasher, limits};
@@ -66,7 +66,9 @@ pub(super) async fn send(session: &Session, parts: Vec<Part>) -> Result<(), Stat
         match packet.r#type() {
             PacketType::PacketReq => {
                 let offer = offers.get(packet.id as usize).ok_or_else(|| Status::invalid_argument("no such file"))?;
-                send_offer(&send, packet.id, &parts, offer).await?;
+                if let Err(gone) = send_offer(&send, packet.id, &parts, offer).await {
+                    return Err(last_word(&mut asked, gone).await);
+                }
             }
             PacketType::PacketFin => {
                 let _ = send.send(Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() }).await;
@@ -80,6 +82,17 @@ pub(super) async fn send(session: &Session, parts: Vec<Part>) -> Result<(), Stat
         }
     }
     Err(Status::aborted("the client ended before all files were sent"))
+}
+
+// Why a client takes no more (its disk is full) is the last that comes from it.
+async fn last_word(asked: &mut Streaming<Packet>, gone: Status) -> Status {
+    loop {
+        match asked.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return gone,
+            Err(status) => return status,
+        }
+    }
 }
 
 async fn send_offer(send: &mpsc::Sender<Packet>, id: u32, parts: &[Part], offer: &Offer) -> Result<(), Status> {
@@ -169,21 +182,15 @@ fn beside_stat(path: String, bytes: &[u8]) -> Stat {
 
 /// What a name is, as clients read it.
 pub(super) fn stat_of(visit: &walk::Visit<'_>) -> io::Result<Stat> {
-    let linkname = if walk::file_type(visit.stat) == FileType::Symlink {
-        let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
-        String::from_utf8_lossy(link.as_bytes()).into_owned()
-    } else {
-        String::new()
-    };
-    let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
+    let described = go_mode::describe(visit)?;
     Ok(Stat {
-        path: String::from_utf8_lossy(visit.path).into_owned(),
-        mode: go_mode::of(visit.stat),
+        path: described.path,
+        mode: described.mode,
         uid: visit.stat.st_uid,
         gid: visit.stat.st_gid,
-        size: if walk::file_type(visit.stat) == FileType::RegularFile { visit.stat.st_size } else { 0 },
-        mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
-        linkname,
+        size: described.size,
+        mod_time: described.modified,
+        linkname: described.link,
         devmajor: i64::from(rustix::fs::major(visit.stat.st_rdev)),
         devminor: i64::from(rustix::fs::minor(visit.stat.st_rdev)),
         ..Stat::default()

@@ -19,7 +19,13 @@ use super::{
     session::SessionSecrets,
     solves::Solve,
 };
-use crate::{context::Context, event::Progress, llb::Graph, request::BuildRequest, solve::Built};
+use crate::{
+    context::Context,
+    event::Progress,
+    llb::Graph,
+    request::{BuildRequest, DeviceGrants},
+    solve::Built,
+};
 
 impl BuildKit {
     /// Solves a graph, telling the solve's listeners.
@@ -96,11 +102,13 @@ impl BuildKit {
             secrets: Arc::new(SessionSecrets(session)),
             allow_host_network: allows("network.host"),
             allow_insecure: allows("security.insecure"),
+            devices: DeviceGrants::default(),
             classic: false,
             epoch: None,
             rewrite_times: false,
             flatten: false,
             depots: Vec::new(),
+            complete: false,
             source: None,
         })
     }

@@ -22,7 +22,10 @@ use ring::digest::SHA256;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Request, Status, metadata::MetadataValue};
+use tonic::{
+    Request, Status,
+    metadata::{AsciiMetadataKey, MetadataValue},
+};
 
 use super::session::Session;
 use crate::{context::Context, limits};
@@ -52,13 +55,18 @@ pub(super) async fn receive(
     // for. A request is smaller than the name it is about, which is kept as well.
     let (send, receive) = mpsc::unbounded_channel();
     let mut request = Request::new(UnboundedReceiverStream::new(receive));
-    let text = |text: &str| MetadataValue::try_from(text);
-    let invalid = |_| Status::invalid_argument(format!("{name}: names in other scripts than Latin are not built yet"));
-    request.metadata_mut().insert("dir-name", text(name).map_err(invalid)?);
+    let invalid = |_| Status::invalid_argument(format!("{name:?} is no name of a client's directory"));
+    request.metadata_mut().insert("dir-name", MetadataValue::try_from(name).map_err(invalid)?);
     request.metadata_mut().insert(bundle::HEADER, MetadataValue::from_static("1"));
     for (key, patterns) in [("include-patterns", &wanted.include), ("exclude-patterns", &wanted.exclude)] {
+        // Headers are ASCII: where one of the values is not, all are written as in an address, and that is said.
+        let is_plain = patterns.iter().all(|pattern| pattern.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        if !is_plain && let Ok(said) = AsciiMetadataKey::from_bytes(format!("{key}-encoded").as_bytes()) {
+            request.metadata_mut().insert(said, MetadataValue::from_static("1"));
+        }
         for pattern in patterns {
-            request.metadata_mut().append(key, text(pattern).map_err(invalid)?);
+            let value = if is_plain { pattern.clone() } else { escaped(pattern) };
+            request.metadata_mut().append(key, MetadataValue::try_from(value).map_err(invalid)?);
         }
     }
     let mut client = FileSyncClient::new(session.channel.clone()).max_decoding_message_size(limits::PACKET_BYTES_MAX);
@@ -77,6 +85,16 @@ pub(super) async fn receive(
     }
     drop(feed);
     receiving.await.map_err(|_| Status::internal("the builder ended"))?
+}
+
+// As the query of an address has it.
+fn escaped(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 /// Asks for files.
@@ -139,6 +157,9 @@ struct Incoming {
     path: String,
     mode: u32,
     modified: i64,
+    /// The bytes that were told, and those that came.
+    size: i64,
+    bytes: i64,
     file: Option<OwnedFd>,
     hash: ring::digest::Context,
 }
@@ -179,6 +200,17 @@ impl Parents {
 }
 
 impl Incoming {
+    // Clients that do not look themselves send what a file has become; one that is gone comes as empty.
+    fn check(&self) -> Result<(), Status> {
+        let (path, told, came) = (&self.path, self.size, self.bytes);
+        if came == told {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "the build context changed while it was sent: {path}: it had {told} bytes when it was listed, and {came} came"
+        )))
+    }
+
     fn open(&mut self, context: &Context, parents: &mut Parents) -> io::Result<&OwnedFd> {
         let file = match self.file.take() {
             Some(file) => file,
@@ -265,12 +297,14 @@ impl Receiver {
             },
             PacketType::PacketData if packet.data.is_empty() => {
                 if let Some(done) = self.open.remove(&packet.id) {
+                    done.check()?;
                     self.store(done).map_err(io_status("cannot store a file of the context"))?;
                 }
             }
             PacketType::PacketData => {
                 let file = self.open.get_mut(&packet.id).ok_or_else(|| Status::invalid_argument("data of no file"))?;
                 self.bytes += packet.data.len() as u64;
+                file.bytes = file.bytes.saturating_add(i64::try_from(packet.data.len()).unwrap_or(i64::MAX));
                 file.hash.update(&packet.data);
                 let stored = file.open(&self.context, &mut self.parents);
                 let stored = stored.and_then(|file| write_all(file, &packet.data));
@@ -312,7 +346,8 @@ impl Receiver {
         let is_wanted = self.place(&path, stat).map_err(io_status(&format!("cannot store {path:?} of the context")))?;
         if is_wanted {
             let (mode, hash) = (go_mode::bits(stat.mode), ring::digest::Context::new(&SHA256));
-            let incoming = Incoming { path: path.clone(), mode, modified: stat.mod_time, file: None, hash };
+            let (modified, size) = (stat.mod_time, stat.size);
+            let incoming = Incoming { path: path.clone(), mode, modified, size, bytes: 0, file: None, hash };
             self.open.insert(number, incoming);
             self.asker.ask(number);
         }
@@ -421,11 +456,9 @@ fn remove(parent: &OwnedFd, leaf: &str, is_there: bool) -> io::Result<()> {
 }
 
 fn is_same(there: &rustix::fs::Stat, wanted: &Stat) -> bool {
-    let modified =
-        there.st_mtime.saturating_mul(1_000_000_000).saturating_add(i64::try_from(there.st_mtime_nsec).unwrap_or(0));
     walk::file_type(there) == FileType::RegularFile
         && there.st_size == wanted.size
-        && modified == wanted.mod_time
+        && go_mode::modified(there) == wanted.mod_time
         && there.st_mode & 0o7777 == go_mode::bits(wanted.mode)
 }
 
@@ -445,6 +478,11 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_in_other_scripts_travel_as_addresses_do() {
+        assert_eq!(escaped("dü /*.txt"), "d%C3%BC+%2F%2A.txt");
+    }
 
     #[test]
     fn times_before_1970_are_times() {

@@ -103,6 +103,11 @@ impl Depot {
         self.known.get(key).map(|known| &known.record)
     }
 
+    /// Whether a step with this input was done.
+    pub(crate) fn has_input(&self, name: &str, value: &str) -> bool {
+        self.known.values().any(|known| known.record.has_input(name, value))
+    }
+
     /// The result with this key: its layers are here then.
     pub(crate) async fn take(&self, key: &Digest, store: &Store, hold: &Arc<Hold>) -> Result<Option<Record>, String> {
         let Some(known) = self.known.get(key) else { return Ok(None) };

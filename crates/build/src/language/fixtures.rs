@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{scan, word};
+use super::{Around, Dockerfile, Ignore, lint, scan, word};
 
 fn fixtures(below: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/specs/dockerfile").join(below);
@@ -154,4 +154,68 @@ fn published_lines_are_split_as_published() {
         let expected = (expected != "error").then(|| expected.split(',').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(got, expected, "{line}");
     }
+}
+
+// The examples of a rule's page: whether each is called bad, and its text.
+fn examples(page: &str) -> Vec<(bool, String)> {
+    let (mut found, mut judged, mut block) = (Vec::new(), None, None::<String>);
+    for line in page.lines() {
+        match &mut block {
+            Some(text) if line.trim() == "```" => {
+                found.extend(judged.zip(Some(std::mem::take(text))));
+                block = None;
+            }
+            Some(text) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            None if line.starts_with("❌") => judged = Some(true),
+            None if line.starts_with("✅") => judged = Some(false),
+            None if line.trim() == "```dockerfile" => block = Some(String::new()),
+            None => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn published_examples_of_checks_are_judged_as_published() {
+    let Some(directory) = fixtures("linter/docs") else { return };
+    let ignore = Ignore::of(["tmp"]).unwrap();
+    let environment = |image: &str| image.starts_with("python").then(|| vec!["PYTHON_VERSION=3".to_owned()]);
+    let none = |_: &str| Some(Vec::new());
+    let (mut rules, mut wrong) = (0, Vec::new());
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let rule = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let examples = examples(&std::fs::read_to_string(&path).unwrap());
+        rules += usize::from(!examples.is_empty());
+        for (is_bad, example) in examples {
+            // Two arguments without a value, in today's language.
+            if example.contains("ARG foo bar") {
+                continue;
+            }
+            // This one is off unless it is asked for.
+            let text = match rule.as_str() {
+                "InvalidDefinitionDescription" if !example.contains("check=") => {
+                    format!("# check=experimental=all\n{example}")
+                }
+                _ => example,
+            };
+            let around = Around {
+                source: &text,
+                ignore: Some(&ignore),
+                environment: Some(if text.contains("python") { &environment } else { &none }),
+            };
+            let found = Dockerfile::parse(&text).map(|file| lint(&file, around));
+            let own = found.iter().flatten().find(|finding| finding.rule == rule);
+            // With the lines around it, and the one that it is about marked.
+            let shown = own.map(|finding| finding.shown("Dockerfile", &text)).unwrap_or_default();
+            let is_shown = shown.contains(" | >>> ") && shown.contains('^');
+            if is_bad != own.is_some() || is_bad != is_shown {
+                wrong.push(format!("{rule} (bad: {is_bad}):\n{text}{found:?}"));
+            }
+        }
+    }
+    assert!(rules >= 21 && wrong.is_empty(), "{rules} rules\n{}", wrong.join("\n\n"));
 }

@@ -146,11 +146,46 @@ pub(crate) fn run(flags: &[String]) -> Result<RunFlags, FlagError> {
                     other => return Err(FlagError::new(flag, format!("security {other:?} is not valid"))),
                 };
             }
-            "device" => found.devices.push(value(flag, given)?),
+            "device" => {
+                let device = value(flag, given)?;
+                Device::parse(&device).map_err(|text| FlagError::new(flag, text))?;
+                found.devices.push(device);
+            }
             _ => return Err(unknown(flag, name, "RUN", RUN)),
         }
     }
     Ok(found)
+}
+
+/// One `RUN --device`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Of a device, a kind or a class, as the Container Device Interface has them.
+    pub name: String,
+    /// There is no step without it.
+    pub required: bool,
+}
+
+impl Device {
+    /// Reads `NAME[,required]` or `name=NAME,…`.
+    ///
+    /// # Errors
+    /// An option that is none, or no name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut device = Self { name: String::new(), required: false };
+        for (place, field) in fields(text).iter().enumerate() {
+            match field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value))) {
+                ("required", None | Some("true" | "1")) => device.required = true,
+                ("required", Some("false" | "0")) => device.required = false,
+                ("required", Some(other)) => return Err(format!("invalid value for required: {other}")),
+                ("name", Some(name)) if device.name.is_empty() => name.clone_into(&mut device.name),
+                // `vendor.com/class=name` is a name too.
+                _ if place == 0 && !field.is_empty() => field.clone_into(&mut device.name),
+                _ => return Err(format!("unexpected device option {field:?}")),
+            }
+        }
+        if device.name.is_empty() { Err("device name is required".to_owned()) } else { Ok(device) }
+    }
 }
 
 /// One `RUN --mount`.
@@ -343,6 +378,20 @@ mod tests {
         ] {
             assert_eq!(Mount::parse(text).unwrap_err(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn devices() {
+        let shown = |text: &str| match Device::parse(text) {
+            Ok(device) => format!("{} {}", device.name, device.required),
+            Err(error) => error,
+        };
+        assert_eq!(shown("vendor.com/class=one"), "vendor.com/class=one false");
+        assert_eq!(shown("vendor.com/class=*,required"), "vendor.com/class=* true");
+        assert_eq!(shown("name=class1,required=false"), "class1 false");
+        assert_eq!(shown("x,color=red"), "unexpected device option \"color=red\"");
+        assert_eq!(shown("required"), "device name is required");
+        assert_eq!(shown(""), "unexpected device option \"\"");
     }
 
     #[test]

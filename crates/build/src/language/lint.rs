@@ -100,7 +100,7 @@ pub struct Around<'a> {
 /// All findings, in the order of the file.
 pub fn lint(file: &Dockerfile, around: Around<'_>) -> Vec<Finding> {
     let wish = file.directives.check.as_deref().map(CheckWish::parse).unwrap_or_default();
-    let mut lint = Lint { found: Vec::new() };
+    let mut lint = Lint::default();
     lint.casing(file);
     lint.stages(file);
     for instruction in &file.instructions {
@@ -129,8 +129,13 @@ pub fn lint(file: &Dockerfile, around: Around<'_>) -> Vec<Finding> {
     found
 }
 
+#[derive(Default)]
 struct Lint {
     found: Vec<Finding>,
+    /// The stages that say which shell they want, and the one that is being read.
+    shells: BTreeSet<String>,
+    stage: String,
+    chose_shell: bool,
 }
 
 fn keyword(instruction: &Instruction) -> &str {
@@ -238,7 +243,13 @@ impl Lint {
 
     fn instruction(&mut self, instruction: &Instruction) {
         match &instruction.kind {
-            Kind::Cmd(Command::Shell(_)) | Kind::Entrypoint(Command::Shell(_)) => {
+            Kind::From { image, name, .. } => {
+                self.stage = name.clone().unwrap_or_default();
+                self.chose_shell = self.shells.contains(&image.to_lowercase());
+            }
+            Kind::Shell(_) => self.chose_shell = true,
+            // Whoever names a shell means it.
+            Kind::Cmd(Command::Shell(_)) | Kind::Entrypoint(Command::Shell(_)) if !self.chose_shell => {
                 let word = keyword(instruction).to_uppercase();
                 let text = format!(
                     "JSON arguments recommended for {word} to prevent unintended behavior related to OS signals"
@@ -257,6 +268,9 @@ impl Lint {
             Kind::Arg(pairs) => pairs.iter().for_each(|(name, _)| self.secret(instruction, name)),
             Kind::Expose(words) => words.iter().for_each(|word| self.port(instruction, word)),
             _ => {}
+        }
+        if self.chose_shell {
+            self.shells.insert(self.stage.clone());
         }
     }
 
@@ -542,6 +556,7 @@ mod tests {
         check("FROM a as b\nfrom c\nRUN d", &["1 FromAsCasing", "2 ConsistentInstructionCasing"]);
         check("FROM a AS b\nFROM c AS b\nFROM d AS scratch", &["2 DuplicateStageName", "3 ReservedStageName"]);
         check("FROM a\nCMD x\nCMD [\"y\"]", &["2 MultipleInstructionsDisallowed", "2 JSONArgsRecommended"]);
+        check("FROM a AS b\nSHELL [\"x\"]\nFROM b\nCMD y\nFROM c\nCMD z", &["6 JSONArgsRecommended"]);
         check("FROM a\nENTRYPOINT x\nMAINTAINER me", &["2 JSONArgsRecommended", "3 MaintainerDeprecated"]);
         check("FROM a\nENV k v\nENV A=1 B=2\nLABEL l=1", &["2 LegacyKeyValueFormat"]);
         check("FROM a\nARG DB_PASSWORD\nENV PUBLIC_KEY=1 MONKEY=2", &["2 SecretsUsedInArgOrEnv"]);

@@ -11,7 +11,7 @@ mod word; // variables, quotes, escapes
 mod fixtures;
 
 pub use error::SyntaxError;
-pub use flag::{CopyFlags, Mount, MountKind, Network, RunFlags, Sharing};
+pub use flag::{CopyFlags, Device, Mount, MountKind, Network, RunFlags, Sharing};
 pub use hako_archive::{Ignore, IgnoreError};
 pub use instruction::{Command, Copy, Dockerfile, Instruction, Kind, parse_one};
 pub use lint::{Around, CheckWish, Environments, Finding, lint};

@@ -49,6 +49,31 @@ pub struct Directives {
     pub check: Option<String>,
 }
 
+impl Directives {
+    /// Build arguments of BuildKit's say the same and stand before what the file says.
+    pub(crate) fn overridden(&mut self, argument: impl Fn(&str) -> Option<String>) {
+        if let Some(syntax) = argument("BUILDKIT_SYNTAX") {
+            self.syntax = Some(syntax);
+        }
+        if let Some(check) = argument("BUILDKIT_DOCKERFILE_CHECK") {
+            self.check = Some(check);
+        }
+    }
+
+    /// Whether this front end is the wanted one: `docker/dockerfile` in any version, from anywhere.
+    pub(crate) fn front_end(&self) -> Result<(), String> {
+        let Some(syntax) = self.syntax.as_deref().and_then(|text| text.split_whitespace().next()) else {
+            return Ok(());
+        };
+        let last = syntax.rsplit('/').next().unwrap_or_default();
+        let name = last.split([':', '@']).next().unwrap_or_default();
+        if matches!(name, "dockerfile" | "dockerfile-upstream") {
+            return Ok(());
+        }
+        Err(format!("the front end {syntax:?} is not built: # syntax= may be docker/dockerfile in any version"))
+    }
+}
+
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {

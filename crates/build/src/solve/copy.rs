@@ -10,7 +10,7 @@ use std::{
 };
 
 use bollard_buildkit_proto::pb::FileActionCopy;
-use hako_archive::{Copier, CopyOptions, Keep, TreeDigest, UnpackOptions, unpack, walk};
+use hako_archive::{Copier, CopyOptions, Keep, ModeWish, TreeDigest, UnpackOptions, unpack, walk};
 use hako_image::{Hold, StackView, Store};
 use hako_model::Digest;
 use rustix::fs::{FileType, OFlags};
@@ -83,7 +83,7 @@ pub(super) struct Job {
     target: String,
     documents: Vec<(String, Vec<u8>)>,
     owner: Option<(u32, u32)>,
-    mode: Option<u32>,
+    mode: Option<ModeWish>,
     exclude: Ignore,
     parents: bool,
     link: bool,
@@ -109,17 +109,14 @@ impl Solving {
     pub(super) async fn copy(&self, index: usize, state: &State, copy: &Copy, line: usize) -> Result<Done, BuildError> {
         let job = self.job(index, state, copy, line).await?;
         let job = Arc::new(job);
-        let (hashed, job) = {
-            let job = job.clone();
-            blocking(move || (job.digest(), job)).await
-        };
+        let hashed = self.files_of(&job).await?;
         let word = if copy.is_add { "ADD" } else { "COPY" };
         let description = format!("{word} {} {}", copy.sources.join(" "), copy.target);
         let mut key = Key::new("copy", &if job.link { crate::cache::digest(b"link") } else { state.below() });
         if job.link {
             key.input("layers", &state.below().to_string());
         }
-        key.input("files", &hashed?.to_string());
+        key.input("files", &hashed.to_string());
         key.input("target", &job.target);
         let unpacks: Vec<bool> = job.parts.iter().map(|part| part.unpacks).collect();
         key.input("flags", &format!("{:?} {:?} {} {unpacks:?}", job.owner, job.mode, job.parents));
@@ -130,7 +127,7 @@ impl Solving {
         .await
     }
 
-    async fn job(&self, index: usize, state: &State, copy: &Copy, line: usize) -> Result<Job, BuildError> {
+    pub(super) async fn job(&self, index: usize, state: &State, copy: &Copy, line: usize) -> Result<Job, BuildError> {
         let sources = copy.sources.iter().map(|source| state.expand(source)).collect::<Result<Vec<_>, _>>()?;
         let target = state.expand(&copy.target)?;
         let is_directory = target.ends_with('/') || target == "." || target.ends_with("/.");
@@ -158,7 +155,10 @@ impl Solving {
             None => Some((0, 0)),
         };
         let mode = match &copy.flags.chmod {
-            Some(mode) => Some(octal(&state.expand(mode)?)?),
+            Some(mode) => {
+                let wish = ModeWish::parse(&state.expand(mode)?);
+                Some(wish.map_err(|error| BuildError::invalid(format!("--chmod: {error}")))?)
+            }
             None => None,
         };
         Ok(Job {
@@ -173,6 +173,17 @@ impl Solving {
             is_add: copy.is_add,
             follows: true,
         })
+    }
+
+    /// The digest of everything that is copied. Files of the context are read once, though two ask: who copies them, and
+    /// who wants to know what the stage is.
+    pub(super) async fn files_of(&self, job: &Arc<Job>) -> Result<Digest, BuildError> {
+        let hashing = job.clone();
+        let hashed = async { blocking(move || hashing.digest()).await };
+        match job.name(&self.request.context) {
+            Some(name) => Ok(*self.foresight.files(name).get_or_try_init(|| hashed).await?),
+            None => hashed.await,
+        }
     }
 
     /// All files of a root below a path as a stack of their own; whether it was there already.
@@ -281,18 +292,6 @@ impl Solving {
     }
 }
 
-fn octal(text: &str) -> Result<u32, BuildError> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ if text.contains(['+', '=', '-']) => {
-            Err(BuildError::NotBuilt { text: format!("--chmod={text}: symbolic modes are not built yet") })
-        }
-        _ => Err(BuildError::invalid(format!(
-            "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
-        ))),
-    }
-}
-
 impl Job {
     fn of_part(part: Part, target: &str) -> Self {
         Self {
@@ -309,11 +308,22 @@ impl Job {
         }
     }
 
+    // What is copied of the build's own context, in words; `None` if it is from elsewhere too.
+    fn name(&self, context: &Arc<Context>) -> Option<String> {
+        let is_own = |part: &Part| matches!(&part.root, Root::Context(root) if Arc::ptr_eq(root, context));
+        if !self.parts.iter().all(is_own) {
+            return None;
+        }
+        let sources: Vec<_> = self.parts.iter().map(|part| &part.sources).collect();
+        let Self { documents, owner, mode, exclude, parents, follows, .. } = self;
+        Some(format!("{sources:?} {documents:?} {owner:?} {mode:?} {exclude:?} {parents} {follows}"))
+    }
+
     /// The copy of a graph.
     pub(super) fn of_graph(
         from: Root,
         wanted: &FileActionCopy,
-        (owner, mode): (Option<(u32, u32)>, Option<u32>),
+        (owner, mode): (Option<(u32, u32)>, Option<ModeWish>),
         exclude: Ignore,
     ) -> Self {
         let unpacks = wanted.attempt_unpack_docker_compatibility;
@@ -409,8 +419,8 @@ impl Job {
         Ok(Some(Chosen { parent, leaf, path: path.to_owned(), is_directory, below, unpacks: part.unpacks }))
     }
 
-    pub(super) fn options<'k>(&self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
-        CopyOptions { owner: self.owner, mode: self.mode, keep }
+    pub(super) fn options<'k>(&'k self, keep: &'k dyn Fn(&[u8], bool) -> Keep) -> CopyOptions<'k> {
+        CopyOptions { owner: self.owner, mode: self.mode.as_ref(), keep }
     }
 
     fn digest(&self) -> Result<Digest, BuildError> {

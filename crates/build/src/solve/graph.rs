@@ -13,7 +13,7 @@ use hako_image::{BuiltImage, ShippedLayer, WantedLayer};
 use hako_model::{Digest, ImageConfig, Platform};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, now};
+use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, foresight, now};
 use crate::{
     attest::{Facts, Material},
     cache::{Key, Record, digest},
@@ -66,6 +66,7 @@ impl Builder {
             images: tokio::sync::Mutex::default(),
             bases: bases::Bases::default(),
             trail: parking_lot::Mutex::default(),
+            foresight: foresight::Foresight::of(0).0,
         });
         for vertex in solving.vertices.values() {
             progress.tell(Event::Vertex(vertex.clone())).await;

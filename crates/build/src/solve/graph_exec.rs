@@ -203,7 +203,7 @@ impl Solving {
         };
         mounts.extend(exec.secretenv.iter().map(secret));
         let (argv, env) = (meta.args.clone(), meta.env.clone());
-        Ok(Job { argv, env, predefined: Vec::new(), mounts, script: None, network, insecure })
+        Ok(Job { argv, env, predefined: Vec::new(), mounts, script: None, network, insecure, devices: Vec::new() })
     }
 }
 

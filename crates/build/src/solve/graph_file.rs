@@ -9,7 +9,7 @@ use bollard_buildkit_proto::pb::{
     self, ChownOpt, FileActionCopy, FileActionMkDir, FileActionMkFile, FileActionRm, FileActionSymlink, FileOp,
     file_action::Action, user_opt::User,
 };
-use hako_archive::{Copier, CopyOptions, Keep, walk};
+use hako_archive::{Copier, CopyOptions, Keep, ModeWish, walk};
 use hako_image::Hold;
 use hako_model::Digest;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -230,14 +230,13 @@ impl Step {
                 text: "a copy with patterns of what is included is not built yet".to_owned(),
             });
         }
-        if !wanted.mode_str.is_empty() {
-            return Err(BuildError::NotBuilt {
-                text: format!("a copy with the mode {:?} is not built yet", wanted.mode_str),
-            });
-        }
         let exclude = Ignore::of(wanted.exclude_patterns.iter().map(String::as_str));
         let exclude = exclude.map_err(|error| BuildError::invalid(format!("a copy's exclude patterns: {error}")))?;
-        let mode = u32::try_from(wanted.mode).ok().map(|mode| mode & 0o7777).filter(|_| wanted.mode > 0);
+        let number = u32::try_from(wanted.mode).ok().map(|mode| mode & 0o7777).filter(|_| wanted.mode > 0);
+        let mode = match wanted.mode_str.as_str() {
+            "" => number.map(ModeWish::Exactly),
+            text => Some(ModeWish::parse(text).map_err(|error| BuildError::invalid(format!("a copy's {error}")))?),
+        };
         let job = copy::Job::of_graph(from, wanted, (self.owner, mode), exclude);
         let all = job.choose_all(!wanted.allow_empty_wildcard)?;
         let (above, _) = split(wanted.dest.trim_end_matches('/'));

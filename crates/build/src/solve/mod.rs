@@ -11,6 +11,7 @@ mod bases; // images that a Dockerfile names
 mod copy; // COPY and ADD
 mod facts; // what a build knows of itself
 mod flatten; // all layers as one
+mod foresight; // what stages are before they are solved
 mod graph; // graphs of other front ends
 mod graph_exec; // their processes
 mod graph_file; // their files
@@ -29,7 +30,7 @@ use hako_engine::Engine;
 use hako_image::{BuiltImage, Hold, StackView, Store};
 use hako_model::{Digest, Platform, Reference};
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard, Semaphore, watch},
+    sync::{Mutex, OwnedMutexGuard, Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
@@ -185,6 +186,7 @@ impl Builder {
             Err(error) => return (None, Some(error)),
         };
         let results = plan.stages.iter().map(|_| watch::Sender::new(None)).collect();
+        let (foresight, wanted) = foresight::Foresight::of(plan.stages.len());
         let solving = Arc::new(Solving {
             builder: self.clone(),
             hold: Arc::new(self.store().hold()),
@@ -196,11 +198,13 @@ impl Builder {
             images: Mutex::default(),
             bases: bases::Bases::default(),
             trail: parking_lot::Mutex::default(),
+            foresight,
         });
         for vertex in solving.vertices.values() {
             progress.tell(Event::Vertex(vertex.clone())).await;
         }
-        let failed = if solving.request.classic { solving.one_by_one().await } else { solving.side_by_side().await };
+        let failed =
+            if solving.request.classic { solving.one_by_one().await } else { solving.side_by_side(wanted).await };
         let target = solving.results[solving.plan.target].borrow().clone();
         let mut images = std::mem::take(&mut *solving.images.lock().await);
         if let Some(error) = failed {
@@ -235,7 +239,12 @@ impl Builder {
 
     fn plan(&self, request: &BuildRequest) -> Result<(Plan, Vec<(usize, String)>), BuildError> {
         let wrong = |error| BuildError::from((error, request.dockerfile_name.as_str(), request.dockerfile.as_str()));
-        let file = Dockerfile::parse(&request.dockerfile).map_err(wrong)?;
+        let mut file = Dockerfile::parse(&request.dockerfile).map_err(wrong)?;
+        // The classic builder knows none of this.
+        if !request.classic {
+            file.directives.overridden(|name| request.arguments.get(name).cloned().flatten());
+            file.directives.front_end().map_err(|text| BuildError::NotBuilt { text })?;
+        }
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let wishes = Wishes {
             arguments: &request.arguments,
@@ -352,6 +361,7 @@ struct Solving {
     /// Images that the Dockerfile names.
     bases: bases::Bases,
     trail: parking_lot::Mutex<Trail>,
+    foresight: foresight::Foresight,
 }
 
 impl Solving {
@@ -365,35 +375,51 @@ impl Solving {
         None
     }
 
-    async fn side_by_side(self: &Arc<Self>) -> Option<BuildError> {
+    // Stages that nobody may have to read begin when somebody does.
+    async fn side_by_side(self: &Arc<Self>, mut wanted: mpsc::UnboundedReceiver<usize>) -> Option<BuildError> {
         let mut tasks = JoinSet::new();
-        for index in self.plan.needed.iter().copied() {
+        let begin = |index: usize, tasks: &mut JoinSet<Result<(), BuildError>>| {
             let solving = self.clone();
             tasks.spawn(async move {
                 let state = solving.clone().stage(index).await?;
                 solving.results[index].send_replace(Some(Arc::new(state)));
-                Ok::<_, BuildError>(())
+                Ok(())
             });
-        }
-        while let Some(done) = tasks.join_next().await {
+        };
+        let deciding = self.clone();
+        tasks.spawn(async move { deciding.begin_stages().await });
+        while !tasks.is_empty() {
+            let done = tokio::select! {
+                Some(index) = wanted.recv() => {
+                    begin(index, &mut tasks);
+                    continue;
+                }
+                done = tasks.join_next() => done,
+            };
             match done {
-                Ok(Ok(())) => {}
+                Some(Ok(Ok(()))) | None => {}
                 // Dropping the set drops the other tasks, and with them their processes.
-                Ok(Err(error)) => {
+                Some(Ok(Err(error))) => {
                     tasks.shutdown().await;
                     return Some(error);
                 }
-                Err(error) => match error.try_into_panic() {
+                Some(Err(error)) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(_) => return Some(BuildError::Cancelled),
                 },
             }
+            // What the last task has asked for is not lost with it.
+            while let Ok(index) = wanted.try_recv() {
+                begin(index, &mut tasks);
+            }
         }
+        self.finish_unread().await;
         None
     }
 
     /// Another stage's result, as soon as it is there.
     async fn result_of(&self, index: usize) -> Result<Arc<State>, BuildError> {
+        self.foresight.want(index);
         let mut watch = self.results[index].subscribe();
         let state = watch.wait_for(Option::is_some).await.map_err(|_| BuildError::Cancelled)?;
         state.clone().ok_or(BuildError::Cancelled)

@@ -15,7 +15,7 @@ use hako_engine::{
     view::OutputStream,
 };
 use hako_image::{Draft, Hold, StackView};
-use hako_model::{Digest, NetworkMode, Platform};
+use hako_model::{Digest, NetworkMode, Platform, container::DeviceRequest};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
@@ -30,7 +30,7 @@ use crate::{
     context::Context,
     error::BuildError,
     event::Event,
-    language::{self, Command, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
+    language::{self, Command, Device, Heredoc, Instruction, Mount, MountKind, Network, RunFlags, Sharing},
     plan::platform_text,
     request::AgentSocket,
 };
@@ -52,6 +52,28 @@ pub(super) struct Job {
     pub(super) script: Option<(String, String)>,
     pub(super) network: NetworkMode,
     pub(super) insecure: bool,
+    /// Devices by their full names.
+    pub(super) devices: Vec<String>,
+}
+
+impl Job {
+    /// What a step depends on besides files.
+    pub(super) fn words(&self, state: &State, flags: &RunFlags, key: &mut Key) {
+        key.input("command", &history::list(&self.argv));
+        key.input("script", &format!("{:?}", self.script));
+        key.input("environment", &history::list(&self.env));
+        key.input("user", &state.config.user);
+        key.input("working directory", &state.config.working_dir);
+        key.input("network", &format!("{:?} {}", self.network, self.insecure));
+        key.input("mounts", &history::list(&flags.mounts));
+        if !self.devices.is_empty() {
+            key.input("devices", &history::list(&self.devices));
+        }
+        // The same program may do something else on another machine.
+        if state.platform.architecture != Platform::host().architecture {
+            key.input("platform", &platform_text(&state.platform));
+        }
+    }
 }
 
 /// What lives as long as a step runs.
@@ -91,17 +113,7 @@ impl Solving {
         let job = self.job_of(state, flags, command, heredocs)?;
         let at = Place { stage: index, line: instruction.lines.0 };
         let mut key = Key::new("run", &state.below());
-        key.input("command", &history::list(&job.argv));
-        key.input("script", &format!("{:?}", job.script));
-        key.input("environment", &history::list(&job.env));
-        key.input("user", &state.config.user);
-        key.input("working directory", &state.config.working_dir);
-        key.input("network", &format!("{:?} {}", job.network, job.insecure));
-        key.input("mounts", &history::list(&flags.mounts));
-        // The same program may do something else on another machine.
-        if state.platform.architecture != Platform::host().architecture {
-            key.input("platform", &platform_text(&state.platform));
-        }
+        job.words(state, flags, &mut key);
         let caches = job.mounts.iter().filter(|mount| mount.kind == MountKind::Cache);
         self.trail.lock().mounts.extend(caches.map(|mount| self.cache_name(mount)));
         for mount in job.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
@@ -115,16 +127,14 @@ impl Solving {
         .await
     }
 
-    fn job_of(
+    pub(super) fn job_of(
         &self,
         state: &State,
         flags: &RunFlags,
         command: &Command,
         heredocs: &[Heredoc],
     ) -> Result<Job, BuildError> {
-        if !flags.devices.is_empty() {
-            return Err(BuildError::NotBuilt { text: "RUN --device is not built yet".to_owned() });
-        }
+        let devices = self.devices(state, flags)?;
         let mut mounts = Vec::new();
         for text in &flags.mounts {
             let mut mount = Mount::parse(&state.expand(text)?).map_err(BuildError::invalid)?;
@@ -156,10 +166,43 @@ impl Solving {
             ));
         }
         let (argv, script) = words(state, command, heredocs);
-        Ok(Job { argv, env, predefined, mounts, script, network, insecure: flags.insecure })
+        Ok(Job { argv, env, predefined, mounts, script, network, insecure: flags.insecure, devices })
     }
 
-    async fn bind_digest(&self, at: Place, mount: &Mount) -> Result<Digest, BuildError> {
+    // By their full names. One that is not required may be missing.
+    fn devices(&self, state: &State, flags: &RunFlags) -> Result<Vec<String>, BuildError> {
+        let mut names = Vec::new();
+        for text in &flags.devices {
+            let text = state.expand(text)?;
+            let wish = Device::parse(&text).map_err(BuildError::invalid)?;
+            let found = self.builder.engine().step_devices(&wish.name);
+            if found.is_empty() && wish.required {
+                return Err(BuildError::invalid(format!(
+                    "required device {:?} is not described by any file of the daemon's CDI folders",
+                    wish.name
+                )));
+            }
+            if let Some(closed) = found.iter().find(|one| !one.is_open && !self.request.devices.allows(&one.name)) {
+                let name = &closed.name;
+                return Err(BuildError::invalid(format!(
+                    "device {name} is not allowed: the build needs --allow device={name} (or --allow device)"
+                )));
+            }
+            names.extend(found.into_iter().map(|one| one.name));
+        }
+        Ok(names)
+    }
+
+    /// The digest of what a mount brings. The build's own context is read once, however often it is mounted.
+    pub(super) async fn bind_digest(&self, at: Place, mount: &Mount) -> Result<Digest, BuildError> {
+        if mount.from.is_some() {
+            return self.bind_files(at, mount).await;
+        }
+        let known = self.foresight.files(format!("mount of {:?}", mount.source));
+        Ok(*known.get_or_try_init(|| self.bind_files(at, mount)).await?)
+    }
+
+    async fn bind_files(&self, at: Place, mount: &Mount) -> Result<Digest, BuildError> {
         let source = self.bind_source(at, mount).await?;
         let path = mount.source.clone();
         blocking(move || {
@@ -209,6 +252,10 @@ impl Solving {
         let mut host = self.request.host.clone();
         host.network_mode = job.network.clone();
         host.privileged = job.insecure;
+        if !job.devices.is_empty() {
+            let driver = "cdi".to_owned();
+            host.device_requests.push(DeviceRequest { driver, ids: job.devices, ..DeviceRequest::default() });
+        }
         let command = job.argv.join(" ");
         let spec = StepSpec {
             root,

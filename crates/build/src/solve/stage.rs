@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) escape: char,
     /// Which stage it is of.
     pub(crate) stage: usize,
+    /// Nothing is done that was not done before.
+    pub(crate) is_recalled: bool,
 }
 
 /// What a step came to.
@@ -68,6 +70,7 @@ impl State {
             image_id: None,
             escape,
             stage: 0,
+            is_recalled: false,
         }
     }
 
@@ -173,7 +176,7 @@ impl State {
     }
 
     /// An instruction that only changes the configuration; answers its line of history.
-    fn configure(&mut self, instruction: &Instruction) -> Result<Option<String>, BuildError> {
+    pub(super) fn configure(&mut self, instruction: &Instruction) -> Result<Option<String>, BuildError> {
         let line = match &instruction.kind {
             Kind::Env(pairs) => format!("ENV {}", self.set_all(pairs, Self::set_env)?),
             Kind::Label(pairs) => format!("LABEL {}", self.set_all(pairs, Self::set_label)?),
@@ -281,24 +284,20 @@ impl Solving {
     pub(super) async fn stage(self: Arc<Self>, index: usize) -> Result<State, BuildError> {
         let stage = &self.plan.stages[index];
         let from = stage.from.clone();
-        self.begin(&from).await;
+        self.begin_base(index).await;
         let based = self.base(index).await;
         let mut state = match based {
             Ok(state) => state,
             Err(error) => return Err(self.failed(&from, error).await),
         };
+        if let (Base::Image(name), None) = (&stage.base, self.platform_of(index)) {
+            self.compare_platforms(name, &state.platform).await;
+        }
         let image = if self.request.classic { state.image_id.or(state.base) } else { None };
         let cached = !matches!(stage.base, Base::Scratch);
         self.end(&from, cached && !self.request.classic, None, image).await;
-        let triggers = std::mem::take(&mut state.config.on_build);
-        for trigger in &triggers {
-            let read = language::parse_one(trigger);
-            let mut instruction =
-                read.map_err(|error| BuildError::invalid(format!("ONBUILD {trigger}: {}", error.text)))?;
-            instruction.lines = from.lines;
-            self.step(index, &mut state, &instruction).await?;
-        }
-        for instruction in &stage.instructions {
+        let triggers = triggers(&mut state, &from)?;
+        for instruction in triggers.iter().chain(&stage.instructions) {
             if self.progress.is_closed() {
                 return Err(BuildError::Cancelled);
             }
@@ -307,14 +306,16 @@ impl Solving {
         Ok(state)
     }
 
-    async fn base(&self, index: usize) -> Result<State, BuildError> {
+    fn platform_of(&self, index: usize) -> Option<Platform> {
+        self.plan.stages[index].platform.clone().or_else(|| self.request.platform.clone())
+    }
+
+    pub(super) async fn base(&self, index: usize) -> Result<State, BuildError> {
         let stage = &self.plan.stages[index];
-        let wanted = stage.platform.clone().or_else(|| self.request.platform.clone());
-        let mut state = match &stage.base {
+        let wanted = self.platform_of(index);
+        let state = match &stage.base {
             Base::Scratch => State::scratch(wanted.unwrap_or_else(Platform::host), self.plan.escape),
-            Base::Stage(below) => {
-                State { arguments: BTreeMap::new(), cmd_is_own: false, ..(*self.result_of(*below).await?).clone() }
-            }
+            Base::Stage(below) => (*self.result_of(*below).await?).clone(),
             Base::Image(name) => self.image(name, wanted, stage.from.lines.0).await?,
             Base::Context(name) => {
                 let context = self.request.contexts.get(name).cloned();
@@ -323,20 +324,23 @@ impl Solving {
                 State { stack, ..State::scratch(wanted.unwrap_or_else(Platform::host), self.plan.escape) }
             }
         };
-        state.stage = index;
+        Ok(self.begun(index, state))
+    }
+
+    /// A stage that begins with what another state has.
+    pub(super) fn begun(&self, index: usize, below: State) -> State {
+        let (arguments, is_recalled) = (BTreeMap::new(), false);
+        let mut state = State { stage: index, arguments, cmd_is_own: false, is_recalled, ..below };
         for name in PREDEFINED {
             if let Some(Some(value)) = self.request.arguments.get(name) {
                 state.predefined.insert(name.to_owned(), value.clone());
             }
         }
-        Ok(state)
+        state
     }
 
     async fn image(&self, name: &str, wanted: Option<Platform>, line: usize) -> Result<State, BuildError> {
         let image = self.find_image(name, wanted.clone(), line).await?;
-        if wanted.is_none() {
-            self.compare_platforms(name, &image.platform).await;
-        }
         if let Some(wanted) = wanted
             && wanted.architecture != image.platform.architecture
         {
@@ -366,6 +370,7 @@ impl Solving {
             image_id: Some(image.id),
             escape: self.plan.escape,
             stage: 0,
+            is_recalled: false,
         })
     }
 
@@ -386,11 +391,20 @@ impl Solving {
 
     async fn step(&self, index: usize, state: &mut State, instruction: &Instruction) -> Result<(), BuildError> {
         let is_shown = self.request.classic || history::makes_files(&instruction.kind);
-        self.sources_done(index, instruction).await?;
+        let wish = if self.request.classic { None } else { self.foreseen_key(index, state, instruction).await };
+        let foreseen = self.look_ahead(wish.as_ref()).await;
+        if foreseen.is_none() {
+            self.sources_done(index, instruction).await?;
+        }
         if is_shown {
             self.begin(instruction).await;
         }
-        match self.carry_out(index, state, instruction).await {
+        let is_known = foreseen.is_some();
+        let done = self.carry_out(index, state, instruction, foreseen).await;
+        if let (Ok(Some(done)), Some(wish), false) = (&done, wish, is_known) {
+            self.remember_ahead(wish, &done.record);
+        }
+        match done {
             Ok(done) => {
                 if is_shown {
                     let image = self.note_image(state).await;
@@ -428,11 +442,12 @@ impl Solving {
         (Some(id), known)
     }
 
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         index: usize,
         state: &mut State,
         instruction: &Instruction,
+        foreseen: Option<Done>,
     ) -> Result<Option<Done>, BuildError> {
         let done = match &instruction.kind {
             Kind::Arg(arguments) => {
@@ -440,7 +455,10 @@ impl Solving {
                 return Ok(None);
             }
             Kind::Run { flags, command, heredocs } => {
-                let done = self.run(index, state, instruction, flags, command, heredocs).await?;
+                let done = match foreseen {
+                    Some(done) => done,
+                    None => self.run(index, state, instruction, flags, command, heredocs).await?,
+                };
                 let arguments: Vec<String> = state
                     .arguments
                     .iter()
@@ -456,7 +474,10 @@ impl Solving {
                 (done, line)
             }
             Kind::Copy(copy) => {
-                let done = self.copy(index, state, copy, instruction.lines.0).await?;
+                let done = match foreseen {
+                    Some(done) => done,
+                    None => self.copy(index, state, copy, instruction.lines.0).await?,
+                };
                 (done, format!("{} # buildkit", history::title(instruction)))
             }
             Kind::Workdir(path) => {
@@ -480,7 +501,7 @@ impl Solving {
         Ok(Some(done))
     }
 
-    fn declare(&self, state: &mut State, arguments: &[(String, Option<String>)]) -> Result<(), BuildError> {
+    pub(super) fn declare(&self, state: &mut State, arguments: &[(String, Option<String>)]) -> Result<(), BuildError> {
         for (name, default) in arguments {
             let given = self.request.arguments.get(name).cloned().flatten();
             let value = match (given, default) {
@@ -526,13 +547,30 @@ impl Solving {
     where
         M: Future<Output = Result<Option<Digest>, BuildError>> + Send,
     {
-        self.cached_on(key, state.stack, description, fresh, make).await
+        if !state.is_recalled {
+            return self.cached_on(key, state.stack, description, fresh, make).await;
+        }
+        let key = self.whole(key).finish().0;
+        let here = self.builder.0.cache.find(&key, self.store());
+        let known = match here {
+            Some(record) => Some(record),
+            None => self.depots_give(&key).await,
+        };
+        known.map(|record| self.known(key, record)).ok_or(BuildError::Cancelled)
+    }
+
+    // Layers whose times were made even are others than those whose times were not.
+    pub(super) fn whole(&self, mut key: Key) -> Key {
+        if let Some(limit) = self.times_limit() {
+            key.input("SOURCE_DATE_EPOCH", &limit.to_string());
+        }
+        key
     }
 
     /// The same on any stack.
     pub(super) async fn cached_on<M>(
         &self,
-        mut key: Key,
+        key: Key,
         base: Option<Digest>,
         description: &str,
         fresh: bool,
@@ -542,11 +580,7 @@ impl Solving {
         M: Future<Output = Result<Option<Digest>, BuildError>> + Send,
     {
         let cache = &self.builder.0.cache;
-        // Layers whose times were made even are others than those whose times were not.
-        if let Some(limit) = self.times_limit() {
-            key.input("SOURCE_DATE_EPOCH", &limit.to_string());
-        }
-        let (key, inputs) = key.finish();
+        let (key, inputs) = self.whole(key).finish();
         if let Some(record) = cache.find(&key, self.store()).filter(|_| !fresh) {
             return Ok(self.known(key, record));
         }
@@ -621,14 +655,14 @@ impl Solving {
         Ok((stacks, false))
     }
 
-    fn known(&self, key: Digest, record: Record) -> Done {
+    pub(super) fn known(&self, key: Digest, record: Record) -> Done {
         self.hold.stack(record.stack);
         self.trail.lock().records.push((key, record.clone()));
         Done { record, cached: true, why: None }
     }
 
     // What cannot be brought is made, and told.
-    async fn depots_give(&self, key: &Digest) -> Option<Record> {
+    pub(super) async fn depots_give(&self, key: &Digest) -> Option<Record> {
         for depot in &self.request.depots {
             match depot.take(key, self.store(), &self.hold).await {
                 Ok(Some(record)) => return Some(record),
@@ -674,13 +708,19 @@ impl Solving {
         Ok(stack)
     }
 
-    async fn begin(&self, instruction: &Instruction) {
+    pub(super) async fn begin(&self, instruction: &Instruction) {
         if let Some(vertex) = self.vertex(instruction.lines.0) {
             self.progress.started(vertex.id).await;
         }
     }
 
-    async fn end(&self, instruction: &Instruction, cached: bool, why: Option<String>, image: Option<Digest>) {
+    pub(super) async fn end(
+        &self,
+        instruction: &Instruction,
+        cached: bool,
+        why: Option<String>,
+        image: Option<Digest>,
+    ) {
         if let Some(vertex) = self.vertex(instruction.lines.0) {
             let completed = Completed { id: vertex.id, at: now(), cached, error: None, why, image };
             self.progress.tell(Event::Completed(completed)).await;
@@ -702,4 +742,16 @@ impl Solving {
         let step = vertex.map_or_else(|| instruction.original.clone(), |vertex| vertex.name.clone());
         BuildError::Step { step, lines: instruction.lines, source: Box::new(error) }
     }
+}
+
+/// What the image below says is to be done first (`ONBUILD`).
+pub(super) fn triggers(state: &mut State, from: &Instruction) -> Result<Vec<Instruction>, BuildError> {
+    let texts = std::mem::take(&mut state.config.on_build);
+    let read = texts.iter().map(|text| {
+        let read = language::parse_one(text);
+        let mut instruction = read.map_err(|error| BuildError::invalid(format!("ONBUILD {text}: {}", error.text)))?;
+        instruction.lines = from.lines;
+        Ok(instruction)
+    });
+    read.collect()
 }

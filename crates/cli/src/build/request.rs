@@ -129,6 +129,7 @@ fn entitlements(flags: &BuildFlags) -> Result<Vec<String>, CommandError> {
     for text in &flags.allow {
         match text.as_str() {
             "network.host" | "security.insecure" | "device" => all.push(text.clone()),
+            text if text.strip_prefix("device=").is_some_and(|name| !name.is_empty()) => all.push(text.to_owned()),
             other => return said(format!("invalid entitlement: {other}")),
         }
     }

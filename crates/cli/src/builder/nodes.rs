@@ -10,15 +10,11 @@ use crate::{
     format::table,
 };
 
-/// The platforms that the daemon builds for: its own.
-async fn platform(cx: &Context) -> Result<(String, String), CommandError> {
-    let info = cx.client()?.system_info().await?;
-    let architecture = match info.architecture.as_str() {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    Ok((format!("linux/{architecture}"), info.server_version.clone()))
+/// The platforms that the daemon builds for, its own first, and its version.
+async fn builder(cx: &Context) -> Result<(String, String), CommandError> {
+    let client = cx.client()?;
+    let platforms = client.build_platforms().await?;
+    Ok((platforms.join(", "), client.system_info().await?.server_version))
 }
 
 #[derive(Default)]
@@ -40,10 +36,10 @@ impl Command for List {
     }
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
-        let (platform, version) = platform(cx).await?;
+        let (platforms, version) = builder(cx).await?;
         let name = cx.context_name.clone();
         cx.print(&table::align(&format!(
-            "NAME/NODE\tDRIVER/ENDPOINT\tSTATUS\tBUILDKIT\tPLATFORMS\n{name}*\tdocker\t\t\t\n \\_ {name}\t \\_ {name}\trunning\tv{version}\t{platform}\n"
+            "NAME/NODE\tDRIVER/ENDPOINT\tSTATUS\tBUILDKIT\tPLATFORMS\n{name}*\tdocker\t\t\t\n \\_ {name}\t \\_ {name}\trunning\tv{version}\t{platforms}\n"
         )))
     }
 }
@@ -73,9 +69,9 @@ impl Command for Inspect {
                 "ERROR: no builder {asked:?} found: the daemon is the builder, {name:?}"
             )));
         }
-        let (platform, version) = platform(cx).await?;
+        let (platforms, version) = builder(cx).await?;
         cx.print(&format!(
-            "Name:   {name}\nDriver: docker\n\nNodes:\nName:             {name}\nEndpoint:         {name}\nStatus:           running\nBuildKit version: v{version}\nPlatforms:        {platform}\n"
+            "Name:   {name}\nDriver: docker\n\nNodes:\nName:             {name}\nEndpoint:         {name}\nStatus:           running\nBuildKit version: v{version}\nPlatforms:        {platforms}\n"
         ))
     }
 }

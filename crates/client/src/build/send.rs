@@ -1,7 +1,7 @@
 //! Files to the daemon, by fsutil's protocol: every name first, then the bytes of those it asks for.
 //!
-//! To a daemon that reads bundles (`archive::bundle`), packets go in those. Only what the patterns keep is told. A directory that is left out is told after all when something below it is
-//! kept. Who owns a file here means nothing there.
+//! To a daemon that reads bundles (`archive::bundle`), packets go in those. Only what the patterns keep is told. A
+//! directory that is left out is told after all when something below it is kept. A file that is no more what was told of it ends the build by its name.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
 use bytes::Bytes;
 use hako_archive::{Ignore, IgnoreError, bundle, go_mode, walk};
 use prost::Message as _;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
@@ -152,8 +152,32 @@ impl Wanted {
 
 /// A source that is being told: where the bytes of each number are.
 enum Told {
-    Directory(OwnedFd, Vec<Vec<u8>>),
+    Directory(OwnedFd, Vec<Listed>),
     Files(Vec<Vec<u8>>),
+}
+
+/// A file as it was when it was told.
+struct Listed {
+    path: Vec<u8>,
+    size: i64,
+    modified: i64,
+}
+
+impl Listed {
+    // The first difference between what was told and what is there.
+    fn change(&self, stat: &rustix::fs::Stat) -> Option<String> {
+        if stat.st_size != self.size {
+            return Some(format!("it had {} bytes and has {}", self.size, stat.st_size));
+        }
+        (go_mode::modified(stat) != self.modified).then(|| "it was written to".to_owned())
+    }
+}
+
+// Nobody wants an image of which a part is of before a change and a part of after it.
+fn changed(path: &str, how: &str) -> Status {
+    Status::failed_precondition(format!(
+        "the build context changed while it was sent: {path}: {how} (leave it out by .dockerignore, or build when it is at rest)"
+    ))
 }
 
 fn failed(error: &io::Error) -> Status {
@@ -219,14 +243,17 @@ async fn bytes(told: &Told, id: u32, outbox: &mut Outbox, buffer: &mut [u8]) -> 
                 outbox.send(packet(PacketType::PacketData, None, id, part.to_vec())).await?;
             }
         }
-        Told::Directory(root, paths) => {
-            let path = paths.get(id as usize).ok_or_else(unknown)?;
-            let shown = String::from_utf8_lossy(path).into_owned();
-            let opened = walk::open_in_root(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
-            let file = opened.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
+        Told::Directory(root, files) => {
+            let listed = files.get(id as usize).ok_or_else(unknown)?;
+            let shown = String::from_utf8_lossy(&listed.path).into_owned();
+            let unread = |error: io::Error| Status::unknown(format!("cannot read {shown}: {error}"));
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let file = match walk::open_in_root(root.as_fd(), &listed.path, flags) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(changed(&shown, "it is gone")),
+                other => other.map_err(unread)?,
+            };
             loop {
-                let count = rustix::io::read(&file, &mut buffer[..]);
-                let count = count.map_err(|error| Status::unknown(format!("cannot read {shown}: {error}")))?;
+                let count = rustix::io::read(&file, &mut buffer[..]).map_err(|error| unread(error.into()))?;
                 if count > 0 {
                     outbox.send(packet(PacketType::PacketData, None, id, buffer[..count].to_vec())).await?;
                 }
@@ -234,6 +261,10 @@ async fn bytes(told: &Told, id: u32, outbox: &mut Outbox, buffer: &mut [u8]) -> 
                 if count < buffer.len() {
                     break;
                 }
+            }
+            let now = rustix::fs::fstat(&file).map_err(|error| unread(error.into()))?;
+            if let Some(how) = listed.change(&now) {
+                return Err(changed(&shown, &how));
             }
         }
     }
@@ -246,19 +277,20 @@ fn gone<T>(_: T) -> io::Error {
 
 fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
     let root = walk::open_trusted(path)?;
-    let mut paths: Vec<Vec<u8>> = Vec::new();
+    let mut listed: Vec<Listed> = Vec::new();
     // Directories that are not told yet: they are if something below them is.
     let mut waiting: Vec<(Vec<u8>, Stat)> = Vec::new();
-    let mut tell = |paths: &mut Vec<Vec<u8>>, path: &[u8], stat: Stat| {
-        paths.push(path.to_vec());
+    let mut tell = |listed: &mut Vec<Listed>, path: &[u8], stat: Stat| {
+        listed.push(Listed { path: path.to_vec(), size: stat.size, modified: stat.mod_time });
         out.send_blocking(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))
     };
     walk::tree_across(
         root.as_fd(),
         |_| true,
         |visit| -> io::Result<bool> {
-            let path = String::from_utf8_lossy(visit.path).into_owned();
-            let stat = stat(&visit, &path)?;
+            let described = go_mode::describe(&visit)?;
+            let path = described.path.clone();
+            let stat = of(described);
             waiting.retain(|(above, _)| visit.path.starts_with(above) && visit.path.get(above.len()) == Some(&b'/'));
             let is_directory = visit.directory.is_some();
             if !wanted.keeps(&path) {
@@ -273,34 +305,21 @@ fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
                 return Ok(false);
             }
             for (above, stat) in waiting.drain(..) {
-                tell(&mut paths, &above, stat)?;
+                tell(&mut listed, &above, stat)?;
             }
-            tell(&mut paths, visit.path, stat)?;
+            tell(&mut listed, visit.path, stat)?;
             Ok(true)
         },
     )?;
     out.send_blocking(packet(PacketType::PacketStat, None, 0, Vec::new()))?;
     out.flush_blocking()?;
-    Ok(Told::Directory(root, paths))
+    Ok(Told::Directory(root, listed))
 }
 
-fn stat(visit: &walk::Visit<'_>, path: &str) -> io::Result<Stat> {
-    let kind = walk::file_type(visit.stat);
-    let linkname = if kind == FileType::Symlink {
-        let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
-        String::from_utf8_lossy(link.as_bytes()).into_owned()
-    } else {
-        String::new()
-    };
-    let seconds = visit.stat.st_mtime.saturating_mul(1_000_000_000);
-    Ok(Stat {
-        path: path.to_owned(),
-        mode: go_mode::of(visit.stat),
-        size: if kind == FileType::RegularFile { visit.stat.st_size } else { 0 },
-        mod_time: seconds.saturating_add(i64::try_from(visit.stat.st_mtime_nsec).unwrap_or(0)),
-        linkname,
-        ..Stat::default()
-    })
+// Who owns a file here means nothing there.
+fn of(described: go_mode::Described) -> Stat {
+    let go_mode::Described { path, mode, size, modified, link } = described;
+    Stat { path, mode, size, mod_time: modified, linkname: link, ..Stat::default() }
 }
 
 fn list_files(files: BTreeMap<String, Vec<u8>>, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {

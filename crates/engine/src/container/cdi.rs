@@ -23,6 +23,10 @@ use crate::{
     record::{MountRecord, Record},
 };
 
+/// What descriptions say to builders, by BuildKit's names (reference.md, `RUN --device`).
+const CLASS: &str = "org.mobyproject.buildkit.device.class";
+const OPEN: &str = "org.mobyproject.buildkit.device.autoallow";
+
 /// NVIDIA's for one host has some 20 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// What `--gpus` means where nobody names a vendor.
@@ -32,6 +36,8 @@ const GPU: &str = "nvidia.com/gpu";
 #[serde(rename_all = "camelCase")]
 struct Description {
     kind: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     devices: Vec<Device>,
     #[serde(default)]
@@ -43,7 +49,18 @@ struct Description {
 struct Device {
     name: String,
     #[serde(default)]
+    annotations: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
     container_edits: Edits,
+}
+
+/// A device as a build step finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundDevice {
+    /// `vendor.com/class=name`
+    pub name: String,
+    /// Its description gives it to every build.
+    pub is_open: bool,
 }
 
 /// What becomes of a container that has the device.
@@ -102,13 +119,38 @@ pub(crate) fn with_devices(record: &Arc<Record>, folders: &[PathBuf]) -> Result<
     Ok(Arc::new(changed))
 }
 
+/// The devices that a build step means: one by its name, the first or all (`*`) of a kind, or those of a class; none if
+/// nothing is described so.
+pub(crate) fn find(wish: &str, folders: &[PathBuf]) -> Vec<FoundDevice> {
+    Known::read(folders).find(wish)
+}
+
 /// Every description of this host: by kind, its devices by name.
 struct Known(BTreeMap<String, Kind>);
 
 #[derive(Default)]
 struct Kind {
     all: Edits,
-    devices: BTreeMap<String, Edits>,
+    is_open: bool,
+    devices: BTreeMap<String, Described>,
+}
+
+struct Described {
+    edits: Edits,
+    class: Option<String>,
+    is_open: bool,
+}
+
+impl From<Device> for Described {
+    fn from(device: Device) -> Self {
+        let class = device.annotations.get(CLASS).and_then(|class| class.as_str()).map(str::to_owned);
+        Self { edits: device.container_edits, class, is_open: is_open(&device.annotations) }
+    }
+}
+
+// YAML's `true` becomes a boolean in JSON; an annotation proper is text.
+fn is_open(annotations: &BTreeMap<String, serde_json::Value>) -> bool {
+    annotations.get(OPEN).is_some_and(|value| *value == true || *value == "true")
 }
 
 impl Known {
@@ -139,13 +181,35 @@ impl Known {
             serde_json::from_slice(&text).map_err(|error| error.to_string())
         };
         match read() {
-            Ok(description) => {
-                let kind = self.0.entry(description.kind).or_default();
-                kind.all = description.container_edits;
-                kind.devices.extend(description.devices.into_iter().map(|one| (one.name, one.container_edits)));
-            }
+            Ok(description) => self.describe(description),
             Err(error) => tracing::warn!(file = %file.display(), error, "is no CDI description"),
         }
+    }
+
+    fn describe(&mut self, description: Description) {
+        let kind = self.0.entry(description.kind).or_default();
+        kind.all = description.container_edits;
+        kind.is_open = is_open(&description.annotations);
+        kind.devices.extend(description.devices.into_iter().map(|one| (one.name.clone(), one.into())));
+    }
+
+    fn find(&self, wish: &str) -> Vec<FoundDevice> {
+        let (of_kind, device) = wish.split_once('=').map_or((wish, None), |(kind, device)| (kind, Some(device)));
+        let mut found = Vec::new();
+        for (name, kind) in &self.0 {
+            for (own, described) in &kind.devices {
+                let is_meant = match device {
+                    _ if name != of_kind => device.is_none() && described.class.as_deref() == Some(wish),
+                    None => found.is_empty(),
+                    Some(device) => device == "*" || device == own,
+                };
+                if is_meant {
+                    let is_open = kind.is_open || described.is_open;
+                    found.push(FoundDevice { name: format!("{name}={own}"), is_open });
+                }
+            }
+        }
+        found
     }
 
     /// The full names of what a request asks for.
@@ -190,7 +254,7 @@ impl Known {
                 kinds.push(kind);
                 edits.push(of_kind.all.clone());
             }
-            edits.push(of_device.clone());
+            edits.push(of_device.edits.clone());
         }
         if !missing.is_empty() {
             return Err(refused(format!(
@@ -259,13 +323,34 @@ mod tests {
     use super::*;
 
     fn known() -> Known {
-        let text = r#"{"cdiVersion":"0.6.0","kind":"nvidia.com/gpu","containerEdits":{"env":["ALL=1"]},"devices":[
-            {"name":"0","containerEdits":{"deviceNodes":[{"path":"/dev/nvidia0"}]}},
-            {"name":"all","containerEdits":{"env":["EVERY=1"]}},
-            {"name":"hooked","containerEdits":{"hooks":[{"hookName":"x"}]}}]}"#;
-        let description: Description = serde_json::from_str(text).unwrap();
-        let devices = description.devices.into_iter().map(|one| (one.name, one.container_edits)).collect();
-        Known([(description.kind, Kind { all: description.container_edits, devices })].into())
+        let mut known = Known(BTreeMap::new());
+        for text in [
+            r#"{"cdiVersion":"0.6.0","kind":"nvidia.com/gpu","containerEdits":{"env":["ALL=1"]},"devices":[
+                {"name":"0","containerEdits":{"deviceNodes":[{"path":"/dev/nvidia0"}]}},
+                {"name":"all","containerEdits":{"env":["EVERY=1"]}},
+                {"name":"hooked","containerEdits":{"hooks":[{"hookName":"x"}]}}]}"#,
+            r#"{"cdiVersion":"0.6.0","kind":"a.com/b","annotations":{"org.mobyproject.buildkit.device.autoallow":true},
+                "devices":[{"name":"c","annotations":{"org.mobyproject.buildkit.device.class":"kind1"}},{"name":"d"}]}"#,
+        ] {
+            known.describe(serde_json::from_str(text).unwrap());
+        }
+        known
+    }
+
+    #[test]
+    fn builds_find_devices_by_name_kind_and_class() {
+        let known = known();
+        let found = |wish: &str| {
+            let shown = |one: FoundDevice| format!("{}{}", one.name, if one.is_open { " open" } else { "" });
+            known.find(wish).into_iter().map(shown).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(found("a.com/b=d"), "a.com/b=d open");
+        assert_eq!(found("a.com/b"), "a.com/b=c open");
+        assert_eq!(found("a.com/b=*"), "a.com/b=c open, a.com/b=d open");
+        assert_eq!(found("kind1"), "a.com/b=c open");
+        assert_eq!(found("nvidia.com/gpu=0"), "nvidia.com/gpu=0");
+        assert_eq!(found("a.com/b=none"), "");
+        assert_eq!(found("none"), "");
     }
 
     fn check(request: DeviceRequest, expected: &str) {

@@ -12,7 +12,7 @@ use hako_api::{
     query::{BuildPruneQuery, BuildStartQuery},
 };
 use hako_build::{
-    BuildError, BuildRequest, Builder, ClassicText, Context, Event, GivenSecrets, Progress, PruneWish,
+    BuildError, BuildRequest, Builder, ClassicText, Context, DeviceGrants, Event, GivenSecrets, Progress, PruneWish,
     buildkit::SessionHead, plan::parse_platform,
 };
 use hako_engine::view::Credentials;
@@ -227,11 +227,13 @@ fn request(
         // Who may speak to this socket may start such containers anyway.
         allow_host_network: true,
         allow_insecure: false,
+        devices: DeviceGrants::default(),
         classic: true,
         epoch: epoch.transpose()?,
         rewrite_times: false,
         flatten: false,
         depots: Vec::new(),
+        complete: false,
         source: None,
     })
 }
