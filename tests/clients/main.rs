@@ -155,7 +155,7 @@ fn buildx_builds_and_brings_files_back() {
         let large = format!("for n in 1 2 3 4 5 6 7 8; do truncate -s 60M ctx/a{number}$n; done; seq 1000 > ctx/z");
         host.run(&format!("rm -f ctx/a*; {large}")).success();
         let line = format!(
-            "{build} ctx >shown 2>&1 & pid=$!; until find / -xdev -path '*/build/*' -name 'a{number}*' -size +1k 2>/dev/null | grep -q .; do :; done; \
+            "true; {build} ctx >shown 2>&1 & pid=$!; while kill -0 $pid && ! find /run/test/hako/data/build -name 'a{number}*' -size +1k 2>/dev/null | grep -q .; do :; done; \
              {change}; wait $pid; echo ended with $?; cat shown"
         );
         let shown = host.run(&line).text().to_owned();

@@ -47,8 +47,10 @@ fn a_directory_keeps_every_step_and_the_files_of_cache_mounts() {
 fn without_mode_max_only_the_steps_of_the_image_are_kept() {
     let host = own_host!("busybox");
     host.run("mkdir ctx").success();
-    // The stage has a layer that the image has not.
-    host.write("ctx/Dockerfile", DOCKERFILE.replace("cp /stamp", "touch /only; cp /stamp"));
+    // The stage has a layer that the image has not, and never comes to the same twice.
+    let dockerfile =
+        DOCKERFILE.replace("date +%s%N > /stamp", "cat /proc/sys/kernel/random/uuid > /stamp; touch /only");
+    host.write("ctx/Dockerfile", dockerfile);
     let first = build(&host, "--cache-to type=local,dest=cache");
     forget(&host);
     let from = "--cache-from type=local,src=cache";

@@ -406,7 +406,7 @@ fn a_context_that_changes_while_it_is_sent_is_told() {
     let build_while = |number: usize, change: &str| -> String {
         host.run(&format!("rm -f ctx/a*; truncate -s 200M ctx/a{number} && seq 1000 > ctx/z")).success();
         let line = format!(
-            "hako build --progress plain ctx >shown 2>&1 & pid=$!; \
+            "true; hako build --progress plain ctx >shown 2>&1 & pid=$!; \
              while kill -0 $pid && ! find {root} -name a{number} -size +1k 2>/dev/null | grep -q .; do :; done; \
              {change}; wait $pid; echo ended with $?; cat shown"
         );
