@@ -12,6 +12,7 @@ mod memory; // proportional set size of daemons and keepers
 mod names; // questions of a container's name service
 mod network; // throughput, connecting, publishing
 mod part; // what is measured
+mod registry; // the registry server beside docker-registry
 mod runtime; // hako runtime beside runc
 mod subject; // a daemon and how to talk to it
 

@@ -11,7 +11,7 @@ use hako_testkit::{http::Connection, program};
 use crate::{
     compose, health, image,
     measure::{Samples, Table},
-    memory, network, runtime,
+    memory, network, registry, runtime,
     subject::Subject,
 };
 
@@ -30,6 +30,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("network", network::network),
     ("runtime", runtime::runtime),
     ("image", image::image),
+    ("registry", registry::registry),
     ("compose", compose::compose),
 ];
 

@@ -93,11 +93,11 @@ impl Bundles {
     }
 }
 
-fn own_binary() -> OsString {
+pub(crate) fn own_binary() -> OsString {
     std::env::var_os("HAKO_TEST_BINARY").expect("cargo x bench says which binary")
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
