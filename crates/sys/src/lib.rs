@@ -8,8 +8,8 @@
 pub mod executable; // the file that this process runs
 pub mod process; // clone3, exec, pidfds, waiting, namespaces, signals of the calling process
 pub mod signal; // signals taken from a descriptor or waited for
-mod spawn;
-pub mod userns; // user namespaces, from a process with threads // starting a program from a process with threads; its names are those of `process`
+mod spawn; // starting a program from a process with threads; its names are those of `process`
+pub mod userns; // user namespaces, from a process with threads
 
 pub mod credentials; // capabilities, users, no_new_privs, keyring of the calling thread
 pub mod schedule; // processor time and disk turns of the calling process
