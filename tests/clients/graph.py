@@ -1,11 +1,16 @@
 """A front end of its own for BuildKit's protocol: sends graphs (LLB) by Control.Solve on the daemon's socket and tells
 what came of them. The messages are written by hand, as ops.proto and control.proto have them.
 
-Usage: graph.py SOCKET
+Usage: graph.py SOCKET LAYOUT
 """
 
 import hashlib
+import json
+import os
+import socket
 import sys
+import threading
+from concurrent import futures
 
 import grpc
 
@@ -73,8 +78,8 @@ class Graph:
         self.definition.append(bytes_)
         return "sha256:" + hashlib.sha256(bytes_).hexdigest()
 
-    def source(self, identifier):
-        return self.op(3, message((1, identifier)))
+    def source(self, identifier, attributes=None):
+        return self.op(3, message((1, identifier), *pairs(2, attributes or {})))
 
     def shell(self, line, mounts, inputs):
         meta = message((1, "/bin/sh"), (1, "-c"), (1, line), (2, "PATH=/bin"), (3, "/"))
@@ -100,8 +105,9 @@ def mkfile(path, text):
     return message((1, path), (2, 0o640), (3, text), (5, -1))
 
 
-def solve(channel, reference, definition, exporter="image", attributes=None):
+def solve(channel, reference, definition, exporter="image", attributes=None, session=""):
     request = message((1, reference), (2, definition), (3, exporter), *pairs(4, attributes or {}))
+    request += message((5, session)) if session else b""
     call = channel.unary_unary(SOLVE, request_serializer=None, response_deserializer=None)
     try:
         call(request, timeout=60)
@@ -164,6 +170,64 @@ def stat(bytes_):
     return ":".join(words)
 
 
+class Content(grpc.GenericRpcHandler):
+    """containerd's content service on a session: blobs of an OCI layout, to be read."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def service(self, details):
+        if details.method.endswith("Content/Read"):
+            return grpc.unary_stream_rpc_method_handler(self.read)
+        return None
+
+    def read(self, request, context):
+        store = dict(context.invocation_metadata()).get("buildkit-attachable-store-id")
+        assert store == "oci:mine", store
+        name = first(request, 1).decode().removeprefix("sha256:")
+        with open(os.path.join(self.directory, "blobs/sha256", name), "rb") as file:
+            while piece := file.read(1 << 16):
+                yield message((2, piece))
+
+
+def offer(path, directory):
+    """A session that offers a layout; answers its name. The server has a socket of its own, and the connection to the
+    daemon leads there."""
+    server = grpc.server(futures.ThreadPoolExecutor(), handlers=[Content(directory)])
+    server.add_insecure_port("unix:session.sock")
+    server.start()
+    ours, theirs = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    ours.connect(path)
+    ours.sendall(b"POST /session HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+                 b"X-Docker-Expose-Session-Uuid: mine\r\nX-Docker-Expose-Session-Name: graph\r\n"
+                 b"X-Docker-Expose-Session-Grpc-Method: /containerd.services.content.v1.Content/Read\r\n\r\n")
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += ours.recv(1)
+    assert b" 101 " in head, head
+    theirs.connect("session.sock")
+
+    def relay(source, target):
+        while piece := source.recv(1 << 16):
+            target.sendall(piece)
+
+    for ends in ((ours, theirs), (theirs, ours)):
+        threading.Thread(target=relay, args=ends, daemon=True).start()
+    return "mine", server
+
+
+def layout(channel, path, directory):
+    """The image of a layout as a source, and one more of it under a name that the client does not offer."""
+    with open(os.path.join(directory, "index.json")) as file:
+        digest = json.load(file)["manifests"][0]["digest"]
+    session, server = offer(path, directory)
+    graph = Graph()
+    base = graph.source(f"oci-layout://any/name@{digest}", {"oci.store": "mine", "oci.session": session})
+    ran = graph.shell("cat /own > /said", [mount(0, "/", 0)], [(base, 0)])
+    solve(channel, "of-layout", graph.finish(ran), attributes={"name": "of-layout"}, session=session)
+    server.stop(None)
+
+
 def look():
     graph = Graph()
     words = graph.files([
@@ -218,6 +282,7 @@ def main():
     base = graph.source("docker-image://docker.io/library/busybox:latest")
     solve(channel, "fails", graph.finish(graph.shell("exit 3", [mount(0, "/", 0)], [(base, 0)])))
     drive(channel)
+    layout(channel, sys.argv[1], sys.argv[2])
 
 
 if __name__ == "__main__":

@@ -203,11 +203,16 @@ fn graphs_of_other_front_ends_are_solved() {
     let python = python.unwrap_or_default();
     let host = Host::with_images(&["busybox"]);
     host.write("graph.py", include_str!("graph.py"));
-    let told = host.run(&format!("{} graph.py ${{DOCKER_HOST#unix://}}", python.display())).success().text().to_owned();
+    host.run("mkdir make layout && echo own > make/own").success();
+    host.write("make/Dockerfile", "FROM busybox\nCOPY own /\n");
+    host.run("hako build -q -o type=oci,dest=x.tar make && tar -C layout -xf x.tar && hako builder prune -af")
+        .success();
+    let line = format!("{} graph.py ${{DOCKER_HOST#unix://}} layout", python.display());
+    let told = host.run(&line).success().text().to_owned();
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines[..3], ["copied done", "merged done", "again done"], "{told}");
     for (name, expected) in [
-        ("layout", "UNIMPLEMENTED the source oci-layout://"),
+        ("layout", "the client offers none"),
         ("build", "UNIMPLEMENTED a build within a graph"),
         ("gone", "INVALID_ARGUMENT the graph names sha256:0000"),
         ("odd", "INVALID_ARGUMENT an operation of the graph is malformed"),
@@ -241,6 +246,9 @@ fn graphs_of_other_front_ends_are_solved() {
     host.run("docker image inspect -f '{{len .RootFS.Layers}}' driven").says("1");
     let look = |image: &str, line: &str| host.run(&format!("docker run --rm {image} sh -c '{line}'")).text().to_owned();
     assert_eq!(look("copied", "cat /said /copied/three; ls /stamp /bin/gunzip 2>&1 | grep -c No"), "wordout\n2");
+    // An image in a layout of the client's.
+    assert!(lines.contains(&"of-layout done"), "{told}");
+    assert_eq!(look("of-layout", "cat /said"), "own");
     assert_eq!(look("merged", "cat /said /link; ls /bin/gunzip /copied 2>&1 | grep -c No"), "wordword2");
     // What was done once is not done again.
     assert_eq!(look("merged", "cat /stamp"), look("again", "cat /stamp"));
@@ -292,6 +300,37 @@ fn buildx_builds_for_several_platforms() {
     host.run(&format!("{buildx} build --provenance=true -t here ctx"))
         .code(1)
         .says("the image store keeps images alone");
+}
+
+/// Buildx serves the content of OCI layouts: a base by tag and by digest, and files of another.
+#[test]
+fn buildx_has_contexts_in_layouts() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("DOCKER_CONFIG={config} ")).unwrap_or_default();
+    let docker = format!("{config}{}", docker.display());
+    let host = Host::with_images(&["busybox"]);
+    host.run("mkdir make ctx && echo own > make/own").success();
+    host.write("make/Dockerfile", "FROM busybox\nENV SAID=layout\nCOPY own /\n");
+    host.run(&format!("{docker} buildx build -q -t app:v1 -o type=oci,dest=x.tar make")).success();
+    host.run("mkdir layout && tar -C layout -xf x.tar && hako builder prune -af").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM base\nCOPY --from=other /own /copied\nRUN echo $SAID $(cat /own /copied) > /said\n",
+    );
+    let digest = host.run("grep -o 'sha256:[0-9a-f]*' layout/index.json | head -1").success().text().to_owned();
+    let contexts =
+        format!("--build-context base=oci-layout://layout:v1 --build-context other=oci-layout://layout@{digest}");
+    for line in ["buildx build --load", "build"] {
+        host.run(&format!("{docker} {line} -q -t made {contexts} ctx && docker run --rm made cat /said"))
+            .success()
+            .says("layout own own");
+    }
+    host.run(&format!("{docker} buildx build --build-context base=oci-layout://nowhere ctx")).code(1);
 }
 
 /// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.

@@ -35,6 +35,7 @@ mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
 mod build_flags; // what a build is told beside its Dockerfile
 mod build_language; // the language of Dockerfiles, instruction by instruction
+mod build_layout; // contexts that are images in OCI layouts
 mod build_platform; // builds for several platforms, and what is attested of them
 mod build_remote; // builds from somewhere else
 mod compose; // compose: up, down, plan and the rest

@@ -16,6 +16,7 @@ mod unpack; // an archive becomes a tree
 pub mod exchange; // out of and into a root that somebody else controls
 
 pub mod bundle; // many messages as one, between hako and hako
+pub mod content; // blobs of a client's, as its session offers them
 pub mod go_mode; // file modes as Go's programs send them
 pub mod tar; // the format itself
 pub mod walk; // below a directory by descriptor

@@ -100,6 +100,12 @@ impl Material {
         Self { uri: package(name, platform), algorithm: "sha256", digest: digest.hex() }
     }
 
+    /// An image of a layout, by what the context is called.
+    pub(crate) fn layout(name: &str, platform: &str, digest: Digest) -> Self {
+        let uri = format!("pkg:oci/{name}@{digest}?platform={}", platform.replace('/', "%2F"));
+        Self { uri, algorithm: "sha256", digest: digest.hex() }
+    }
+
     fn json(&self) -> Value {
         json!({ "uri": self.uri, "digest": { self.algorithm: self.digest } })
     }

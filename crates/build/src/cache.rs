@@ -248,7 +248,7 @@ impl Cache {
     ) -> Stamp {
         let mut key = Key::new("image", &image.stack.unwrap_or_else(|| digest(b"")));
         key.input("configuration", &serde_json::to_string(&image.config).unwrap_or_default());
-        key.input("base", &format!("{:?} {:?}", image.base, image.platform));
+        key.input("base", &format!("{:?} {:?}", image.base.as_ref().map(|base| base.id), image.platform));
         for line in &image.lines {
             key.input("line", &line.created_by);
         }

@@ -35,7 +35,7 @@ pub use event::{Completed, Event, Progress, Vertex};
 pub use prune::PruneWish;
 pub use remote::RemoteContext;
 pub use request::{
-    AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, DeviceGrants, GivenSecrets, RemoteSource, SecretFuture,
-    Secrets,
+    AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, DeviceGrants, GivenSecrets, Layout, RemoteSource,
+    SecretFuture, Secrets,
 };
 pub use solve::{Builder, Built, CacheEntry};

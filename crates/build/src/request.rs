@@ -6,7 +6,10 @@ use hako_engine::view::Credentials;
 use hako_model::{HostSpec, Platform, Reference};
 use jiff::Timestamp;
 
-use crate::{context::Context, depot::Depot};
+use crate::{
+    context::Context,
+    depot::{Depot, Source},
+};
 
 /// One build.
 #[derive(Clone)]
@@ -17,7 +20,8 @@ pub struct BuildRequest {
     pub context: Arc<Context>,
     /// Contexts by name (`--build-context`): they stand before stages and images of that name.
     pub contexts: BTreeMap<String, Arc<Context>>,
-    /// Images by name (`--build-context NAME=docker-image://…`): the same.
+    /// Images by name (`--build-context NAME=docker-image://…`): the same. One that begins with `oci-layout://` is in a
+    /// layout of the client's.
     pub images: BTreeMap<String, String>,
     /// `--build-arg`; `None`: named without a value.
     pub arguments: BTreeMap<String, Option<String>>,
@@ -85,7 +89,7 @@ pub struct RemoteSource {
     pub time: Option<i64>,
 }
 
-/// Where secrets, agents and credentials of a build come from.
+/// What the client of a build has: secrets, agents, credentials, images in OCI layouts.
 pub trait Secrets: Send + Sync {
     /// The secret with this id; `None` when there is none.
     fn secret(&self, id: &str) -> SecretFuture;
@@ -96,7 +100,15 @@ pub trait Secrets: Send + Sync {
 
     /// Who we are at a registry; empty when nobody said.
     fn credentials(&self, registry: &str) -> CredentialsFuture;
+
+    /// The OCI layout that has this name; `None` when the client offers none.
+    fn layout(&self, _store: &str) -> Option<Layout> {
+        None
+    }
 }
+
+/// An OCI layout of the client's.
+pub struct Layout(pub(crate) Box<dyn Source>);
 
 /// The answer to come.
 pub type SecretFuture = std::pin::Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, String>> + Send>>;

@@ -55,7 +55,7 @@ use tonic::{
 };
 
 pub use request::{BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget};
-pub use store::layout_digest;
+pub use store::{layout_context, layout_digest};
 
 use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
 use services::Services;
@@ -169,9 +169,9 @@ fn methods(build: &ImageBuild) -> Vec<String> {
     if build.outputs.iter().any(|output| output.target != OutputTarget::Daemon) {
         methods.push("/moby.filesync.v1.FileSend/DiffCopy".to_owned());
     }
-    if !build.stores().is_empty() {
+    if !Stores::new(build).is_empty() {
         let of = |method| format!("/{}/{method}", <Stores as tonic::server::NamedService>::NAME);
-        methods.extend(["Read", "Write"].map(of));
+        methods.extend(["Info", "Read", "Write"].map(of));
     }
     if !build.agents.is_empty() {
         methods
@@ -183,7 +183,7 @@ fn methods(build: &ImageBuild) -> Vec<String> {
 // Answers what the daemon asks on its session, for as long as it lasts.
 async fn serve(build: Arc<ImageBuild>, connection: Hijacked) {
     let takes_tree = build.outputs.iter().any(|output| matches!(output.target, OutputTarget::Directory(_)));
-    let stores = Stores::new(build.stores());
+    let stores = Stores::new(&build);
     let services = Services(build);
     let routes = Routes::new(HealthServer::new(services.clone()))
         .add_service(FileSyncServer::new(services.clone()).max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX))

@@ -175,7 +175,7 @@ impl Catalog {
     }
 
     /// Puts an image together from its configuration, its record and the names it has.
-    fn describe(&self, id: Digest, raw: Arc<[u8]>, record: &ImageRecord) -> Result<Image, ImageError> {
+    pub(crate) fn describe(&self, id: Digest, raw: Arc<[u8]>, record: &ImageRecord) -> Result<Image, ImageError> {
         let damaged = |why: String| ImageError::Config { image: id.to_string(), why };
         let document = Document::parse(&raw).map_err(|error| damaged(error.to_string()))?;
         let chain = chain_ids(&document.rootfs.diff_ids);

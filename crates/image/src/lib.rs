@@ -35,7 +35,8 @@ pub use record::{
     SnapshotSize, Use,
 };
 pub use store::{
-    ArrivedImage, ArrivedManifest, Places, Reception, Recompression, Shipment, ShippedLayer, Store, View, WantedLayer,
+    ArrivedImage, ArrivedManifest, Lead, Places, Promised, Reception, Recompression, Shipment, ShippedLayer, Store,
+    View, WantedLayer,
 };
 pub use store::{BuiltImage, BuiltLine, Draft, Hold, StackView};
 pub use store::{Comparison, LayerCheck, LayerCost};

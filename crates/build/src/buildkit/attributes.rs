@@ -89,6 +89,8 @@ fn described() -> Vec<(&'static str, String)> {
 const UPLOADED: &str = "http://buildkit-session/";
 /// How a context that is an image begins.
 const IMAGE: &str = "docker-image://";
+/// One that is an image in an OCI layout of the client's.
+const LAYOUT: &str = "oci-layout://";
 
 type Attributes = HashMap<String, String>;
 /// The Dockerfile, the context, and what that is if it has an address.
@@ -471,7 +473,7 @@ impl BuildKit {
     ) -> Result<BTreeMap<String, Arc<Context>>, Status> {
         let mut contexts = BTreeMap::new();
         for (number, (name, place)) in with_prefix(attributes, "context:").into_iter().enumerate() {
-            if place.starts_with(IMAGE) {
+            if is_image(&place) {
                 continue;
             }
             let vertex = news::EXPORT - 1 - number as u64;
@@ -485,8 +487,7 @@ impl BuildKit {
                     found.map_err(|error| failed(&error))?.context
                 }
                 None => {
-                    let text = format!("the build context {name}={place} (a layout) is not built yet");
-                    return Err(Status::unimplemented(text));
+                    return Err(Status::unimplemented(format!("the build context {name}={place} is not built yet")));
                 }
             };
             contexts.insert(name.to_lowercase(), Arc::new(context));
@@ -520,7 +521,7 @@ fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxErr
         arguments: &arguments,
         target: attributes.get("target").map(String::as_str),
         platform: &platform,
-        contexts: places.filter(|(_, place)| !place.starts_with(IMAGE)).map(|(name, _)| name.to_lowercase()).collect(),
+        contexts: places.filter(|(_, place)| !is_image(place)).map(|(name, _)| name.to_lowercase()).collect(),
         images: &images(attributes),
     };
     plan(file, &wishes)
@@ -529,8 +530,12 @@ fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxErr
 // Named contexts that are images.
 fn images(attributes: &Attributes) -> BTreeMap<String, String> {
     let named = with_prefix(attributes, "context:").into_iter();
-    let images = named.filter_map(|(name, place)| Some((name.to_lowercase(), place.strip_prefix(IMAGE)?.to_owned())));
-    images.collect()
+    let images = named.filter(|(_, place)| is_image(place));
+    images.map(|(name, place)| (name.to_lowercase(), place.strip_prefix(IMAGE).unwrap_or(&place).to_owned())).collect()
+}
+
+fn is_image(place: &str) -> bool {
+    place.starts_with(IMAGE) || place.starts_with(LAYOUT)
 }
 
 fn is_elsewhere(place: &str) -> bool {

@@ -1,12 +1,11 @@
-//! containerd's content service on a client's session: blobs in a directory of the client's (`type=local` caches).
-//!
-//! Only what is needed of it: its messages are few and the crate that has them all brings containerd's other services.
+//! containerd's content service on a client's session: blobs in a directory of the client's (`type=local` caches, OCI
+//! layouts).
 
 use std::io;
 
 use bytes::Bytes;
+use hako_archive::content::{Action, ReadRequest, ReadResponse, STORE, WriteRequest, WriteResponse};
 use hako_model::Digest;
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery, metadata::MetadataValue, transport::Channel};
@@ -15,64 +14,8 @@ use tonic_prost::ProstCodec;
 use super::session::Session;
 use crate::limits;
 
-/// Which of the client's stores is meant.
-const STORE: &str = "buildkit-attachable-store-id";
 const READ: &str = "/containerd.services.content.v1.Content/Read";
 const WRITE: &str = "/containerd.services.content.v1.Content/Write";
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-    #[prost(int64, tag = "2")]
-    offset: i64,
-    #[prost(int64, tag = "3")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadResponse {
-    #[prost(int64, tag = "1")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(enumeration = "Action", tag = "1")]
-    action: i32,
-    #[prost(string, tag = "2")]
-    reference: String,
-    #[prost(int64, tag = "3")]
-    total: i64,
-    #[prost(string, tag = "4")]
-    expected: String,
-    #[prost(int64, tag = "5")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "6")]
-    data: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteResponse {
-    #[prost(enumeration = "Action", tag = "1")]
-    action: i32,
-    #[prost(int64, tag = "4")]
-    offset: i64,
-    #[prost(int64, tag = "5")]
-    total: i64,
-    #[prost(string, tag = "6")]
-    digest: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
-#[repr(i32)]
-enum Action {
-    Stat = 0,
-    Write = 1,
-    Commit = 2,
-}
 
 /// One store of a client's.
 #[derive(Clone)]

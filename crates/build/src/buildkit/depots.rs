@@ -14,6 +14,7 @@ use std::{
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptionsEntry, SolveRequest};
 use bytes::Bytes;
+use hako_archive::content::CACHE;
 use hako_base::{chunks::ChunkReader, error::chain};
 use hako_engine::{
     Engine,
@@ -101,7 +102,7 @@ impl Export {
             "local" if text("dest").is_empty() => {
                 return Err(Status::invalid_argument("--cache-to type=local needs dest"));
             }
-            "local" => (Place::Local(format!("local:{}", text("dest"))), &["dest", "tag"]),
+            "local" => (Place::Local(format!("{CACHE}{}", text("dest"))), &["dest", "tag"]),
             other => return Err(Status::unimplemented(format!("--cache-to type={other} is not built yet"))),
         };
         let common = ["mode", "mounts", "image-manifest", "oci-mediatypes", "ignore-error"];
@@ -224,9 +225,10 @@ impl Source for RegistrySource {
     }
 }
 
-struct LocalSource(ContentStore);
+/// Blobs of a store of the client's.
+pub(super) struct ClientSource(pub(super) ContentStore);
 
-impl Source for LocalSource {
+impl Source for ClientSource {
     fn blob(&self, blob: Blob) -> BlobFuture<'_> {
         let store = self.0.clone();
         Box::pin(async move {
@@ -338,11 +340,11 @@ impl BuildKit {
         let said = |status: Status| status.message().to_owned();
         let digest: Digest = digest.parse().map_err(|_| format!("{directory} has no cache"))?;
         let session = self.0.sessions.get(&solve.session).await.map_err(said)?;
-        let store = ContentStore::new(&session, &format!("local:{directory}"));
+        let store = ContentStore::new(&session, &format!("{CACHE}{directory}"));
         let document = Document::parse(&store.document(digest).await.map_err(said)?)?;
         let config = document.config().ok_or("the manifest is none of a cache")?;
         let bytes = store.document(config.digest).await.map_err(said)?;
-        Depot::read(directory, &bytes, &[], Box::new(LocalSource(store)))
+        Depot::read(directory, &bytes, &[], Box::new(ClientSource(store)))
     }
 
     /// Who the client is at the registry of a name.

@@ -10,6 +10,7 @@ use bollard_buildkit_proto::{
         sshforward::v1::{BytesMessage, CheckAgentRequest, ssh_client::SshClient},
     },
 };
+use hako_archive::content::LAYOUT;
 use hako_engine::view::Credentials;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,10 +25,10 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::Connection;
+use super::{Connection, content::ContentStore, depots::ClientSource};
 use crate::{
     limits,
-    request::{AgentFuture, AgentSocket, CredentialsFuture, SecretFuture, Secrets},
+    request::{AgentFuture, AgentSocket, CredentialsFuture, Layout, SecretFuture, Secrets},
 };
 
 /// How long a build waits for the session that it names: the client opens both at once.
@@ -135,6 +136,12 @@ impl Secrets for SessionSecrets {
                 UnixListener::bind(&path).map_err(|error| format!("cannot make the agent's socket: {error}"))?;
             Ok(Some(AgentSocket(tokio::spawn(forward_agent(listener, client, id)))))
         })
+    }
+
+    fn layout(&self, store: &str) -> Option<Layout> {
+        let session = self.0.as_ref()?;
+        let store = ContentStore::new(session, &format!("{LAYOUT}{store}"));
+        Some(Layout(Box::new(ClientSource(store))))
     }
 
     fn credentials(&self, registry: &str) -> CredentialsFuture {

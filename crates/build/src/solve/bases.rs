@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Solving, now};
+use super::{Solving, layout, now};
 use crate::{error::BuildError, event::Event};
 
 /// News of a pull that wait for a slow reader.
@@ -45,6 +45,9 @@ impl Solving {
         line: usize,
     ) -> Result<Arc<Image>, BuildError> {
         let engine = self.builder.engine();
+        if let Some(place) = name.strip_prefix(layout::PREFIX) {
+            return self.of_layout(place, platform, line).await;
+        }
         let here = engine.image_for_build(name);
         let is_other =
             |image: &Image| platform.as_ref().is_some_and(|wanted| wanted.architecture != image.platform.architecture);

@@ -13,7 +13,7 @@ use hako_image::{BuiltImage, ShippedLayer, WantedLayer};
 use hako_model::{Digest, ImageConfig, Platform};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, foresight, now};
+use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, foresight, layout, now};
 use crate::{
     attest::{Facts, Material},
     cache::{Key, Record, digest},
@@ -161,12 +161,11 @@ impl Solving {
     ) -> Result<(Option<Digest>, bool), BuildError> {
         let (kind, rest) = source.identifier.split_once("://").unwrap_or((&source.identifier, ""));
         match kind {
-            "docker-image" => {
-                let image = self.find_image(rest, node.platform.clone(), at).await?;
-                if !self.hold.stack(image.chain_id) {
-                    return Err(BuildError::invalid(format!("the layers of {rest} are gone")));
-                }
-                Ok((image.chain_id, true))
+            "docker-image" => self.graph_image(rest, node, at).await,
+            "oci-layout" => {
+                let digest = rest.rsplit_once('@').map_or(rest, |(_, digest)| digest);
+                let store = source.attrs.get("oci.store").map_or("", String::as_str);
+                self.graph_image(&format!("{}{store}@{digest}", layout::PREFIX), node, at).await
             }
             "local" => {
                 let context = self.request.contexts.get(&node.digest).cloned();
@@ -177,6 +176,14 @@ impl Solving {
             "git" | "http" | "https" => self.remote_source(node, source, kind).await,
             _ => Err(BuildError::NotBuilt { text: format!("the source {} is not built yet", source.identifier) }),
         }
+    }
+
+    async fn graph_image(&self, name: &str, node: &Node, at: usize) -> Result<(Option<Digest>, bool), BuildError> {
+        let image = self.find_image(name, node.platform.clone(), at).await?;
+        if !self.hold.stack(image.chain_id) {
+            return Err(BuildError::invalid(format!("the layers of {name} are gone")));
+        }
+        Ok((image.chain_id, true))
     }
 
     async fn remote_source(
@@ -255,12 +262,12 @@ impl Solving {
             });
             stack = Some(placed.await?);
         }
-        self.keep_stack(stack);
+        self.keep_stack(stack, "merge");
         Ok(stack)
     }
 
     // Layers are kept by records; a stack that no step has made gets one of its own.
-    fn keep_stack(&self, stack: Option<Digest>) {
+    pub(super) fn keep_stack(&self, stack: Option<Digest>, description: &str) {
         let Some(stack) = stack else { return };
         let key = Key::new("layers", &stack).finish().0;
         let at = now();
@@ -270,7 +277,7 @@ impl Solving {
             created: self.request.epoch.unwrap_or(at),
             used: at,
             uses: 1,
-            description: "merge".to_owned(),
+            description: description.to_owned(),
             inputs: BTreeMap::new(),
         };
         self.builder.0.cache.put(&key, record.clone());

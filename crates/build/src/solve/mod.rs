@@ -16,6 +16,7 @@ mod graph; // graphs of other front ends
 mod graph_exec; // their processes
 mod graph_file; // their files
 mod history; // how instructions are spelled in histories
+mod layout; // images in OCI layouts of the client's
 mod run; // RUN
 mod stage; // one stage: its state, instruction after instruction
 
@@ -494,7 +495,9 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
             }
             let prefix = if several { format!("{for_platform}{name} ") } else { for_platform.clone() };
             let words = match (&stage.base, place) {
-                (Base::Image(name), 0) if !request.classic => format!("FROM {}", whole_name(name)),
+                (Base::Image(name), 0) if !request.classic && !name.starts_with(layout::PREFIX) => {
+                    format!("FROM {}", whole_name(name))
+                }
                 _ => history::title(instruction),
             };
             let title = format!("[{prefix}{}/{}] {words}", shown_at + 1, shown.len());

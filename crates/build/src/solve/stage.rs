@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hako_image::{BuiltImage, BuiltLine};
+use hako_image::{BuiltImage, BuiltLine, Image};
 use hako_model::{Digest, ImageConfig, Platform, PortKey};
 use jiff::Timestamp;
 
-use super::{Solving, blocking, copy::Root, history, now};
+use super::{Solving, blocking, copy::Root, history, layout, now};
 use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
@@ -32,7 +32,7 @@ pub(crate) struct State {
     lines: Vec<BuiltLine>,
     /// When the last file was made.
     created: Timestamp,
-    base: Option<Digest>,
+    base: Option<Arc<Image>>,
     /// `ARG`s in scope, with their values.
     pub(crate) arguments: BTreeMap<String, String>,
     /// Predefined arguments (proxies) that no `ARG` names: processes get them, and nothing depends on them.
@@ -77,7 +77,7 @@ impl State {
     /// The image that this state is.
     pub(crate) fn image(&self, config: ImageConfig) -> BuiltImage {
         BuiltImage {
-            base: self.base,
+            base: self.base.clone(),
             platform: self.platform.clone(),
             config,
             author: self.author.clone(),
@@ -293,7 +293,11 @@ impl Solving {
         if let (Base::Image(name), None) = (&stage.base, self.platform_of(index)) {
             self.compare_platforms(name, &state.platform).await;
         }
-        let image = if self.request.classic { state.image_id.or(state.base) } else { None };
+        let image = if self.request.classic {
+            state.image_id.or_else(|| state.base.as_ref().map(|base| base.id))
+        } else {
+            None
+        };
         let cached = !matches!(stage.base, Base::Scratch);
         self.end(&from, cached && !self.request.classic, None, image).await;
         let triggers = triggers(&mut state, &from)?;
@@ -363,11 +367,11 @@ impl Solving {
             author: image.author.clone(),
             lines: Vec::new(),
             created: image.created.unwrap_or(Timestamp::UNIX_EPOCH),
-            base: Some(image.id),
+            base: Some(image.clone()),
             arguments: BTreeMap::new(),
             predefined: BTreeMap::new(),
             cmd_is_own: false,
-            image_id: Some(image.id),
+            image_id: Some(image.id).filter(|_| !name.starts_with(layout::PREFIX)),
             escape: self.plan.escape,
             stage: 0,
             is_recalled: false,

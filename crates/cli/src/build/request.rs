@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use hako_client::build::{BuildOption, BuildSecret, BuildSource, ImageBuild, layout_digest};
+use hako_client::build::{BuildOption, BuildSecret, BuildSource, ImageBuild, layout_context, layout_digest};
 use hako_model::Reference;
 
 use super::{BuildFlags, commit, output, source};
@@ -17,6 +17,9 @@ use crate::{
     error::CommandError,
     parse::csv,
 };
+
+/// How a context that is an OCI layout begins.
+const LAYOUT: &str = "oci-layout://";
 
 fn said<T>(text: impl Into<String>) -> Result<T, CommandError> {
     Err(CommandError::Said(text.into()))
@@ -44,14 +47,25 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
     if let Some(epoch) = epoch(flags, commit) {
         attributes.insert("build-arg:SOURCE_DATE_EPOCH".to_owned(), epoch);
     }
-    let mut sources = found.sources;
+    let (mut sources, mut layouts) = (found.sources, BTreeMap::new());
     for text in &flags.contexts {
         let Some((name, place)) = text.split_once('=') else {
             return said(format!("invalid context value: {text}, expected key=value"));
         };
-        let (value, source) = named_context(name, place)?;
+        let value = match place.strip_prefix(LAYOUT) {
+            Some(place) => {
+                let store = hako_base::random::hex(13);
+                let (directory, value) = layout(name, place, &store)?;
+                layouts.insert(store, directory);
+                value
+            }
+            None => {
+                let (value, source) = named_context(name, place)?;
+                sources.extend(source);
+                value
+            }
+        };
         attributes.insert(format!("context:{name}"), value);
-        sources.extend(source);
     }
     let directory = cx.directory.clone();
     let known = Credentials::read(&directory)?;
@@ -64,6 +78,7 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
         attributes,
         sources,
         upload: found.upload,
+        layouts,
         secrets: flags.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
         agents: flags.ssh.iter().map(|text| agent(text)).collect::<Result<_, _>>()?,
         credentials: Arc::new(move |domain| known.find(&credentials::key_of(domain))),
@@ -262,6 +277,21 @@ fn named_context(name: &str, place: &str) -> Result<(String, Option<(String, Bui
         return said(format!("failed to get build context {name}: {} is no directory", path.display()));
     }
     Ok((format!("local:{name}"), Some((name.to_owned(), BuildSource::Directory(path)))))
+}
+
+// `PATH[:TAG][@DIGEST]`: the directory, and what the daemon is told of it.
+fn layout(name: &str, place: &str, store: &str) -> Result<(PathBuf, String), CommandError> {
+    let (place, digest) = place.split_once('@').map_or((place, None), |(place, digest)| (place, Some(digest)));
+    let (path, tag) = place.split_once(':').unwrap_or((place, ""));
+    let tag = if tag.is_empty() { "latest" } else { tag };
+    let directory = PathBuf::from(path);
+    let digest = match digest {
+        Some(digest) => digest.to_owned(),
+        None => layout_context(&directory, tag).map_err(|error| {
+            CommandError::Said(format!("failed to get build context {name}: the OCI layout {path}: {error}"))
+        })?,
+    };
+    Ok((directory, format!("{LAYOUT}{store}:{tag}@{digest}")))
 }
 
 fn secret(text: &str) -> Result<(String, BuildSecret), CommandError> {

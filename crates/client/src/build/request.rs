@@ -17,6 +17,8 @@ pub struct ImageBuild {
     pub sources: BTreeMap<String, BuildSource>,
     /// A tar that the daemon takes for its context, and the address that attributes give it.
     pub upload: Option<BuildUpload>,
+    /// OCI layouts that are contexts, by the names of stores that attributes give them.
+    pub layouts: BTreeMap<String, PathBuf>,
     pub secrets: BTreeMap<String, BuildSecret>,
     /// Sockets of SSH agents.
     pub agents: BTreeMap<String, PathBuf>,
@@ -37,6 +39,7 @@ impl Default for ImageBuild {
             attributes: BTreeMap::new(),
             sources: BTreeMap::new(),
             upload: None,
+            layouts: BTreeMap::new(),
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             credentials: Arc::new(|_| AuthConfig::default()),

@@ -1,7 +1,8 @@
-//! containerd's content service on the session: blobs of caches in directories here (`type=local`), as OCI layouts.
+//! containerd's content service on the session: blobs in directories here that are OCI layouts, caches (`type=local`) and
+//! contexts.
 //!
-//! The daemon names the store, by a directory that the command line named; it reads and writes nothing else. What is
-//! written is hashed, and has its name only when it is whole.
+//! The daemon names the store, which stands for a directory that the command line named; it reads and writes nothing
+//! else, and into contexts it writes nothing. What is written is hashed, and has its name only when it is whole.
 
 use std::{
     collections::BTreeMap,
@@ -14,90 +15,55 @@ use std::{
     task::{Context, Poll},
 };
 
+use hako_archive::content::{
+    Action, CACHE, Info, InfoRequest, InfoResponse, LAYOUT, ReadRequest, ReadResponse, SERVICE, STORE, WriteRequest,
+    WriteResponse,
+};
 use hako_base::file::{Durability, write_atomic};
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     codegen::http,
-    server::{Grpc, NamedService, ServerStreamingService, StreamingService},
+    server::{Grpc, NamedService, ServerStreamingService, StreamingService, UnaryService},
 };
 use tonic_prost::ProstCodec;
 
-use super::send;
+use super::{ImageBuild, send};
 use crate::limits;
 
-/// The header that names a store.
-const STORE: &str = "buildkit-attachable-store-id";
 /// The name of a cache's manifest among others of a layout.
 const TAG: &str = "org.opencontainers.image.ref.name";
 
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-    #[prost(int64, tag = "2")]
-    offset: i64,
-    #[prost(int64, tag = "3")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadResponse {
-    #[prost(int64, tag = "1")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(int32, tag = "1")]
-    action: i32,
-    #[prost(string, tag = "2")]
-    reference: String,
-    #[prost(int64, tag = "3")]
-    total: i64,
-    #[prost(string, tag = "4")]
-    expected: String,
-    #[prost(int64, tag = "5")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "6")]
-    data: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteResponse {
-    #[prost(int32, tag = "1")]
-    action: i32,
-    #[prost(int64, tag = "4")]
-    offset: i64,
-    #[prost(int64, tag = "5")]
-    total: i64,
-    #[prost(string, tag = "6")]
-    digest: String,
-}
-
-/// The action that ends a write.
-const COMMIT: i32 = 2;
-
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The directories of caches, by the names that the daemon gives them.
+/// The directories, by the names that the daemon gives them.
 #[derive(Clone, Default)]
 pub(super) struct Stores(Arc<BTreeMap<String, PathBuf>>);
 
 impl Stores {
-    pub(super) fn new(directories: impl IntoIterator<Item = PathBuf>) -> Self {
-        let named = |directory: PathBuf| (format!("local:{}", directory.display()), directory);
-        Self(Arc::new(directories.into_iter().map(named).collect()))
+    pub(super) fn new(build: &ImageBuild) -> Self {
+        let caches = build.stores().into_iter().map(|directory| (format!("{CACHE}{}", directory.display()), directory));
+        let layouts = build.layouts.iter().map(|(name, directory)| (format!("{LAYOUT}{name}"), directory.clone()));
+        Self(Arc::new(caches.chain(layouts).collect()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn of<T>(&self, request: &Request<T>) -> Result<PathBuf, Status> {
         let name = send::values(request.metadata(), STORE).pop().unwrap_or_default();
         self.0.get(&name).cloned().ok_or_else(|| Status::not_found(format!("no store {name:?}")))
+    }
+
+    fn to_write<T>(&self, request: &Request<T>) -> Result<PathBuf, Status> {
+        let name = send::values(request.metadata(), STORE).pop().unwrap_or_default();
+        if name.starts_with(LAYOUT) {
+            return Err(Status::permission_denied(format!("the store {name:?} is only to be read")));
+        }
+        self.of(request)
     }
 }
 
@@ -113,6 +79,26 @@ fn failed(what: &Path) -> impl Fn(io::Error) -> Status {
     move |error| match error.kind() {
         io::ErrorKind::NotFound => Status::not_found(format!("{what}: {error}")),
         _ => Status::unknown(format!("{what}: {error}")),
+    }
+}
+
+#[derive(Clone)]
+struct Asking(Stores);
+
+impl UnaryService<InfoRequest> for Asking {
+    type Response = InfoResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<InfoResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<InfoRequest>) -> Self::Future {
+        let stores = self.0.clone();
+        Box::pin(async move {
+            let directory = stores.of(&request)?;
+            let digest = request.into_inner().digest;
+            let path = directory.join("blobs/sha256").join(hex(&digest)?);
+            let size = fs::metadata(&path).map_err(failed(&path))?.len();
+            let info = Info { digest, size: i64::try_from(size).unwrap_or(i64::MAX) };
+            Ok(Response::new(InfoResponse { info: Some(info) }))
+        })
     }
 }
 
@@ -172,7 +158,7 @@ impl StreamingService<WriteRequest> for Writing {
     fn call(&mut self, request: Request<Streaming<WriteRequest>>) -> Self::Future {
         let stores = self.0.clone();
         Box::pin(async move {
-            let directory = stores.of(&request)?;
+            let directory = stores.to_write(&request)?;
             let (out, answers) = mpsc::channel(1);
             let input = request.into_inner();
             tokio::spawn(async move {
@@ -220,7 +206,7 @@ async fn write(
             offset += i64::try_from(message.data.len()).unwrap_or_default();
         }
         let mut digest = String::new();
-        if message.action == COMMIT {
+        if message.action() == Action::Commit {
             digest = format!("sha256:{}", hako_base::random::encode_hex(hasher.clone().finish().as_ref()));
             if digest != message.expected {
                 return Err(Status::data_loss(format!("a blob is {digest}, not {}", message.expected)));
@@ -228,7 +214,7 @@ async fn write(
             fs::rename(&unfinished.0, &name).map_err(failed(&name))?;
         }
         let answer = WriteResponse { action: message.action, offset, total: message.total, digest };
-        if out.send(Ok(answer)).await.is_err() || message.action == COMMIT {
+        if out.send(Ok(answer)).await.is_err() || message.action() == Action::Commit {
             return Ok(());
         }
     }
@@ -236,7 +222,7 @@ async fn write(
 }
 
 impl NamedService for Stores {
-    const NAME: &'static str = "containerd.services.content.v1.Content";
+    const NAME: &'static str = SERVICE;
 }
 
 impl tower::Service<http::Request<Body>> for Stores {
@@ -253,6 +239,10 @@ impl tower::Service<http::Request<Body>> for Stores {
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match method.as_str() {
+                "Info" => {
+                    let codec = ProstCodec::<InfoResponse, InfoRequest>::default();
+                    Grpc::new(codec).unary(Asking(stores), request).await
+                }
                 "Read" => {
                     let codec = ProstCodec::<ReadResponse, ReadRequest>::default();
                     Grpc::new(codec).server_streaming(Reading(stores), request).await
@@ -263,7 +253,7 @@ impl tower::Service<http::Request<Body>> for Stores {
                         Grpc::new(codec).apply_max_message_size_config(Some(limits::BUILD_MESSAGE_BYTES_MAX), None);
                     Grpc::streaming(&mut { grpc }, Writing(stores), request).await
                 }
-                other => Status::unimplemented(format!("{other} is not asked of a cache's directory")).into_http(),
+                other => Status::unimplemented(format!("{other} is not asked of a directory")).into_http(),
             })
         })
     }
@@ -274,11 +264,30 @@ impl tower::Service<http::Request<Body>> for Stores {
 /// # Errors
 /// When there is no layout, or nothing of that name in it.
 pub fn layout_digest(directory: &Path, tag: &str) -> io::Result<String> {
+    let manifests = manifests(directory)?;
+    let found = manifests.iter().find(|one| one["annotations"][TAG] == tag);
+    digest_in(found).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("nothing is called {tag:?}")))
+}
+
+/// The same of a layout that is a context: one that has a single manifest need not call it anything.
+///
+/// # Errors
+/// When there is no layout, or nothing of that name among several.
+pub fn layout_context(directory: &Path, tag: &str) -> io::Result<String> {
+    let all = manifests(directory)?;
+    match (layout_digest(directory, tag), all.as_slice()) {
+        (Err(_), [only]) => digest_in(Some(only)).ok_or_else(|| io::Error::other("its only manifest has no digest")),
+        (found, _) => found,
+    }
+}
+
+fn manifests(directory: &Path) -> io::Result<Vec<serde_json::Value>> {
     let index: serde_json::Value = serde_json::from_slice(&fs::read(directory.join("index.json"))?)?;
-    let manifests = index["manifests"].as_array().into_iter().flatten();
-    let mut tagged = manifests.filter(|one| one["annotations"][TAG] == tag);
-    let found = tagged.next().and_then(|one| one["digest"].as_str()).map(str::to_owned);
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("nothing is called {tag:?}")))
+    Ok(index["manifests"].as_array().cloned().unwrap_or_default())
+}
+
+fn digest_in(descriptor: Option<&serde_json::Value>) -> Option<String> {
+    descriptor.and_then(|one| one["digest"].as_str()).map(str::to_owned)
 }
 
 /// Gives a layout's manifest a tag; what had it before stays without.
@@ -286,8 +295,7 @@ pub(super) fn layout_tag(directory: &Path, descriptor: &str, tag: &str) -> io::R
     let mut descriptor: serde_json::Value = serde_json::from_str(descriptor)?;
     descriptor["annotations"][TAG] = tag.into();
     let path = directory.join("index.json");
-    let index = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    let mut manifests = index.and_then(|index| index["manifests"].as_array().cloned()).unwrap_or_default();
+    let mut manifests = manifests(directory).unwrap_or_default();
     manifests.retain(|one| one["annotations"][TAG] != tag && one["digest"] != descriptor["digest"]);
     manifests.push(descriptor);
     let index = serde_json::json!({

@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use super::{Arrivals, Candidate, Inner, Store, lease::Lease, remove::collect, skeleton::open_to_all};
 use crate::{
-    ImageError, Removed,
+    Image, ImageError, Removed,
     archive::walk,
     catalog::{Change, ImageRecord},
     config::{Document, Line, RootFs, instant},
@@ -86,8 +86,8 @@ impl AsFd for StackView {
 /// An image that a build has made.
 #[derive(Debug, Clone)]
 pub struct BuiltImage {
-    /// The image that `FROM` names, whose history goes on.
-    pub base: Option<Digest>,
+    /// The image that `FROM` names, whose history goes on. It need not be recorded.
+    pub base: Option<Arc<Image>>,
     pub platform: Platform,
     pub config: ImageConfig,
     pub author: String,
@@ -224,15 +224,14 @@ impl Store {
     /// The id that an image will have.
     pub fn built_id(&self, image: &BuiltImage) -> Digest {
         if let Some(base) = unchanged(image) {
-            return base;
+            return base.id;
         }
         digest_of(&self.encode(image).1)
     }
 
     /// The configuration that an image will have, as its id is the digest of it.
     pub fn built_config(&self, image: &BuiltImage) -> Vec<u8> {
-        let base = unchanged(image).and_then(|base| self.image(base).ok());
-        base.map_or_else(|| self.encode(image).1, |base| base.raw_config.to_vec())
+        unchanged(image).map_or_else(|| self.encode(image).1, |base| base.raw_config.to_vec())
     }
 
     /// Records images, all or none; one that is here already only gets the names. Answers their ids.
@@ -246,14 +245,17 @@ impl Store {
         for image in images {
             let references: Vec<Reference> =
                 image.references.iter().map(|name| name.clone().with_default_tag()).collect();
-            if let Some(base) = unchanged(image) {
+            if let Some(base) = unchanged(image).filter(|base| inner.catalog.read().images.contains_key(&base.id)) {
                 for name in &references {
-                    self.tag(&base.to_string(), name)?;
+                    self.tag(&base.id.to_string(), name)?;
                 }
-                ids.push(base);
+                ids.push(base.id);
                 continue;
             }
-            let (diff_ids, raw) = self.encode(image);
+            let (diff_ids, raw) = match unchanged(image) {
+                Some(base) => (base.diff_ids.clone(), base.raw_config.to_vec()),
+                None => self.encode(image),
+            };
             let id = digest_of(&raw);
             ids.push(id);
             let is_known = {
@@ -278,7 +280,7 @@ impl Store {
         let mut document = Document::new(&image.platform, &image.config, image.created);
         document.author.clone_from(&image.author);
         document.inline_cache.clone_from(&image.inline_cache);
-        if let Some(base) = image.base.and_then(|id| self.image(id).ok()) {
+        if let Some(base) = &image.base {
             document.os_version.clone_from(&base.os_version);
             document.history = Document::parse(&base.raw_config).map(|document| document.history).unwrap_or_default();
         }
@@ -330,8 +332,8 @@ impl Store {
 }
 
 // An image to which nothing was done is its base.
-fn unchanged(image: &BuiltImage) -> Option<Digest> {
-    image.base.filter(|_| image.lines.is_empty() && !image.is_changed)
+fn unchanged(image: &BuiltImage) -> Option<&Arc<Image>> {
+    image.base.as_ref().filter(|_| image.lines.is_empty() && !image.is_changed)
 }
 
 // Nothing below is younger than `limit`.

@@ -101,7 +101,7 @@ fn preferred(platforms: &[Platform]) -> Vec<Platform> {
     own.into_iter().chain(others).cloned().collect()
 }
 
-fn no_image_for(platform: &Platform) -> ImageError {
+pub(super) fn no_image_for(platform: &Platform) -> ImageError {
     let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
     ImageError::archive(format!("it has no image for {}/{}{variant}", platform.os, platform.architecture))
 }

@@ -44,7 +44,7 @@ use crate::{
 
 pub use anatomy::{Comparison, LayerCost};
 pub use build::{BuiltImage, BuiltLine, Draft, Hold, StackView};
-pub use reception::{ArrivedImage, ArrivedManifest, Reception, WantedLayer};
+pub use reception::{ArrivedImage, ArrivedManifest, Lead, Promised, Reception, WantedLayer};
 pub use shipment::{Recompression, Shipment, ShippedLayer};
 pub use snapshot::{Places, View};
 pub use verify::LayerCheck;

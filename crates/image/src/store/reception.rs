@@ -3,12 +3,17 @@
 
 use std::{collections::HashSet, io::Read};
 
-use hako_model::{Digest, Reference};
+use hako_model::{Digest, Platform, Reference};
 use parking_lot::Mutex;
 
-use super::{Arrivals, Candidate, Store, lease::Lease};
+use super::{
+    Arrivals, Candidate, Store,
+    lease::Lease,
+    load::no_image_for,
+    wire::{ANNOTATION_KIND, Descriptor, Index, Manifest},
+};
 use crate::{
-    ImageError,
+    Image, ImageError,
     catalog::{ImageRecord, KeptManifest},
     config::Document,
     content::digest_of,
@@ -53,6 +58,59 @@ impl Store {
     /// Begins to take an image in.
     pub fn receive(&self) -> Reception {
         Reception { store: self.clone(), lease: self.inner.leases.take(), arrived: Mutex::default() }
+    }
+}
+
+/// A blob of an image that is elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promised {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// Where a document of an image that is elsewhere leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lead {
+    /// An index: to another document.
+    Document(Promised),
+    /// A manifest: to the configuration and the layers.
+    Image { config: Promised, layers: Vec<Promised> },
+}
+
+impl Lead {
+    /// Reads an index or a manifest; of an index, what is for the platform.
+    ///
+    /// # Errors
+    /// What is neither, and an index without that platform.
+    pub fn read(bytes: &[u8], platform: &Platform) -> Result<Self, ImageError> {
+        let bad = |error: serde_json::Error| ImageError::archive(format!("its manifest is malformed: {error}"));
+        let promised = |one: &Descriptor| Promised { digest: one.digest, size: one.size };
+        let shape: serde_json::Value = serde_json::from_slice(bytes).map_err(bad)?;
+        if shape.get("manifests").is_none() {
+            let manifest: Manifest = serde_json::from_value(shape).map_err(bad)?;
+            let layers = manifest.layers.iter().map(promised).collect();
+            return Ok(Self::Image { config: promised(&manifest.config), layers });
+        }
+        let index: Index = serde_json::from_value(shape).map_err(bad)?;
+        let mut fitting = index
+            .manifests
+            .iter()
+            .filter(|one| one.fits(platform) && !one.annotations.contains_key(ANNOTATION_KIND))
+            .collect::<Vec<&Descriptor>>();
+        // The same variant before one that says nothing.
+        fitting.sort_by_key(|one| one.platform.as_ref().is_none_or(|own| own.variant != platform.variant));
+        let found = fitting.first().ok_or_else(|| no_image_for(platform))?;
+        Ok(Self::Document(promised(found)))
+    }
+}
+
+impl Store {
+    /// An image that is not recorded, by its configuration; its layers must be here. A build stands on it.
+    ///
+    /// # Errors
+    /// When it is no configuration, or a layer is missing.
+    pub fn image_of(&self, config: Vec<u8>) -> Result<Image, ImageError> {
+        self.inner.catalog.read().describe(digest_of(&config), config.into(), &ImageRecord::default())
     }
 }
 
