@@ -1,7 +1,7 @@
 //! Containers of a user-defined network find each other by name, and nobody else does.
 
 use expect_test::expect;
-use hako_testkit::Host;
+use hako_testkit::{Host, needs, require};
 
 /// What `nslookup` found, without its head: addresses of which only the host part is shown.
 fn look_up(host: &Host, container: &str, name: &str) -> String {
@@ -139,4 +139,49 @@ fn a_name_service_that_is_told_to_ask_itself_says_so_at_once() {
     host.run("docker run --rm --network red --dns 127.0.0.11 busybox timeout 4 nslookup example.org 127.0.0.11")
         .code(1)
         .says("SERVFAIL");
+}
+
+/// How many connections the kernel follows in a container's network after one of the container with itself.
+fn followed(host: &Host, container: &str) -> String {
+    let talk = "httpd -p 80 -h /etc 2>/dev/null; wget -q -O /dev/null http://127.0.0.1/hostname";
+    host.run(&format!("docker exec {container} sh -c '{talk}'")).success();
+    let count = "cat /proc/sys/net/netfilter/nf_conntrack_count";
+    let mut shown = host.run(&format!("docker exec {container} {count}")).text().to_owned();
+    if shown != "0" {
+        "some".clone_into(&mut shown);
+    }
+    shown
+}
+
+#[test]
+fn connections_of_a_container_with_itself_are_not_followed() {
+    needs!(require::own_daemon());
+    let host = host!();
+    two(&host, "");
+    assert_eq!(followed(&host, "web"), "0");
+    // Questions are, since they are led to another port.
+    assert_eq!(look_up(&host, "web", "bob"), "3");
+    assert_eq!(followed(&host, "web"), "some");
+}
+
+#[test]
+fn who_may_translate_loopback_has_it_followed() {
+    needs!(require::own_daemon());
+    let host = host!();
+    two(&host, "--cap-add NET_ADMIN");
+    assert_eq!(followed(&host, "web"), "some");
+    // A guest in the network of another who may do so, and a privileged command.
+    assert_eq!(followed(&host, "bob"), "0");
+    host.run("docker run --rm --network container:bob busybox true").success();
+    assert_eq!(followed(&host, "bob"), "0");
+    host.run("docker run --rm --network container:bob --cap-add NET_ADMIN busybox true").success();
+    assert_eq!(followed(&host, "bob"), "some");
+    assert_eq!(look_up(&host, "bob", "web"), "2");
+    host.run("docker run -d --name ben --network red busybox sleep 1000").success();
+    assert_eq!(followed(&host, "ben"), "0");
+    host.run("docker exec --privileged ben true; docker exec --privileged ben true").success();
+    assert_eq!(followed(&host, "ben"), "some");
+    // Where no names are served there is nothing to change.
+    host.run("docker run -d --name plain busybox sleep 1000").success();
+    host.run("docker run --rm --network container:plain --privileged busybox true").success();
 }

@@ -288,6 +288,9 @@ impl Engine {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::io("cannot duplicate a descriptor", &error));
         let mut descriptors = vec![duplicate(&live.pidfd)?];
         let confinement = &live.confinement;
+        if spec.privileged {
+            crate::name_service::note_ruler(live.pidfd.as_fd())?;
+        }
         let user = user_of(&record, &spec.user)?;
         let seccomp = match &confinement.seccomp {
             Some(program) if !spec.privileged => {

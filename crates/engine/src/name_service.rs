@@ -3,18 +3,27 @@
 //!
 //! What the service answers is `hako_network::dns`'s matter; who is called what, `network::names`'s.
 
-use std::{collections::HashMap, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use hako_model::ContainerId;
 use hako_network::{
     Sandbox,
-    dns::{NameServer, NameSockets, Upstreams},
+    dns::{NameServer, NameSockets, Upstreams, track_loopback},
     names::NameTables,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::{Engine, EngineError, container::files::HOST_RESOLV_CONF, record::Record};
+use crate::{
+    Engine, EngineError,
+    container::{files::HOST_RESOLV_CONF, plan::capabilities},
+    record::Record,
+};
 
 /// The server, and the sockets of the last daemon that wait to be served again.
 pub(crate) struct NameService {
@@ -48,7 +57,7 @@ impl Engine {
         let sockets = match adopted {
             Some(sockets) => sockets,
             None => {
-                let sockets = NameSockets::open(sandbox.netns()).map_err(failed)?;
+                let sockets = NameSockets::open(sandbox.netns(), makes_rules(record)).map_err(failed)?;
                 let copies = sockets.copies().map_err(failed)?.into_iter().map(Arc::new).collect();
                 let kept = self.keepers.keep(&key(record.id), copies);
                 kept.map_err(|error| EngineError::mechanism(error.kind(), &error))?;
@@ -78,6 +87,21 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a container may make rules in its network.
+fn makes_rules(record: &Record) -> bool {
+    capabilities(&record.spec.host).is_ok_and(|capabilities| capabilities.has("CAP_NET_ADMIN"))
+}
+
+/// A container joins the network of the one whose process `pidfd` names.
+pub(crate) fn note_joining(record: &Record, pidfd: BorrowedFd<'_>) -> Result<(), EngineError> {
+    if makes_rules(record) { note_ruler(pidfd) } else { Ok(()) }
+}
+
+/// Who has come into the network of this process may make rules there.
+pub(crate) fn note_ruler(pidfd: BorrowedFd<'_>) -> Result<(), EngineError> {
+    track_loopback(pidfd).map_err(|error| EngineError::mechanism(error.kind(), &error))
 }
 
 /// The name under which the keeper holds a container's sockets.

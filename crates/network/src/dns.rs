@@ -18,6 +18,6 @@ mod redirect; // the sockets in the container's namespace, and the rule that lea
 mod server; // a container's sockets are served
 mod upstream; // which servers there are outside, and from where they are asked
 
-pub use redirect::NameSockets;
+pub use redirect::{NameSockets, track_loopback};
 pub use server::NameServer;
 pub use upstream::Upstreams;

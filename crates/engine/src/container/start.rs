@@ -33,6 +33,7 @@ use crate::{
     Engine, EngineError,
     keeper::Reign,
     log::write::LogWriter,
+    name_service::note_joining,
     network::join::Joined,
     operation::Operation,
     record::Record,
@@ -315,7 +316,11 @@ impl Engine {
         };
         let network = match (&host.network_mode, joined.namespace()?) {
             (NetworkMode::Host, _) => Namespace::Host,
-            (NetworkMode::Container(other), _) => Namespace::Join(descriptors.add(self.pidfd_of(other, "network")?)),
+            (NetworkMode::Container(other), _) => {
+                let pidfd = self.pidfd_of(other, "network")?;
+                note_joining(record, pidfd.as_fd())?;
+                Namespace::Join(descriptors.add(pidfd))
+            }
             (_, Some(namespace)) => Namespace::Join(descriptors.add(namespace)),
             (_, None) => Namespace::New,
         };

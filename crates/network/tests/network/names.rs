@@ -14,7 +14,7 @@ use std::{
 
 use hako_model::ContainerId;
 use hako_network::{
-    dns::{NameServer, NameSockets, Upstreams},
+    dns::{NameServer, NameSockets, Upstreams, track_loopback},
     names::{EndpointNames, NameTables},
 };
 use hako_sys::netlink::namespace;
@@ -57,7 +57,7 @@ impl Service {
     }
 
     fn serve(&self, container: &Container, id: ContainerId, servers: &[&str]) {
-        let sockets = NameSockets::open(container.sandbox.netns()).unwrap();
+        let sockets = NameSockets::open(container.sandbox.netns(), false).unwrap();
         self.serve_with(container, id, sockets, servers);
     }
 
@@ -96,7 +96,11 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 fn try_udp(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    try_udp_from("127.0.0.1".parse().unwrap(), bytes)
+}
+
+fn try_udp_from(source: IpAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(SERVICE)?;
     socket.send(bytes)?;
@@ -201,6 +205,28 @@ fn containers_of_one_network_find_each_other() {
 }
 
 #[test]
+fn questions_come_from_any_address_whether_loopback_is_tracked_or_not() {
+    run(|lab| {
+        let service = Service::start(lab);
+        let bridge = lab.bridge("front0");
+        service.names.network_set(bridge.id, "front", true);
+        let (web, id) = (lab.container(&bridge), ContainerId::random());
+        service.join(&web, id, &["web"]);
+        service.serve(&web, id, &[]);
+        let v4 = IpAddr::V4(web.ipv4().to_string().parse().unwrap());
+        for round in ["untracked", "tracked"] {
+            for source in [v4, "127.0.0.1".parse().unwrap(), "127.1.2.3".parse().unwrap()] {
+                let answer = web.within(|| try_udp_from(source, &question("web.", RecordType::A)).unwrap());
+                assert_eq!(shown(&answer), v4.to_string(), "{round}, from {source}");
+            }
+            assert_eq!(web.within(|| ask_tcp("web.")), v4.to_string(), "{round}");
+            track_loopback(web.sandbox.netns()).unwrap();
+        }
+        track_loopback(web.sandbox.netns()).unwrap();
+    });
+}
+
+#[test]
 fn questions_wait_while_no_daemon_runs() {
     run(|lab| {
         let bridge = lab.bridge("front0");
@@ -209,7 +235,7 @@ fn questions_wait_while_no_daemon_runs() {
         names.network_set(bridge.id, "front", true);
         let first = Service::with(lab, names.clone());
         first.join(&web, id, &["web"]);
-        let sockets = NameSockets::open(web.sandbox.netns()).unwrap();
+        let sockets = NameSockets::open(web.sandbox.netns(), false).unwrap();
         let kept = sockets.copies().unwrap();
         first.serve_with(&web, id, sockets, &[]);
         let v4 = web.ipv4().to_string();

@@ -96,6 +96,8 @@ pub enum Expression {
         value: Vec<u8>,
     },
     Counter,
+    /// Conntrack leaves the packet alone; only before it has seen it (priority raw).
+    Untracked,
     Verdict(Verdict),
     Masquerade,
     /// Destination NAT to an address and a port in registers.
@@ -120,6 +122,7 @@ impl Expression {
             Self::Fib { .. } => "fib",
             Self::Lookup { .. } => "lookup",
             Self::Counter => "counter",
+            Self::Untracked => "notrack",
             Self::Verdict(_) | Self::Immediate { .. } => "immediate",
             Self::Masquerade => "masq",
             Self::Dnat { .. } => "nat",
@@ -188,7 +191,7 @@ impl Expression {
                 data.u32_be(3, address.0);
                 data.u32_be(5, port.0);
             }
-            Self::Counter | Self::Masquerade => {}
+            Self::Counter | Self::Untracked | Self::Masquerade => {}
         }
     }
 }

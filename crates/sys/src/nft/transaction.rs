@@ -166,6 +166,14 @@ impl Transaction {
         });
     }
 
+    /// Deletes a chain with its rules; one that is not there makes the transaction fail.
+    pub fn chain_remove(&mut self, table: &str, chain: &str) {
+        self.message(libc::NFT_MSG_DELCHAIN, 0, |body| {
+            body.text(1, table);
+            body.text(3, chain);
+        });
+    }
+
     /// Makes a map or set.
     pub fn set_add(&mut self, table: &str, set: Set<'_>) {
         self.set_id += 1;
