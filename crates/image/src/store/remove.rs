@@ -52,7 +52,8 @@ impl Store {
         }
     }
 
-    /// Removes images that nothing uses: those without a name, or with `all` any; those that `keep` wants stay.
+    /// Removes images that nothing uses: those without a name, or with `all` any; those that `keep` wants stay. With
+    /// `all`, one in use keeps the last of its names, as with Docker, which removes names as long as it may.
     ///
     /// # Errors
     /// When the records or the disk fail; conflicts only mean that an image stays.
@@ -65,7 +66,11 @@ impl Store {
         for image in candidates {
             let is_parent = inner.catalog.read().children(image.id).next().is_some();
             let named = !inner.catalog.read().names_of(image.id).is_empty();
-            if (named && !all) || is_parent || used_by(&image.id).is_some() || keep(&image) {
+            if (named && !all) || is_parent || keep(&image) {
+                continue;
+            }
+            if used_by(&image.id).is_some() {
+                untag_but_the_last(inner, &image, used_by, &mut pruned.removed)?;
                 continue;
             }
             let options = RemoveOptions { force: true, keep_parents: false };
@@ -135,6 +140,30 @@ fn untag(
     let is_left = gone.len() < names.len();
     drop_names(inner, &mut catalog, image.id, gone, removed)?;
     Ok(is_left)
+}
+
+// Names of an image in use go one by one, in their order, until only one is left that must stay.
+fn untag_but_the_last(
+    inner: &Inner,
+    image: &Image,
+    used_by: UsedBy<'_>,
+    removed: &mut Vec<Removed>,
+) -> Result<(), ImageError> {
+    let mut names = inner.catalog.read().names_of(image.id);
+    names.sort_by_key(Reference::to_string);
+    let options = RemoveOptions { force: false, keep_parents: false };
+    for name in names {
+        // The digests of a repository go with its last tag.
+        if !inner.catalog.read().names_of(image.id).contains(&name) {
+            continue;
+        }
+        match untag(inner, image, &name.to_string(), options, used_by, removed) {
+            Ok(_) => {}
+            Err(ImageError::NameInUse { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn same_digest(known: &Reference, wanted: &Reference) -> bool {
