@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use hako_image::{Image, ImageError, Removed, Use};
-use hako_model::{ContainerState, Digest, EventKind, Filters, ImageConfig, ImageHistory, Platform, Reference};
+use hako_model::{
+    ContainerState, Digest, EventKind, Filters, ImageConfig, ImageHistory, Platform, PlatformError, Reference,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -91,16 +93,11 @@ impl Engine {
         }
         let image = self.images.resolve(name).map_err(error)?;
         let own = &image.platform;
-        let is_it = |wanted: &Platform| {
-            wanted.os == own.os
-                && wanted.architecture == own.architecture
-                && (wanted.variant.is_none() || wanted.variant == own.variant)
-        };
-        if wanted.iter().any(is_it) {
+        if wanted.iter().any(|wanted| wanted.takes(own)) {
             return Ok(());
         }
-        let shown: Vec<String> = wanted.iter().map(platform_text).collect();
-        Err(EngineError::OtherPlatform { name: name.to_owned(), own: platform_text(own), wanted: shown.join(", ") })
+        let shown: Vec<String> = wanted.iter().map(Platform::to_string).collect();
+        Err(EngineError::OtherPlatform { name: name.to_owned(), own: own.to_string(), wanted: shown.join(", ") })
     }
 
     fn image_view(&self, image: &Image) -> ImageView {
@@ -288,11 +285,15 @@ impl Engine {
     ) -> Result<Digest, EngineError> {
         let reference = reference(&options.repository, &options.tag)?;
         let shown = reference.as_ref().map(Reference::familiar);
+        let platform = options.platform.as_deref().filter(|text| !text.is_empty()).map(platform).transpose()?;
+        if platform.as_ref().is_some_and(|platform| platform.os != Platform::host().os) {
+            return Err(EngineError::invalid("operating system is not supported"));
+        }
         let wish = hako_image::ImportOptions {
             reference,
             changes: options.changes,
             message: (!options.message.is_empty()).then_some(options.message),
-            platform: options.platform.as_deref().map(platform).transpose()?,
+            platform,
         };
         let engine = self.clone();
         let id = crate::blocking(move || engine.images.import(input, &wish, &mut |_| {})).await.map_err(error)?;
@@ -436,24 +437,18 @@ fn reference(repository: &str, tag: &str) -> Result<Option<Reference>, EngineErr
     Ok(Some(name))
 }
 
-fn platform_text(platform: &Platform) -> String {
-    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-    format!("{}/{}{variant}", platform.os, platform.architecture)
-}
-
-/// `linux/amd64[/variant]`, or the JSON of one.
+/// `linux/amd64[/variant]`, or the JSON of one; in Docker's words where it is neither.
 pub(crate) fn platform(text: &str) -> Result<Platform, EngineError> {
-    let bad = || EngineError::invalid(format!("{text:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT]"));
-    if text.starts_with('{') {
-        let parsed: serde_json::Value = serde_json::from_str(text).map_err(|_| bad())?;
-        let part = |key: &str| parsed[key].as_str().filter(|part| !part.is_empty()).map(str::to_owned);
-        let (os, architecture) = (part("os").ok_or_else(bad)?, part("architecture").ok_or_else(bad)?);
-        return Ok(Platform { os, architecture, variant: part("variant") });
+    if !text.starts_with('{') {
+        return text.parse().map_err(|error: PlatformError| EngineError::invalid(error.to_string()));
     }
-    let mut parts = text.split('/');
-    let os = parts.next().filter(|part| !part.is_empty()).ok_or_else(bad)?.to_owned();
-    let architecture = parts.next().map_or_else(|| Platform::host().architecture, str::to_owned);
-    Ok(Platform { os, architecture, variant: parts.next().map(str::to_owned) })
+    let parsed: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| EngineError::invalid(format!("failed to parse platform: {error}")))?;
+    let part = |key: &str| parsed[key].as_str().filter(|part| !part.is_empty()).map(str::to_owned);
+    let (Some(os), Some(architecture)) = (part("os"), part("architecture")) else {
+        return Err(EngineError::invalid("both OS and Architecture must be provided"));
+    };
+    Ok(Platform { os, architecture, variant: part("variant") })
 }
 
 /// Whether one of an image's names matches `repo`, `repo:tag` or a pattern with `*` and `?` in them.

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EndpointSpec, Limits, MountSpec, PortBinding, PortKey};
+use crate::{EndpointSpec, Limits, MountSpec, Platform, PortBinding, PortKey, platform};
 
 /// Everything that was asked for at create; never changed afterwards but by `update` and `rename`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -48,7 +48,8 @@ pub struct ContainerSpec {
     pub host: HostSpec,
     /// What is asked of each network, by the name or id it was asked with.
     pub networks: BTreeMap<String, EndpointSpec>,
-    pub platform: Option<String>,
+    #[serde(with = "platform::as_text")]
+    pub platform: Option<Platform>,
 }
 
 /// The half of a spec that concerns the host.

@@ -13,6 +13,7 @@ mod image; // an image's configuration
 mod limits; // what a container may use of the machine
 mod mount; // what is mounted into a container
 mod network; // networks and a container's place in them
+mod platform; // for which machine an image is
 mod port; // ports exposed and published
 mod reference; // names of images, as Docker normalises them
 mod signal; // signals by name and number // `filters`: keys to sets of wanted values
@@ -21,10 +22,11 @@ pub use container::{ContainerSpec, ContainerState, HealthSpec, HostSpec, Network
 pub use event::{Event, EventKind};
 pub use filter::Filters;
 pub use id::{ContainerId, Digest, ExecId, IdError, NetworkId};
-pub use image::{ImageConfig, ImageHistory, Platform};
+pub use image::{ImageConfig, ImageHistory};
 pub use limits::{DeviceRate, DeviceWeight, Limits, Ulimit};
 pub use mount::{BindOptions, IdMapping, ImageOptions, MountKind, MountSpec, Propagation, TmpfsOptions, VolumeOptions};
 pub use network::{AddressPool, EndpointSpec, NetworkDriver, NetworkSpec};
+pub use platform::{Platform, PlatformError};
 pub use port::{PortBinding, PortKey, PortProtocol};
 pub use reference::{Reference, ReferenceError};
 pub use signal::Signal;

@@ -228,8 +228,8 @@ async fn choose(
     for _ in 0..limits::INDEX_DEPTH_MAX {
         let document = Document::parse(&fetched.bytes, &fetched.media_type).map_err(unreadable)?;
         let Some(entries) = &document.manifests else { return Ok(Chosen { top, manifest: fetched, document }) };
-        let entry = fitting(entries, platform)
-            .ok_or_else(|| RegistryError::NoPlatform { platform: platform_text(platform) })?;
+        let entry =
+            fitting(entries, platform).ok_or_else(|| RegistryError::NoPlatform { platform: platform.to_string() })?;
         fetched = remote.manifest(&entry.digest.to_string()).await?;
     }
     Err(RegistryError::Unsupported("the index is nested too deep".to_owned()))
@@ -260,11 +260,6 @@ fn fitting<'d>(entries: &'d [Descriptor], platform: &Platform) -> Option<&'d Des
 /// BuildKit marks what describes another manifest instead of being an image.
 const ATTESTS: &str = "vnd.docker.reference.type";
 
-fn platform_text(platform: &Platform) -> String {
-    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-    format!("{}/{}{variant}", platform.os, platform.architecture)
-}
-
 // The configuration and the layers of a manifest, which must be an image's.
 fn parts(chosen: &Chosen) -> Result<(Blob, Vec<Blob>), RegistryError> {
     let config = chosen.document.config.as_ref().ok_or_else(|| unreadable(DocumentError::Shape))?;
@@ -283,8 +278,8 @@ fn check_platform(config: &[u8], wanted: &Platform, reference: &Reference) -> Re
     if own.os == wanted.os && own.architecture == wanted.architecture {
         return Ok(());
     }
-    let found = platform_text(&Platform { os: own.os, architecture: own.architecture, variant: own.variant });
-    Err(RegistryError::WrongPlatform { reference: reference.familiar(), wanted: platform_text(wanted), found })
+    let found = Platform { os: own.os, architecture: own.architecture, variant: own.variant }.to_string();
+    Err(RegistryError::WrongPlatform { reference: reference.familiar(), wanted: wanted.to_string(), found })
 }
 
 // All layers that are not here, several at once; the first failure ends the others.

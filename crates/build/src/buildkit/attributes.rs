@@ -8,7 +8,7 @@ use std::{
 };
 
 use bollard_buildkit_proto::moby::upload::v1::upload_client::UploadClient;
-use hako_model::{HostSpec, Limits, NetworkMode, Platform, Ulimit};
+use hako_model::{HostSpec, Limits, NetworkMode, Platform, PlatformError, Ulimit};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -29,7 +29,7 @@ use crate::{
     event::Progress,
     language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
     limits, outline,
-    plan::{Plan, Wishes, parse_platform, plan},
+    plan::{Plan, Wishes, plan},
     request::{BuildRequest, DeviceGrants, RemoteSource},
 };
 
@@ -135,7 +135,8 @@ pub(super) fn provenance(attributes: &Attributes) -> Option<Wish> {
 pub(super) fn platforms(attributes: &Attributes) -> Result<Vec<Platform>, Status> {
     let mut found = Vec::new();
     for text in attributes.get("platform").map_or("", String::as_str).split(',').filter(|text| !text.is_empty()) {
-        let platform = parse_platform(text.trim()).map_err(Status::invalid_argument)?;
+        let read = text.trim().parse();
+        let platform: Platform = read.map_err(|error: PlatformError| Status::invalid_argument(error.to_string()))?;
         if !found.contains(&platform) {
             found.push(platform);
         }

@@ -9,7 +9,7 @@ use hako_api::{
 };
 use hako_base::ErrorKind;
 use hako_client::RequestBody;
-use hako_model::Reference;
+use hako_model::{Platform, Reference};
 
 use super::{
     create_body::{self, Surroundings},
@@ -160,6 +160,12 @@ pub(crate) async fn create(
     Ok(created.id)
 }
 
+/// `--platform` by its usual names.
+fn platform(text: &str) -> Result<String, CommandError> {
+    let read = text.parse::<Platform>().map(|platform| platform.to_string());
+    read.map_err(|error| CommandError::Said(format!("error parsing specified platform: {error}")))
+}
+
 // Nothing for an image's id, which cannot be pulled.
 fn image_name(image: &str) -> Result<Option<Reference>, CommandError> {
     let hex = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -167,44 +173,6 @@ fn image_name(image: &str) -> Result<Option<Reference>, CommandError> {
         return Ok(None);
     }
     image.parse().map(Some).map_err(|error| CommandError::Said(format!("{error}")))
-}
-
-/// `os/architecture[/variant]`, filled up where only a part was said.
-///
-/// # Errors
-/// When a part is not a word, or a single word is neither a system nor an architecture.
-pub(crate) fn platform(text: &str) -> Result<String, CommandError> {
-    let refused =
-        |reason: String| CommandError::Said(format!("error parsing specified platform: {reason}: invalid argument"));
-    let word = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-    };
-    let parts: Vec<&str> = text.splitn(4, '/').collect();
-    if let Some(bad) = parts.iter().find(|part| !word(part)) {
-        return Err(refused(format!(
-            "\"{bad}\" is an invalid component of \"{text}\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\""
-        )));
-    }
-    match parts.as_slice() {
-        [os @ ("linux" | "windows" | "darwin" | "freebsd")] => Ok(format!("{os}/{}", host_architecture())),
-        [architecture] if is_architecture(architecture) => Ok(format!("linux/{architecture}")),
-        [_] => Err(refused(format!("\"{text}\": unknown operating system or architecture"))),
-        _ => Ok(text.to_owned()),
-    }
-}
-
-fn host_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
-}
-
-fn is_architecture(text: &str) -> bool {
-    matches!(text, "amd64" | "arm64" | "arm" | "386" | "ppc64le" | "s390x" | "riscv64" | "loong64" | "mips64le")
 }
 
 /// Pulls an image and shows how far it is.

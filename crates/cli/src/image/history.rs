@@ -3,6 +3,7 @@
 use hako_api::{image::ImageHistoryItem, query::ImagePlatformQuery};
 use jiff::Timestamp;
 
+use super::save::platforms;
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -58,7 +59,8 @@ impl Command for History {
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let steps = cx.client()?.image_history(&words[0], &ImagePlatformQuery { platform: self.platform }).await?;
+        let query = ImagePlatformQuery { platform: platforms(&self.platform)?.pop() };
+        let steps = cx.client()?.image_history(&words[0], &query).await?;
         let now = hako_base::clock::now();
         let rows: Vec<StepRow> =
             steps.into_iter().map(|step| StepRow { step, now, human: self.human, whole: self.no_trunc }).collect();

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     import::{from_file, from_stdin},
-    save::several,
+    save::platforms,
 };
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Command for Load {
             from_file(&self.input)?
         };
         let quiet = self.quiet || !terminal::stdout_is_terminal();
-        let query = ImageLoadQuery { quiet, platform: several(&self.platform) };
+        let query = ImageLoadQuery { quiet, platform: platforms(&self.platform)? };
         let stream = cx.client()?.image_load(&query, body).await?;
         progress::show(stream, Place::Stdout).await
     }

@@ -47,7 +47,7 @@ impl Command for Pull {
             cx.print_line("Using default tag: latest")?;
         }
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
-        let platform = self.platform.or_else(default_platform).as_deref().map(create::platform).transpose()?;
+        let platform = self.platform.or_else(default_platform);
         if self.all_tags {
             create::pull_all(cx, &whole, platform, place).await?;
         } else {

@@ -3,6 +3,7 @@
 use hako_api::query::ImagePushQuery;
 use hako_model::Reference;
 
+use super::save::platforms;
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -51,7 +52,7 @@ impl Command for Push {
             Some(digest) => digest.to_string(),
             None => reference.tag().unwrap_or_default().to_owned(),
         };
-        let query = ImagePushQuery { tag, platform: self.platform };
+        let query = ImagePushQuery { tag, platform: platforms(&self.platform)?.pop() };
         let stream = cx.client()?.image_push(&reference.familiar_name(), &query, &credentials).await?;
         progress::show(stream, if self.quiet { Place::Nowhere } else { Place::Stdout }).await?;
         if self.quiet { cx.print_line(&reference.to_string()) } else { Ok(()) }

@@ -2,6 +2,7 @@
 
 use hako_api::query::ImageRemoveQuery;
 
+use super::save::platforms;
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -33,7 +34,8 @@ impl Command for Remove {
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
         let client = cx.client()?;
-        let query = ImageRemoveQuery { force: self.force, no_prune: self.no_prune, platforms: self.platforms };
+        let query =
+            ImageRemoveQuery { force: self.force, no_prune: self.no_prune, platforms: platforms(&self.platforms)? };
         let mut failures = Vec::new();
         let mut fatal = false;
         for name in names {

@@ -4,6 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use hako_api::query::ImageSaveQuery;
 use hako_client::BodyReader;
+use hako_model::Platform;
 
 use crate::{
     command::{Arguments, Command, Shape},
@@ -35,15 +36,24 @@ impl Command for Save {
 
     async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
         refuse_terminal(&self.output, "failed to save image")?;
-        let query = ImageSaveQuery { names, platform: several(&self.platform), without: Vec::new() };
+        let query = ImageSaveQuery { names, platform: platforms(&self.platform)?, without: Vec::new() };
         let archive = cx.client()?.image_save(&query).await?;
         write_archive(archive, &self.output).await
     }
 }
 
-/// Platforms, with commas between them or each with a flag of its own.
-pub(super) fn several(words: &[String]) -> Vec<String> {
-    words.iter().flat_map(|word| word.split(',')).map(str::to_owned).collect()
+/// Platforms, with commas between them or each with a flag of its own, as the API has them.
+///
+/// # Errors
+/// A word that is none.
+pub(super) fn platforms<'w>(words: impl IntoIterator<Item = &'w String>) -> Result<Vec<String>, CommandError> {
+    words.into_iter().flat_map(|word| word.split(',')).map(platform).collect()
+}
+
+// Where an image is asked for, the API has a platform as JSON.
+fn platform(word: &str) -> Result<String, CommandError> {
+    let read = word.parse::<Platform>().map_err(|error| CommandError::Said(format!("invalid platform: {error}")))?;
+    serde_json::to_string(&read).map_err(|error| CommandError::Said(error.to_string()))
 }
 
 /// An archive on a terminal is never meant.

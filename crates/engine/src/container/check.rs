@@ -44,16 +44,8 @@ pub(crate) fn spec(spec: &ContainerSpec, engine: &Engine) -> Result<Vec<String>,
 /// `NotFound` where it is not, in Docker's words: clients then try to pull the right one.
 pub(crate) fn platform(spec: &ContainerSpec, actual: &Platform) -> Result<Option<String>, EngineError> {
     let text = |platform: &Platform| format!("{}/{}", platform.os, platform.architecture);
-    if let Some(wanted) = spec.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
-        let mut parts = wanted.split('/');
-        let (os, architecture, variant) = (parts.next(), parts.next(), parts.next());
-        // Docker takes either half alone.
-        let fits = match (os, architecture) {
-            (Some(word), None) => word == actual.os || word == actual.architecture,
-            (os, architecture) => os == Some(&actual.os) && architecture == Some(&actual.architecture),
-        };
-        let fits = fits && variant.is_none_or(|variant| actual.variant.as_deref().is_none_or(|own| own == variant));
-        if !fits {
+    if let Some(wanted) = &spec.platform {
+        if !wanted.takes(actual) {
             return Err(EngineError::Mechanism {
                 kind: hako_base::ErrorKind::NotFound,
                 text: format!(

@@ -76,10 +76,7 @@ type Known<'k> = &'k dyn Fn(Digest) -> Option<Digest>;
 fn of_platforms(candidates: Vec<Candidate>, platforms: &[Platform]) -> Result<Vec<Candidate>, ImageError> {
     let is_for = |candidate: &Candidate, wanted: &Platform| {
         let own = Document::parse(&candidate.config).map(|document| document.platform());
-        own.is_ok_and(|own| {
-            (&own.os, &own.architecture) == (&wanted.os, &wanted.architecture)
-                && (wanted.variant.is_none() || wanted.variant == own.variant)
-        })
+        own.is_ok_and(|own| wanted.takes(&own))
     };
     let has = |wanted: &&Platform| candidates.iter().any(|candidate| is_for(candidate, wanted));
     if let Some(missing) = platforms.iter().find(|wanted| !has(wanted)) {
@@ -102,8 +99,7 @@ fn preferred(platforms: &[Platform]) -> Vec<Platform> {
 }
 
 pub(super) fn no_image_for(platform: &Platform) -> ImageError {
-    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-    ImageError::archive(format!("it has no image for {}/{}{variant}", platform.os, platform.architecture))
+    ImageError::archive(format!("it has no image for {platform}"))
 }
 
 fn from_manifest(members: &Members, known: Known<'_>) -> Result<Vec<Candidate>, ImageError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hako_api::{ApiVersion, container::ContainerCreateRequest};
-use hako_model::{ContainerSpec, EndpointSpec, MountKind};
+use hako_model::{ContainerSpec, EndpointSpec, MountKind, Platform};
 
 use crate::{
     convert::{config, endpoint, host, port},
@@ -13,7 +13,7 @@ use crate::{
 /// Everything that is asked for.
 pub(crate) fn container_spec(
     request: ContainerCreateRequest,
-    platform: Option<String>,
+    platform: Option<Platform>,
 ) -> Result<ContainerSpec, Failure> {
     let config = request.config;
     let host = request.host_config.unwrap_or_default();

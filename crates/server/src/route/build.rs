@@ -13,10 +13,10 @@ use hako_api::{
 };
 use hako_build::{
     BuildError, BuildRequest, Builder, ClassicText, Context, DeviceGrants, Event, GivenSecrets, Progress, PruneWish,
-    buildkit::SessionHead, plan::parse_platform,
+    buildkit::SessionHead,
 };
 use hako_engine::view::Credentials;
-use hako_model::{HostSpec, Limits, NetworkMode, Reference, Ulimit};
+use hako_model::{HostSpec, Limits, NetworkMode, Platform, PlatformError, Reference, Ulimit};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -205,7 +205,7 @@ fn request(
     });
     let platform = match query.platform.as_str() {
         "" => None,
-        text => Some(parse_platform(text).map_err(Failure::invalid)?),
+        text => Some(platform(text)?),
     };
     Ok(BuildRequest {
         dockerfile,
@@ -337,4 +337,8 @@ pub(super) async fn session(mut call: Call) -> Result<Reply, Failure> {
         }
     });
     Ok(reply::upgraded_to_h2c())
+}
+/// For which machine something is asked.
+pub(super) fn platform(text: &str) -> Result<Platform, Failure> {
+    text.parse().map_err(|error: PlatformError| Failure::invalid(error.to_string()))
 }

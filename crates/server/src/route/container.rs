@@ -48,7 +48,9 @@ pub(super) async fn create(mut call: Call) -> Result<Reply, Failure> {
     if request == ContainerCreateRequest::default() {
         return Err(Failure::invalid("config cannot be empty in order to create a container"));
     }
-    let mut spec = convert::spec::container_spec(request, query.platform)?;
+    let platform =
+        query.platform.filter(|text| !text.is_empty()).map(|text| super::build::platform(&text)).transpose()?;
+    let mut spec = convert::spec::container_spec(request, platform)?;
     convert::spec::as_meant_by(call.version, call.engine().cgroup_version(), &mut spec);
     if !call.version.at_least(44) && spec.networks.len() > 1 {
         let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
