@@ -147,6 +147,14 @@ fn the_builder_tells_what_it_is() {
         host.write("ctx/Dockerfile", format!("FROM busybox\nRUN dd if=/dev/zero of=/{name} bs=1M count=3\n"));
         host.run("hako build -q ctx && docker image prune -f").success();
     }
+    host.run("hako builder prune -f --reserved-space 7mb").success().says("reclaimed space: 0B");
+    host.run("hako builder du --verbose").success().says("of=/new").says("of=/old");
+    host.run("hako builder prune -f --reserved-space 4mb").success().says("3.146MB");
+    host.run("hako builder du --verbose").success().says("of=/new").says_not("of=/old");
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/old bs=1M count=3\n");
+    host.run("hako build -q ctx && docker image prune -f").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/new bs=1M count=3\n");
+    host.run("hako build -q ctx && docker image prune -f").success();
     host.run("hako builder prune -f --keep-storage 4mb").success().says("3.146MB");
     host.run("hako builder du --verbose").success().says("of=/new").says_not("of=/old");
     host.run("hako buildx prune -f --filter type=exec.cachemount").success().says("0B");

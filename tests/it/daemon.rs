@@ -1,5 +1,7 @@
 //! Daemons: several side by side, Docker's socket, flags, signals, what is left behind.
 
+use std::time::{Duration, Instant};
+
 use expect_test::expect;
 use hako_testkit::{Host, Options, needs, require};
 
@@ -121,6 +123,52 @@ fn flags_of_dockerd_are_taken() {
         overlay2
     "#]]);
     host.run("timeout 10 hako daemon --nosuch").says("--nosuch");
+}
+
+#[test]
+fn containers_outlive_the_daemon_whatever_its_file_says_of_that() {
+    let host = own_host!();
+    host.write(
+        "daemon.json",
+        r#"{"live-restore": false, "shutdown-timeout": 90, "exec-opts": ["native.cgroupdriver=systemd"], "ip6tables": false,
+            "storage-opts": ["overlay2.override_kernel_check=true"], "userland-proxy": true, "raw-logs": true,
+            "features": {"containerd-snapshotter": true}}"#,
+    );
+    let file = format!("--config-file {}/daemon.json", host.run("pwd").text());
+    let daemon = host.second_daemon("second", &[&file]);
+    for key in
+        ["live-restore", "shutdown-timeout", "exec-opts", "ip6tables", "storage-opt", "userland-proxy", "features"]
+    {
+        assert!(daemon.log().contains(key), "it says what has no effect: {key}\n{}", daemon.log());
+    }
+    let flags = format!("-H {}", daemon.address());
+    host.load_into("busybox", &flags);
+    host.run(&format!(
+        "docker {flags} info --format '{{{{.LiveRestoreEnabled}}}} {{{{.CgroupDriver}}}} {{{{.Driver}}}}'"
+    ))
+    .shows(expect![[r#"
+            true cgroupfs overlay2
+        "#]]);
+    // Deaf to the signal by which a daemon would end it, and still the daemon's end takes no time.
+    host.run(&format!("docker {flags} run -d --name web busybox sh -c 'trap \"\" TERM; while sleep 1; do :; done'"))
+        .success();
+    let process =
+        format!("docker {flags} inspect --format '{{{{.State.Pid}}}} {{{{.State.Status}}}} {{{{.RestartCount}}}}' web");
+    let before = host.run(&process).text().to_owned();
+    let pid = before.split(' ').next().unwrap_or_default().to_owned();
+    let begun = Instant::now();
+    host.daemon_end(&daemon, "TERM");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waits for nobody: {:?}", begun.elapsed());
+    host.run(&format!("kill -0 {pid}")).success();
+    let _daemon = host.second_daemon("second", &[&file]);
+    host.run(&process).says(&before);
+    // What would change how layers are kept is no remark.
+    host.write("daemon.json", r#"{"storage-opts": ["overlay2.size=1G"]}"#);
+    host.run(&format!(
+        "timeout 10 hako daemon --data-root /run/test/other --exec-root /run/test/other-run --validate {file}"
+    ))
+    .code(1)
+    .says("overlay2.size=1G: it is not built");
 }
 
 #[test]

@@ -3,6 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -60,7 +64,17 @@ fn a_group_may_use_the_socket_and_nobody_else() {
 fn images_are_pulled_by_way_of_a_proxy() {
     let host = own_host!();
     let inside = host.processes_of("daemon")[0];
-    let proxy = namespace::in_network_of(inside, || TcpListener::bind("127.0.0.1:3128")).expect("a port is free");
+    let listen = |address: &'static str| namespace::in_network_of(inside, move || TcpListener::bind(address));
+    let (proxy, near) = (listen("127.0.0.1:3128").expect("a port is free"), listen("127.0.0.1:5000"));
+    // What is asked for without the proxy has an address, so that nobody waits for a name server that is not there.
+    host.run("{ cat /etc/hosts; echo 127.0.0.1 near.example; } > hosts && mount --bind hosts /etc/hosts").success();
+    let visited = Arc::new(AtomicBool::new(false));
+    let (near, noted) = (near.expect("a port is free"), visited.clone());
+    thread::spawn(move || {
+        for _stream in near.incoming() {
+            noted.store(true, Ordering::SeqCst);
+        }
+    });
     let (send, heard) = std::sync::mpsc::channel();
     thread::spawn(move || {
         for stream in proxy.incoming() {
@@ -88,6 +102,7 @@ fn images_are_pulled_by_way_of_a_proxy() {
     let others: Vec<String> = heard.try_iter().collect();
     assert!(others.iter().any(|line| line.contains("far.example:5000")), "{others:?}");
     assert!(!others.iter().any(|line| line.contains("near.example")), "{others:?}");
+    assert!(visited.load(Ordering::SeqCst), "it is asked directly");
 }
 
 #[test]

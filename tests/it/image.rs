@@ -95,6 +95,31 @@ fn a_prune_chooses_by_label_and_time() {
 }
 
 #[test]
+fn a_prune_leaves_an_image_in_use_the_last_of_its_names() {
+    let host = host!();
+    host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && docker import -c 'LABEL own=yes' tree.tar own:h >/dev/null && for tag in a zz; do docker tag own:h own:$tag; docker tag own:h other:$tag; done; docker create --name web own:a x >/dev/null").success();
+    host.run("docker image prune -af --filter label!=own | grep -c own").code(1);
+    host.run("docker image prune -af --filter label=own; docker images --filter label=own --format '{{.Repository}}:{{.Tag}}'").shows(
+        expect![[r#"
+            Deleted Images:
+            untagged: other:a
+            untagged: other:zz
+            untagged: own:a
+            untagged: own:h
+
+            Total reclaimed space: 0B
+            own:zz
+        "#]],
+    );
+    host.run("docker image prune -af --filter label=own; docker rm web >/dev/null; docker image prune -af --filter label=own | grep -c ^deleted").shows(
+        expect![[r#"
+            Total reclaimed space: 0B
+            2
+        "#]],
+    );
+}
+
+#[test]
 fn parents_stay_if_asked() {
     let host = host!();
     host.run("docker run --name web busybox touch /file && docker commit web made:1 && docker rm web && docker run --name web made:1 touch /other && docker commit web made:2 && docker rm web").success();

@@ -127,3 +127,22 @@ fn a_variable_says_how_a_build_is_shown() {
     let first = |variable: &str| host.run(&format!("{variable} docker build ctx 2>&1 | head -c 1")).text().to_owned();
     assert_eq!((first("BUILDKIT_PROGRESS=rawjson").as_str(), first("").as_str()), ("{", "#"));
 }
+
+#[test]
+fn a_flag_or_a_variable_switches_debugging_on_and_levels_are_read() {
+    let host = host!();
+    let mode = "info 2>/dev/null | grep -m 1 'Debug Mode'";
+    for (before, flags, expected) in [
+        ("", "", "false"),
+        ("", "--debug", "true"),
+        ("", "-D", "true"),
+        ("DEBUG=1", "", "true"),
+        ("", "-l debug", "false"),
+    ] {
+        host.run(&format!("{before} docker {flags} {mode}")).says(&format!("Debug Mode: {expected}"));
+    }
+    for level in ["debug", "info", "warn", "error", "fatal"] {
+        host.run(&format!("docker --log-level {level} ps -q")).success();
+    }
+    host.run("docker --log-level loud ps").code(1).says("Unable to parse logging level: loud");
+}

@@ -37,9 +37,12 @@ fn the_size_follows_the_window() {
 fn control_c_interrupts_the_foreground() {
     let host = host!();
     let terminal = host.terminal("docker run --rm -it busybox");
-    terminal.wait_for("/ # ").type_keys("echo on; sleep 100\r");
+    // Two halves, so that what is seen is the prompt and not the line that sets it.
+    terminal.wait_for("/ # ").type_keys("PS1='read''y> '; echo on; sleep 100\r");
     terminal.wait_for("\non");
     terminal.type_keys("\x03");
+    // The shell throws away what was typed before it asks again.
+    terminal.wait_for("ready> ");
     terminal.type_keys("echo left: $?\r");
     terminal.wait_for("left: 130");
     terminal.type_keys("\x04");

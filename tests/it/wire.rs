@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 
 use expect_test::expect;
+use hako_testkit::{Host, needs, require};
 
 #[test]
 fn ping_tells_the_version_in_headers() {
@@ -32,6 +33,31 @@ const FAILURES: &[(&str, &str, &str, &str)] = &[
         "404 application/json {\"message\":\"No such image: nosuch:latest\"}",
     ),
     ("GET", "/v1.44/containers/json?filters=nonsense", "", "400 application/json {\"message\":\"invalid filter"),
+    // What is no platform is refused before anything is read or asked for.
+    (
+        "POST",
+        "/v1.44/containers/create?platform=nintendo64",
+        "{\"Image\":\"nosuch\"}",
+        "400 application/json {\"message\":\"\\\"nintendo64\\\": unknown operating system or architecture: invalid argument\"}",
+    ),
+    (
+        "POST",
+        "/v1.44/images/create?fromSrc=-&platform=nintendo64",
+        "",
+        "400 application/json {\"message\":\"\\\"nintendo64\\\": unknown operating system or architecture: invalid argument\"}",
+    ),
+    (
+        "POST",
+        "/v1.44/images/create?fromSrc=-&platform=macos",
+        "",
+        "400 application/json {\"message\":\"operating system is not supported\"}",
+    ),
+    (
+        "POST",
+        "/v1.44/images/create?fromImage=nosuch&platform=nintendo64",
+        "",
+        "400 application/json {\"message\":\"\\\"nintendo64\\\": unknown operating system or architecture: invalid argument\"}",
+    ),
     (
         "GET",
         "/v1.23/containers/json",
@@ -188,6 +214,42 @@ fn attaching_upgrades_the_connection() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the other half goes on to its end");
     assert_eq!(frames(&rest), [(1, "WORDS\n".to_owned())]);
+}
+
+/// Opens a stream, types Docker's own keys to leave (^P ^Q) into it, and returns what came before its end.
+fn leave(host: &Host, path: &str, body: &str) -> String {
+    let mut connection = host.connect();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    connection.send_raw(request.as_bytes()).expect("the daemon listens");
+    assert_eq!(connection.read_head().expect("an answer").status, 101);
+    connection.send_raw(b"\x10\x11").expect("the stream is open");
+    let mut rest = Vec::new();
+    connection.stream().read_to_end(&mut rest).expect("the daemon lets go of it");
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
+#[test]
+fn keys_that_leave_end_the_stream_and_are_told() {
+    needs!(require::unkilled_daemon());
+    let host = host!();
+    let since = host.run("date +%s.%N").text().to_owned();
+    host.run("docker run -d -it --name web busybox cat").success();
+    leave(&host, "/v1.44/containers/web/attach?stream=1&stdin=1&stdout=1", "");
+    let wanted = r#"{"AttachStdin":true,"AttachStdout":true,"Tty":true,"Cmd":["cat"]}"#;
+    let exec = host.api("POST", "/v1.44/containers/web/exec", wanted).json()["Id"].as_str().unwrap().to_owned();
+    leave(&host, &format!("/v1.44/exec/{exec}/start"), r#"{"Tty":true}"#);
+    // Both go on without anybody.
+    assert_eq!(host.api("GET", &format!("/v1.44/exec/{exec}/json"), "").json()["Running"], true);
+    host.run("docker inspect --format '{{.State.Running}}' web").says("true");
+    let until = host.run("date +%s.%N").text().to_owned();
+    host.run(&format!("docker events --since {since} --until {until} --filter container=web --filter event=detach --filter event=exec_detach --format '{{{{.Action}}}} {{{{.Actor.Attributes.name}}}} {{{{with .Actor.Attributes.execID}}}}{{{{len .}}}}{{{{end}}}}'"))
+        .shows(expect![[r#"
+            detach web
+            exec_detach web 64
+        "#]]);
 }
 
 #[test]

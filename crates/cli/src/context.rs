@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub context_name: String,
     /// The files of TLS, if it is spoken.
     pub tls: Option<TlsFiles>,
+    /// `--debug`, or the variable `DEBUG`.
+    pub debug: bool,
     /// The flags between `compose` and its command.
     pub compose: crate::compose::Globals,
     host: Result<String, String>,
@@ -55,6 +57,7 @@ impl Context {
             directory,
             context_name,
             tls,
+            debug: false,
             compose,
             host,
             client: OnceCell::new(),

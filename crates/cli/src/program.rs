@@ -218,6 +218,7 @@ fn dispatch(program: &'static str, globals: &Globals, words: &[String], line: &[
     let endpoint = endpoint(program, globals, &directory, &config);
     let mut cx = Context::new(program, config, directory, endpoint);
     cx.compose = compose;
+    cx.debug = globals.debug || variable("DEBUG").is_some();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -84,8 +84,8 @@ impl Command for Info {
 
 fn client_lines(cx: &Context) -> String {
     let (title, version) = own_version(cx.program);
-    let context = &cx.context_name;
-    let mut text = format!("Client:{title}\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n");
+    let (context, debug) = (&cx.context_name, cx.debug);
+    let mut text = format!("Client:{title}\n Version:    {version}\n Context:    {context}\n Debug Mode: {debug}\n");
     for (at, it) in plugin::all(&cx.directory, &cx.config).iter().enumerate() {
         let Some(metadata) = it.metadata() else { continue };
         if at == 0 {
