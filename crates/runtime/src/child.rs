@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hako_sys::{
     credentials,
+    executable::ReadOnly,
     netlink::{
         Batch, Protocol, Socket,
         route::{self, LinkChange},
@@ -30,6 +31,8 @@ pub(crate) struct Job<'a> {
     pub(crate) plan: &'a LaunchPlan,
     pub(crate) descriptors: &'a [OwnedFd],
     pub(crate) stdio: Stdio,
+    /// Where the child moves first of all.
+    pub(crate) program: Option<&'a ReadOnly>,
     pub(crate) channel: Channel,
     pub(crate) cgroups: Cgroups,
 }
@@ -46,7 +49,8 @@ pub(crate) fn run(job: &Job<'_>) -> ! {
 
 fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
     let plan = job.plan;
-    // First of all, so that nothing of the keeper's memory can be read from inside the container (CVE-2016-9962).
+    // The host's program must not be in reach of the container (CVE-2019-5736), nor the memory of the keeper (CVE-2016-9962).
+    job.program.map_or(Ok(()), ReadOnly::enter).at(Step::Session, || "program".to_owned())?;
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;
@@ -189,7 +193,6 @@ fn joinable(asked: &Namespaces) -> [(&'static str, Namespace, process::Namespace
 }
 
 fn join_namespaces(job: &Job<'_>, joined: process::Namespaces) -> Result<(), LaunchError> {
-    use process::Namespaces as Kind;
     let asked = &job.plan.namespaces;
     for (name, from, kind) in joinable(asked) {
         if let Namespace::Join(index) = from
@@ -199,10 +202,27 @@ fn join_namespaces(job: &Job<'_>, joined: process::Namespaces) -> Result<(), Lau
             process::join(target, kind).at(Step::JoinNamespace, || name.to_owned())?;
         }
     }
-    if asked.cgroup == Namespace::New {
-        process::unshare(Kind::CGROUP).at(Step::NewNamespace, || "cgroup".to_owned())?;
+    if job.plan.extra.late { Ok(()) } else { leave_cgroup_namespace(job) }
+}
+
+// Its root is the cgroup that this process is in by now.
+fn leave_cgroup_namespace(job: &Job<'_>) -> Result<(), LaunchError> {
+    if job.plan.namespaces.cgroup == Namespace::New {
+        process::unshare(process::Namespaces::CGROUP).at(Step::NewNamespace, || "cgroup".to_owned())?;
     }
     Ok(())
+}
+
+/// Joins what the parent has made meanwhile, and waits for it: v1 cgroups, and behind them a network namespace.
+pub(crate) fn join_late(job: &Job<'_>) -> Result<(), LaunchError> {
+    let mut come = message::wait_for_late(&job.channel).at(Step::JoinCgroup, String::new)?.into_iter();
+    let names = job.plan.cgroup.hierarchies.iter().map(|(name, _)| name.clone());
+    Cgroups { unified: None, tasks: names.zip(come.by_ref()).collect() }.join()?;
+    if let Some(network) = come.next() {
+        let network = network.as_fd();
+        process::join(network, process::Namespaces::NETWORK).at(Step::JoinNamespace, || "network".to_owned())?;
+    }
+    leave_cgroup_namespace(job)
 }
 
 /// Brings up the one link that a new network namespace has, and that programs rely on.

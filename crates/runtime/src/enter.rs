@@ -10,7 +10,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hako_sys::{
-    credentials, features,
+    credentials,
+    executable::ReadOnly,
+    features,
     process::{self, Namespaces},
     pty,
     seqpacket::Channel,
@@ -34,6 +36,8 @@ pub(crate) struct Job<'a> {
     pub(crate) plan: &'a ExecPlan,
     pub(crate) descriptors: &'a [OwnedFd],
     pub(crate) stdio: Stdio,
+    /// Where the intermediate moves first of all.
+    pub(crate) program: Option<&'a ReadOnly>,
     pub(crate) channel: Channel,
     pub(crate) cgroups: Cgroups,
 }
@@ -46,7 +50,9 @@ pub(crate) fn run(job: &Job<'_>) -> ! {
 }
 
 fn carry_out(job: &Job<'_>) -> Result<std::convert::Infallible, LaunchError> {
-    // Before any namespace is joined: from then on processes of the container can see this one (CVE-2016-9962).
+    // Before any namespace is joined: from then on processes of the container can see this one (CVE-2019-5736,
+    // CVE-2016-9962).
+    job.program.map_or(Ok(()), ReadOnly::enter).at(Step::Session, || "program".to_owned())?;
     credentials::set_dumpable(false).at(Step::Session, String::new)?;
     keep_needed(&job.channel, job.descriptors, &job.stdio, &job.cgroups)?;
     process::reset_signals().at(Step::Signals, String::new)?;

@@ -32,6 +32,9 @@ pub struct Extra {
     pub root_place: Option<std::path::PathBuf>,
     /// The loopback link of a new network namespace is brought up.
     pub loopback: bool,
+    /// The v1 cgroups, and the network namespace if it is a new one (the plan then says that it is the host's), are made
+    /// while the child builds its root, and come by `Pending::hand_over`.
+    pub late: bool,
     /// The root's mount can be bound nowhere.
     pub root_unbindable: bool,
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hako_sys::{
-    executable,
+    executable::{self, ReadOnly},
     process::{self, Child, Cloned},
     signal::{self, SignalSet},
 };
@@ -33,14 +33,18 @@ pub fn program() -> io::Result<OwnedFd> {
     PROGRAM.get_or_init(|| made).try_clone()
 }
 
-/// Makes this process one whose program nobody can write to through it: moves it to a mount that is read-only or, where it
-/// may not, executes it again from there. Returns at once in a process that comes from such a mount already.
+/// Sees to it that nobody can write to the program through the processes that this one makes: returns where they move to
+/// first of all. Where they may not, this process is executed again from a read-only mount; in one that comes from there,
+/// there is nothing to do.
 ///
 /// # Errors
 /// As [`executable::read_only`] and `execveat(2)`.
-pub fn protect_program() -> io::Result<()> {
-    if executable::is_read_only()? || executable::move_to_read_only().is_ok() {
-        return Ok(());
+pub fn protect_program() -> io::Result<Option<ReadOnly>> {
+    if executable::is_read_only()? {
+        return Ok(None);
+    }
+    if let Ok(place) = ReadOnly::prepare() {
+        return Ok(Some(place));
     }
     let program = executable::read_only()?;
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::from);

@@ -9,7 +9,9 @@ use std::{
 };
 
 use hako_sys::{
-    credentials, mount,
+    credentials,
+    executable::ReadOnly,
+    mount,
     process::{self, Child, Clone, Cloned, Namespaces, Standard},
     seqpacket::Channel,
 };
@@ -90,12 +92,21 @@ enum Stage {
 }
 
 /// Starts a container. The caller must have one thread; the descriptors may be closed once this returns (the child has
-/// its own), and must be, lest the root stay mounted after the container's end.
+/// its own), and must be, lest the root stay mounted after the container's end. With `program` the child moves there before
+/// anything else, unless the caller comes from such a place itself.
 ///
 /// # Errors
 /// [`Step::Plan`], [`Step::JoinCgroup`], [`Step::Clone`] or [`Step::IdMap`]; what fails later comes from `advance`.
-pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
-    let cgroups = Cgroups::open(&plan.cgroup)?;
+pub fn begin(
+    plan: &LaunchPlan,
+    descriptors: &[OwnedFd],
+    stdio: Stdio,
+    program: Option<&ReadOnly>,
+) -> Result<Pending, LaunchError> {
+    let cgroups = match plan.extra.late {
+        true => Cgroups { unified: Cgroups::open_unified(&plan.cgroup)?, tasks: Vec::new() },
+        false => Cgroups::open(&plan.cgroup)?,
+    };
     let (channel, childs_end) = channel_pair()?;
     let enters_first = child::enters_first(plan);
     let namespaces = if enters_first { Namespaces::NONE } else { child::new_namespaces(&plan.namespaces) };
@@ -105,7 +116,7 @@ pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result
     match process::clone(&how).at(Step::Clone, String::new)? {
         Cloned::Child => {
             drop(channel);
-            child::run(&child::Job { plan, descriptors, stdio, channel: childs_end, cgroups })
+            child::run(&child::Job { plan, descriptors, stdio, program, channel: childs_end, cgroups })
         }
         Cloned::Parent(cloned) => {
             let pending = Pending::new(channel, cloned, enters_first);
@@ -125,7 +136,12 @@ pub fn begin(plan: &LaunchPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result
 ///
 /// # Errors
 /// As [`begin`].
-pub fn begin_exec(plan: &ExecPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Result<Pending, LaunchError> {
+pub fn begin_exec(
+    plan: &ExecPlan,
+    descriptors: &[OwnedFd],
+    stdio: Stdio,
+    program: Option<&ReadOnly>,
+) -> Result<Pending, LaunchError> {
     let mut cgroups = Cgroups::open(&plan.cgroup)?;
     let (channel, childs_end) = channel_pair()?;
     if plan.external.is_some() {
@@ -141,7 +157,7 @@ pub fn begin_exec(plan: &ExecPlan, descriptors: &[OwnedFd], stdio: Stdio) -> Res
     match cloned.at(Step::Clone, String::new)? {
         Cloned::Child => {
             drop(channel);
-            enter::run(&enter::Job { plan, descriptors, stdio, channel: childs_end, cgroups })
+            enter::run(&enter::Job { plan, descriptors, stdio, program, channel: childs_end, cgroups })
         }
         Cloned::Parent(cloned) => Ok(Pending::new(channel, cloned, true)),
     }
@@ -201,6 +217,18 @@ impl Pending {
     /// The listener of the filter, if there is one and it has come.
     pub fn take_listener(&mut self) -> Option<OwnedFd> {
         self.listener.take()
+    }
+
+    /// Hands over what a plan with [`crate::extra::Extra::late`] promises: the v1 cgroups, which must be there now, and the
+    /// new network namespace, if the plan's is one. That the child is gone meanwhile is told by [`Pending::advance`].
+    ///
+    /// # Errors
+    /// [`Step::JoinCgroup`].
+    pub fn hand_over(&self, join: &CgroupJoin, network: Option<&OwnedFd>) -> Result<(), LaunchError> {
+        let cgroups = Cgroups::open(&CgroupJoin { unified: None, hierarchies: join.hierarchies.clone() })?;
+        let descriptors = cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()).chain(network.map(AsFd::as_fd));
+        let _ = message::send_late(&self.channel, &descriptors.collect::<Vec<_>>());
+        Ok(())
     }
 
     /// Lets the child go on after [`Progress::Hooks`].
@@ -375,10 +403,14 @@ pub(crate) fn keep_needed(
 }
 
 impl Cgroups {
-    fn open(join: &CgroupJoin) -> Result<Self, LaunchError> {
+    fn open_unified(join: &CgroupJoin) -> Result<Option<OwnedFd>, LaunchError> {
         let directory =
             |path: &std::path::Path| mount::open_directory(path).at(Step::JoinCgroup, || path.display().to_string());
-        let unified = join.unified.as_deref().map(directory).transpose()?;
+        join.unified.as_deref().map(directory).transpose()
+    }
+
+    fn open(join: &CgroupJoin) -> Result<Self, LaunchError> {
+        let unified = Self::open_unified(join)?;
         let mut tasks = Vec::with_capacity(join.hierarchies.len());
         for (name, path) in &join.hierarchies {
             let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

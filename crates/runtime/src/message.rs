@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! parent ── G ─────────────────► child    go on: ids are mapped            (user namespaces only)
+//! parent ── J + descriptors ───► child    join these                       (made while the child was)
 //! child  ── C pid + pidfd ─────► parent   the real process exists          (exec, joined pid namespace)
 //! child  ── T + master ────────► parent   here is the terminal             (with a terminal)
 //! child  ── H ─────────────────► parent   run your hooks, then say go           (bundles with such hooks)
@@ -85,6 +86,17 @@ pub(crate) fn send_failed(channel: &Channel, error: &LaunchError) {
 /// Lets the child go on.
 pub(crate) fn send_go(channel: &Channel) -> io::Result<()> {
     channel.send(b"G", &[])
+}
+
+/// Hands over what the child joins late.
+pub(crate) fn send_late(channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel.send(b"J", descriptors)
+}
+
+/// Waits for what is to be joined late.
+pub(crate) fn wait_for_late(channel: &Channel) -> io::Result<Vec<OwnedFd>> {
+    let received = channel.receive(&mut [0; 4])?;
+    if received.length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(received.descriptors) }
 }
 
 /// Waits until the parent lets the child go on.

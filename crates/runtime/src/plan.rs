@@ -204,6 +204,17 @@ pub enum MountSource {
     Cgroup,
 }
 
+impl MountSource {
+    /// Whether it shows neither the network namespace nor the cgroups of whoever mounts it.
+    pub(crate) fn is_anywhere_the_same(&self) -> bool {
+        match self {
+            Self::Sysfs | Self::Cgroup => false,
+            Self::Filesystem { kind, .. } => ["devpts", "mqueue", "proc", "tmpfs"].contains(&kind.as_str()),
+            _ => true,
+        }
+    }
+}
+
 /// Flags of one mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -19,7 +19,7 @@ use hako_sys::{
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::{
-    child::{Job, descriptor},
+    child::{Job, descriptor, join_late},
     copy::copy_up,
     error::{At, LaunchError, Step},
     extra::PID_PLACE,
@@ -47,7 +47,15 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     let root = descriptor(job.descriptors, plan.root.mount)?;
     let mut builder = Builder { job, root, proc: None, devpts: None, dev: None, read_only_last: Vec::new() };
     builder.attach_root()?;
-    for entry in &plan.mounts {
+    // What shows the network or the cgroups needs them; all before it is done while others make them.
+    let early = plan.mounts.iter().take_while(|entry| !plan.extra.late || entry.source.is_anywhere_the_same()).count();
+    for entry in &plan.mounts[..early] {
+        builder.mount(entry)?;
+    }
+    if plan.extra.late {
+        join_late(job)?;
+    }
+    for entry in &plan.mounts[early..] {
         builder.mount(entry)?;
     }
     builder.devices()?;

@@ -2,7 +2,7 @@
 //!
 //! Whoever can open `/proc/PID/exe` of a process that comes from the host has the host's program in hand, and could write
 //! to it as soon as it no longer runs (CVE-2019-5736). On a mount that is read-only and that nobody else can see they
-//! cannot. A process gets there by being executed from such a mount, or, for less, by [`move_to_read_only`].
+//! cannot. A process gets there by being executed from such a mount or, for less, by moving to a [`ReadOnly`] place.
 
 use std::{
     io,
@@ -13,8 +13,8 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
+    credentials,
     mount::{self, MountAttributes},
-    process,
 };
 
 const OWN: &str = "/proc/self/exe";
@@ -38,43 +38,75 @@ pub fn is_read_only() -> io::Result<bool> {
     mount::is_read_only(program.as_fd())
 }
 
-/// Makes the running process one that comes from a read-only mount of its own file, as if it had been executed from there,
-/// for a tenth of what that costs: the parts of the program are mapped anew, one after the other, at the places where they
-/// are, and the kernel is told (`PR_SET_MM_MAP`, prctl(2)) which file it is now.
+/// A read-only mount of the running program's own file, and what a process must know to move there.
 ///
-/// # Errors
-/// `EPERM` without `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`, `EINVAL` of a kernel without `CONFIG_CHECKPOINT_RESTORE`,
-/// `EBUSY` with more than one thread, and those of mmap(2): the process is then as sound as before, but has not moved.
-pub fn move_to_read_only() -> io::Result<()> {
-    if !process::is_single_threaded() {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
-    }
-    let mount = read_only()?;
-    // A descriptor of a mount cannot be mapped; what is opened through it is on that mount.
-    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    for part in parts()? {
-        if part.is_written() { part.detach()? } else { part.map_from(&file)? }
-    }
-    set_executable(&file)
+/// It is made once, by a process that makes others of itself: what they would read of themselves is the same as its own.
+#[derive(Debug)]
+pub struct ReadOnly {
+    file: OwnedFd,
+    parts: Vec<Part>,
+    memory: MemoryMap,
 }
 
-// The kernel takes the file together with where code, data, heap, arguments and environment are: all as they were. By
-// itself (`PR_SET_MM_EXE_FILE`) it would need CAP_SYS_RESOURCE, which containers that run containers seldom have.
-fn set_executable(file: &OwnedFd) -> io::Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let mut map = MemoryMap::read(&stat).ok_or(io::ErrorKind::InvalidData)?;
-    // SAFETY: this only asks where the heap ends.
-    map.heap_end = unsafe { libc::sbrk(0) } as u64;
-    map.executable = file.as_raw_fd() as u32;
-    // SAFETY: the structure lives through the call and has the length that is given; what it says is what already is.
-    let done = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of_val(&map), 0) };
-    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+impl ReadOnly {
+    /// Finds out everything, and whether this kernel lets this caller move.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`, `EINVAL` of a kernel without
+    /// `CONFIG_CHECKPOINT_RESTORE`, and those of [`read_only`].
+    pub fn prepare() -> io::Result<Self> {
+        may_move()?;
+        let mount = read_only()?;
+        // A descriptor of a mount cannot be mapped; what is opened through it is on that mount.
+        let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let memory = MemoryMap::read(&stat).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { file, parts: parts()?, memory })
+    }
+
+    /// Makes the calling process, which must be a child of the one that prepared this or that one itself and have one
+    /// thread, one that comes from there, as if it had been executed from there, for a tenth of what that costs: the parts
+    /// of the program are mapped anew, one after the other, at the places where they are, and the kernel is told
+    /// (`PR_SET_MM_MAP`, prctl(2)) which file it is now. In a child it costs less still: a new process has none of the
+    /// program's pages in its tables anyway.
+    ///
+    /// # Errors
+    /// Those of mmap(2) and prctl(2): the process is then as sound as before, but has not moved.
+    pub fn enter(&self) -> io::Result<()> {
+        for part in &self.parts {
+            if part.is_written() { part.detach()? } else { part.map_from(&self.file)? }
+        }
+        // The kernel takes the file together with where code, data, heap, arguments and environment are: all as they were.
+        // By itself (`PR_SET_MM_EXE_FILE`) it would need CAP_SYS_RESOURCE, which containers that run containers seldom have.
+        // SAFETY: this only asks where the heap ends.
+        let heap_end = unsafe { libc::sbrk(0) } as u64;
+        let map = MemoryMap { heap_end, executable: self.file.as_raw_fd() as u32, ..self.memory };
+        // SAFETY: the structure lives through the call and has the length that is given; what it says is what already is.
+        let done = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of_val(&map), 0) };
+        if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+fn may_move() -> io::Result<()> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    const CHECKPOINT_RESTORE: u64 = 1 << 40;
+    if credentials::effective_capabilities()? & (SYS_ADMIN | CHECKPOINT_RESTORE) == 0 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let mut size = 0_u32;
+    // SAFETY: the kernel writes one number, the size of the structure that it knows, to where it is told.
+    let known = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE, &raw mut size, 0, 0) };
+    match known {
+        -1 => Err(io::Error::last_os_error()),
+        _ if size as usize == size_of::<MemoryMap>() => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
 }
 
 /// `struct prctl_mm_map` of the kernel: where things are in the memory of a process.
 #[repr(C)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MemoryMap {
     code: [u64; 2],
     data: [u64; 2],

@@ -242,13 +242,13 @@ fn begin(
             let mut plan: LaunchPlan = decode(payload)?;
             keep_ours_out(&mut plan.process);
             let oom = OomWatch::new(&plan.cgroup, true);
-            (launch::begin(&plan, &descriptors, given), oom)
+            (launch::begin(&plan, &descriptors, given, None), oom)
         }
         Subject::Exec(_) => {
             let mut plan: ExecPlan = decode(payload)?;
             keep_ours_out(&mut plan.process);
             let oom = OomWatch::new(&plan.cgroup, false);
-            (launch::begin_exec(&plan, &descriptors, given), oom)
+            (launch::begin_exec(&plan, &descriptors, given, None), oom)
         }
     };
     let pending = pending.map_err(Failure::Launch)?;

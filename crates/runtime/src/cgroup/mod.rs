@@ -153,6 +153,16 @@ impl Cgroup {
         settings: &Settings<'_, E>,
         devices: Option<&DeviceRules>,
     ) -> Result<(), E> {
+        self.make_v1_with(settings, devices)?;
+        self.make_v2_with(settings, devices)
+    }
+
+    /// The part of it that a process joins.
+    pub(crate) fn make_v1_with<E: From<CgroupError>>(
+        &self,
+        settings: &Settings<'_, E>,
+        devices: Option<&DeviceRules>,
+    ) -> Result<(), E> {
         for hierarchy in &self.layout.hierarchies {
             let path = self.make_in(hierarchy)?;
             self.apply(&path, &(settings.v1)(&hierarchy.controllers)?)?;
@@ -160,6 +170,15 @@ impl Cgroup {
                 write_lines(&path, &devices.lines_v1())?;
             }
         }
+        Ok(())
+    }
+
+    /// The part of it that a process is born in.
+    pub(crate) fn make_v2_with<E: From<CgroupError>>(
+        &self,
+        settings: &Settings<'_, E>,
+        devices: Option<&DeviceRules>,
+    ) -> Result<(), E> {
         let Some(path) = self.make_unified()? else { return Ok(()) };
         self.apply(&path, &(settings.v2)(&self.layout.unified_controllers)?)?;
         // Where v1 has the devices, one filter is enough.

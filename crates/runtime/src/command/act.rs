@@ -17,6 +17,7 @@ use crate::oci::{
     show as facts, start, state,
 };
 use hako_base::error::chain;
+use hako_sys::executable::ReadOnly;
 
 use super::{
     flags::{Command, CreateFlags, ExecFlags, Flags, RunFlags, SpecFlags, UpdateFlags},
@@ -42,11 +43,17 @@ impl From<String> for Failure {
     }
 }
 
-pub(super) fn carry_out(flags: &Flags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
+/// Processes that are started move to `program` first.
+pub(super) fn carry_out(
+    flags: &Flags,
+    containers: &Containers,
+    program: Option<&ReadOnly>,
+    log: &Log,
+) -> Result<u8, Failure> {
     match &flags.command {
-        Command::Create(asked) => return self::create(asked, containers, log),
-        Command::Run(asked) => return run(asked, containers, log),
-        Command::Exec(asked) => return self::exec(asked, containers, log),
+        Command::Create(asked) => return self::create(asked, containers, program, log),
+        Command::Run(asked) => return run(asked, containers, program, log),
+        Command::Exec(asked) => return self::exec(asked, containers, program, log),
         Command::Start(asked) => {
             let host = notify_socket();
             let unheard = start::start(&containers.open(&asked.id)?, host.as_deref())?;
@@ -92,12 +99,14 @@ fn notify_socket() -> Option<PathBuf> {
 fn asked<'a>(
     flags: &'a CreateFlags,
     containers: &'a Containers,
+    program: Option<&'a ReadOnly>,
     notify_socket: Option<&'a Path>,
     relays: bool,
 ) -> Result<Create<'a>, Failure> {
     let sockets = activation_sockets(|name| std::env::var(name).ok(), std::process::id());
     Ok(Create {
         containers,
+        program,
         id: &flags.id,
         bundle: &flags.bundle,
         console_socket: flags.console_socket.as_deref(),
@@ -115,22 +124,23 @@ fn activation_sockets(variable: impl Fn(&str) -> Option<String>, own: u32) -> u3
     if number("LISTEN_PID") == Some(own) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
-fn create(flags: &CreateFlags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
+fn create(flags: &CreateFlags, containers: &Containers, program: Option<&ReadOnly>, log: &Log) -> Result<u8, Failure> {
     let failed = |error: OciError| Failure { text: format!("runc create failed: {}", chain(&error)), code: 1 };
     let host = notify_socket();
-    let created = create::create(asked(flags, containers, host.as_deref(), false)?).map_err(failed)?;
+    let created = create::create(asked(flags, containers, program, host.as_deref(), false)?).map_err(failed)?;
     created.warnings.iter().for_each(|warning| log.warn(warning));
     Ok(0)
 }
 
-fn run(flags: &RunFlags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
+fn run(flags: &RunFlags, containers: &Containers, program: Option<&ReadOnly>, log: &Log) -> Result<u8, Failure> {
     let failed = |error: OciError| Failure { text: format!("runc run failed: {}", chain(&error)), code: 1 };
     if !flags.detach && !flags.no_subreaper {
         // What the container leaves behind without a pid namespace of its own comes here.
         crate::init::adopt_orphans();
     }
     let host = notify_socket();
-    let created = create::run(asked(&flags.create, containers, host.as_deref(), !flags.detach)?).map_err(failed)?;
+    let created = create::run(asked(&flags.create, containers, program, host.as_deref(), !flags.detach)?);
+    let created = created.map_err(failed)?;
     created.warnings.iter().for_each(|warning| log.warn(warning));
     if flags.detach {
         let wait = |notify: &Notify| notify.wait(created.child.pidfd.as_fd(), created.child.pid).err();
@@ -148,7 +158,7 @@ fn shell_code(code: i32) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-fn exec(flags: &ExecFlags, containers: &Containers, log: &Log) -> Result<u8, Failure> {
+fn exec(flags: &ExecFlags, containers: &Containers, program: Option<&ReadOnly>, log: &Log) -> Result<u8, Failure> {
     const NOT_BEGUN: u8 = 255;
     let failed = |failure: Failure| Failure { text: format!("exec failed: {}", failure.text), code: NOT_BEGUN };
     let begin = || -> Result<exec::Execed, Failure> {
@@ -156,6 +166,7 @@ fn exec(flags: &ExecFlags, containers: &Containers, log: &Log) -> Result<u8, Fai
         let process = process(flags, &container)?;
         Ok(exec::exec(exec::Exec {
             container: &container,
+            program,
             process: &process,
             console_socket: flags.console_socket.as_deref(),
             pid_file: flags.pid_file.as_deref(),

@@ -23,7 +23,7 @@ pub const NAMES: [&str; 2] = ["hako-runtime", "runc"];
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // Whoever can look at a process of a container could write to the program that it came from (CVE-2019-5736). Before
     // the flags are read, so that they are read once.
-    let protected = if starts_processes(&arguments) { init::protect_program() } else { Ok(()) };
+    let protected = if starts_processes(&arguments) { init::protect_program() } else { Ok(None) };
     let flags = match Flags::try_parse_from(arguments.iter().cloned()) {
         Ok(flags) => flags,
         Err(error) => error.exit(),
@@ -39,13 +39,16 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         log.fatal("systemd cgroup flag passed, but hako runtime has no driver for it: use cgroupfs");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = protected {
-        log.fatal(&format!("cannot protect the runtime's own program: {error}"));
-        return ExitCode::FAILURE;
-    }
+    let place = match protected {
+        Ok(place) => place,
+        Err(error) => {
+            log.fatal(&format!("cannot protect the runtime's own program: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     log.debug(&format!("called with {:?}", arguments.iter().skip(1).collect::<Vec<_>>()));
     let containers = Containers::at(flags.root.clone());
-    match act::carry_out(&flags, &containers, &log) {
+    match act::carry_out(&flags, &containers, place.as_ref(), &log) {
         Ok(code) => {
             log.debug(&format!("ends with {code}"));
             ExitCode::from(code)

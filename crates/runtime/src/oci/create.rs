@@ -9,14 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hako_sys::process::Child;
+use hako_sys::{executable::ReadOnly, process::Child};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::{
     config::{Config, Resources},
     console, delegation,
     error::OciError,
-    network::Ahead,
+    late,
     notify::{self, Notify},
     open,
     record::{CONFIG, Container, Containers, FILTER, OPENS, Process, Record, SAYS, Status, read_config},
@@ -24,7 +24,7 @@ use super::{
     translate::{self, Need, Translated},
 };
 use crate::{
-    cgroup::{Cgroup, Settings},
+    cgroup::{Cgroup, DeviceRules, Settings},
     extra::{Gate, Hooks, PID_PLACE},
     hook,
     launch::{self, Pending, Progress, Stdio},
@@ -39,6 +39,8 @@ const CGROUP_PARENT: &str = "/hako";
 #[derive(Debug)]
 pub struct Create<'a> {
     pub containers: &'a Containers,
+    /// Where the container's process moves first of all (`init::protect_program`).
+    pub program: Option<&'a ReadOnly>,
     pub id: &'a str,
     pub bundle: &'a Path,
     pub console_socket: Option<&'a Path>,
@@ -203,6 +205,7 @@ struct Job<'a> {
     handed_down: Vec<OwnedFd>,
 }
 
+type Make = fn(&Cgroup, &Settings<'_, OciError>, Option<&DeviceRules>) -> Result<(), OciError>;
 type Made = (Child, Option<OwnedFd>, Option<Notify>);
 
 impl Job<'_> {
@@ -214,19 +217,25 @@ impl Job<'_> {
         if !container.record.cgroup_made {
             check_free(&self.cgroup)?;
         }
-        let network = Ahead::begin(&self.translated.plan);
-        let rules = resources::device_rules(&resources.devices)?;
-        // Somebody else's group that exists keeps its rules when none are asked for.
-        let governed = container.record.cgroup_made || self.config.linux.resources.is_some();
-        self.cgroup.make_with(&settings(resources), Some(&rules).filter(|_| governed))?;
+        self.make_cgroup(container, Cgroup::make_v2_with)?;
         if let Some(user) = delegation::owner(&self.config).filter(|_| container.record.cgroup_made) {
             self.cgroup.give_to(user)?;
         }
-        let descriptors = self.descriptors(container, network)?;
+        let Translated { plan, needs, .. } = &mut self.translated;
+        let mut descriptors = open::open_all(needs)?;
+        let late = late::Join::plan(plan, &self.cgroup);
+        if late.is_none() {
+            self.make_cgroup(container, Cgroup::make_v1_with)?;
+        }
+        self.add_descriptors(container, &mut descriptors)?;
         self.prepare_plan(container)?;
-        let mut pending =
-            launch::begin(&self.translated.plan, &descriptors, self.stdio()?).map_err(OciError::Launch)?;
+        let plan = &self.translated.plan;
+        let pending = launch::begin(plan, &descriptors, self.stdio()?, self.asked.program);
+        let mut pending = pending.map_err(OciError::Launch)?;
         drop(descriptors);
+        if let Some(late) = late {
+            late.carry_out(&pending, &plan.cgroup, || self.make_cgroup(container, Cgroup::make_v1_with))?;
+        }
         self.follow(&mut pending, container)?;
         let terminal = pending.take_terminal();
         let gone = || OciError::state("the container's process is gone");
@@ -241,19 +250,24 @@ impl Job<'_> {
         Ok((child, terminal, notify))
     }
 
+    fn make_cgroup(&self, container: &Container, make: Make) -> Result<(), OciError> {
+        let none = Resources::default();
+        let resources = self.config.linux.resources.as_ref().unwrap_or(&none);
+        let rules = resources::device_rules(&resources.devices)?;
+        // Somebody else's group that exists keeps its rules when none are asked for.
+        let governed = container.record.cgroup_made || self.config.linux.resources.is_some();
+        make(&self.cgroup, &settings(resources), Some(&rules).filter(|_| governed))
+    }
+
     fn notify(&self, container: &Container) -> Result<Option<Notify>, OciError> {
         let Some(host) = self.asked.notify_socket else { return Ok(None) };
         notify::make_place(container)?;
         if self.gated { Ok(None) } else { notify::listen(container, host) }
     }
 
-    // Those that the plan needs, and behind them those that this operation adds.
-    fn descriptors(&mut self, container: &Container, network: Option<Ahead>) -> Result<Vec<OwnedFd>, OciError> {
-        let Translated { plan, needs, .. } = &mut self.translated;
-        // First of all: what follows is for a process of one thread.
-        let network = network.and_then(|network| network.finish(plan, needs.len()));
-        let mut descriptors = open::open_all(needs)?;
-        descriptors.extend(network);
+    // Behind those that the plan needs, those that this operation adds.
+    fn add_descriptors(&mut self, container: &Container, descriptors: &mut Vec<OwnedFd>) -> Result<(), OciError> {
+        let plan = &mut self.translated.plan;
         for descriptor in std::mem::take(&mut self.handed_down) {
             plan.process.special.handed_down.push(descriptors.len());
             descriptors.push(descriptor);
@@ -268,7 +282,7 @@ impl Job<'_> {
                 descriptors.push(make_pipe(&container.directory.join(name))?);
             }
         }
-        Ok(descriptors)
+        Ok(())
     }
 
     fn prepare_plan(&mut self, container: &Container) -> Result<(), OciError> {

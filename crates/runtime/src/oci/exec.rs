@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path},
 };
 
-use hako_sys::process::Child;
+use hako_sys::{executable::ReadOnly, process::Child};
 use rustix::{
     fs::{Mode, OFlags},
     thread::CpuSet,
@@ -30,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Exec<'a> {
     pub container: &'a Container,
+    /// As of [`super::create::Create`].
+    pub program: Option<&'a ReadOnly>,
     pub process: &'a Asked,
     pub console_socket: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
@@ -91,7 +93,8 @@ pub fn exec(asked: Exec<'_>) -> Result<Execed, OciError> {
         }
         false => console::own_streams()?,
     };
-    let mut pending = launch::begin_exec(&plan, &descriptors, stdio).map_err(OciError::Launch)?;
+    let pending = launch::begin_exec(&plan, &descriptors, stdio, asked.program);
+    let mut pending = pending.map_err(OciError::Launch)?;
     drop(descriptors);
     follow(&mut pending, container, &config)?;
     let terminal = match (pending.take_terminal(), asked.console_socket) {

@@ -66,9 +66,10 @@ impl Drop for Secret {
 fn program_out_of_reach() {
     static WRITTEN: AtomicU32 = AtomicU32::new(1);
     WRITTEN.store(7, Ordering::SeqCst);
+    let place = executable::ReadOnly::prepare().unwrap();
     let check = || -> std::io::Result<bool> {
         let was = executable::is_read_only()?;
-        executable::move_to_read_only()?;
+        place.enter()?;
         // By its own link, and by every mapping of that file.
         let own = fs::metadata("/proc/self/exe")?;
         let mut paths = vec![PathBuf::from("/proc/self/exe")];

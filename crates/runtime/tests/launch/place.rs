@@ -121,14 +121,15 @@ impl Place {
         let mut descriptors = vec![self.mount()];
         descriptors.extend(more);
         let (stdio, output) = streams();
-        let pending = begin(plan, &descriptors, stdio)?;
+        let pending = begin(plan, &descriptors, stdio, None)?;
         drop(descriptors);
         follow(pending, Some(output))
     }
 
     pub(crate) fn start_in_terminal(&self, plan: &LaunchPlan) -> Result<Running, LaunchError> {
         let descriptors = [self.mount()];
-        let pending = begin(plan, &descriptors, Stdio::Terminal { rows: 30, columns: 100, lines_as_written: false })?;
+        let pending =
+            begin(plan, &descriptors, Stdio::Terminal { rows: 30, columns: 100, lines_as_written: false }, None)?;
         drop(descriptors);
         follow(pending, None)
     }
@@ -231,7 +232,7 @@ impl Running {
             let (stdio, output) = streams();
             (stdio, Some(output))
         };
-        let pending = begin_exec(plan, &descriptors, stdio)?;
+        let pending = begin_exec(plan, &descriptors, stdio, None)?;
         follow(pending, output).map(Running::finish)
     }
 
