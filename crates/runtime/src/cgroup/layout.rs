@@ -1,6 +1,11 @@
 //! Which hierarchies the host has: found in the mount table once, since hosts do not change it while they run.
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::{
+    fs,
+    io::{self, Read},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 /// The hierarchies of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +40,7 @@ impl Layout {
     pub fn of_host() -> &'static Self {
         static LAYOUT: OnceLock<Layout> = OnceLock::new();
         LAYOUT.get_or_init(|| {
-            let mut layout = parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+            let mut layout = parse(&mounts().unwrap_or_default());
             if let Some(top) = &layout.unified {
                 let text = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
                 layout.unified_controllers = text.split_whitespace().map(str::to_owned).collect();
@@ -48,6 +53,13 @@ impl Layout {
     pub fn version(&self) -> u8 {
         if self.hierarchies.is_empty() { 2 } else { 1 }
     }
+}
+
+// With room for a usual list, so that it is not read in a dozen pieces.
+fn mounts() -> io::Result<String> {
+    let mut text = String::with_capacity(16 << 10);
+    fs::File::open("/proc/self/mountinfo")?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 const KNOWN: [&str; 14] = [

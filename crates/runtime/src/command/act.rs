@@ -78,7 +78,7 @@ pub(super) fn carry_out(
         Command::Update(asked) => change::update(&containers.open(&asked.id)?, &resources(asked)?)?,
         Command::Events(asked) => show::events(&containers.open(&asked.id)?, asked)?,
         Command::Spec(asked) => spec(asked)?,
-        Command::Features => show::pretty(&facts::features()),
+        Command::Features(_) => show::pretty(&facts::features()),
         Command::Checkpoint(_) | Command::Restore(_) => {
             return Err("hako runtime has no checkpoints".to_owned().into());
         }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 /// Run containers from OCI bundles
 #[derive(Debug, Parser)]
@@ -40,43 +40,70 @@ pub(super) struct Flags {
     pub(super) command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Create a container, whose process then waits to be started
-    Create(CreateFlags),
-    /// Start the process of a created container
-    Start(IdFlags),
-    /// Create and start a container
-    Run(RunFlags),
-    /// Run one more process in a container
-    Exec(ExecFlags),
-    /// Print the state of a container
-    State(IdFlags),
-    /// List containers
-    List(ListFlags),
-    /// Send a signal to a container's process
-    Kill(KillFlags),
-    /// Take away what was created for a container
-    Delete(DeleteFlags),
-    /// Show the processes of a container
-    Ps(PsFlags),
-    /// Stop all processes of a container where they are
-    Pause(IdFlags),
-    /// Let the processes of a paused container go on
-    Resume(IdFlags),
-    /// Change what a container may use
-    Update(UpdateFlags),
-    /// Print events of a container: its numbers and when memory ran out
-    Events(EventsFlags),
-    /// Write a configuration to begin with
-    Spec(SpecFlags),
-    /// Print what this runtime can do
-    Features,
-    /// Refused: hako has no checkpoints
-    Checkpoint(AnythingFlags),
-    /// Refused: hako has no checkpoints
-    Restore(AnythingFlags),
+/// What `clap::Subcommand` derives, but with the flags of the one command that is called: those of all of them take as long
+/// as the rest of a short command.
+macro_rules! commands {
+    ($($word:literal $name:ident($flags:ty): $about:literal,)*) => {
+        #[derive(Debug)]
+        #[expect(dead_code, reason = "what follows a command that is refused is not looked at")]
+        pub(super) enum Command {
+            $(#[doc = $about] $name($flags),)*
+        }
+
+        impl Subcommand for Command {
+            fn augment_subcommands(all: clap::Command) -> clap::Command {
+                all.subcommand_required(true)
+                    .arg_required_else_help(true)
+                    $(.subcommand(clap::Command::new($word).about($about).defer(<$flags>::augment_args)))*
+            }
+
+            fn augment_subcommands_for_update(all: clap::Command) -> clap::Command {
+                Self::augment_subcommands(all)
+            }
+
+            fn has_subcommand(name: &str) -> bool {
+                [$($word),*].contains(&name)
+            }
+        }
+
+        impl FromArgMatches for Command {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                match matches.subcommand() {
+                    $(Some(($word, flags)) => <$flags>::from_arg_matches(flags).map(Self::$name),)*
+                    _ => Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand)),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
 }
+
+commands! {
+    "create" Create(CreateFlags): "Create a container, whose process then waits to be started",
+    "start" Start(IdFlags): "Start the process of a created container",
+    "run" Run(RunFlags): "Create and start a container",
+    "exec" Exec(ExecFlags): "Run one more process in a container",
+    "state" State(IdFlags): "Print the state of a container",
+    "list" List(ListFlags): "List containers",
+    "kill" Kill(KillFlags): "Send a signal to a container's process",
+    "delete" Delete(DeleteFlags): "Take away what was created for a container",
+    "ps" Ps(PsFlags): "Show the processes of a container",
+    "pause" Pause(IdFlags): "Stop all processes of a container where they are",
+    "resume" Resume(IdFlags): "Let the processes of a paused container go on",
+    "update" Update(UpdateFlags): "Change what a container may use",
+    "events" Events(EventsFlags): "Print events of a container: its numbers and when memory ran out",
+    "spec" Spec(SpecFlags): "Write a configuration to begin with",
+    "features" Features(NoFlags): "Print what this runtime can do",
+    "checkpoint" Checkpoint(AnythingFlags): "Refused: hako has no checkpoints",
+    "restore" Restore(AnythingFlags): "Refused: hako has no checkpoints",
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NoFlags {}
 
 #[derive(Debug, Args)]
 pub(super) struct IdFlags {

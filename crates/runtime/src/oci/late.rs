@@ -4,22 +4,16 @@
 //! Only where nothing else decides whose they are: a container with a user namespace of its own gets its network from the
 //! clone, and who joins other namespaces joins its cgroups first.
 
-use std::{io, os::fd::OwnedFd, thread, time::Duration};
-
-use hako_base::backoff;
-use hako_sys::{netlink::namespace, process};
+use hako_sys::netlink::namespace;
 
 use super::error::OciError;
 use crate::{
     cgroup::Cgroup,
     child,
-    error::{At, LaunchError, Step},
+    error::{At, Step},
     launch::Pending,
     plan::{CgroupJoin, LaunchPlan, Namespace, UserNamespace},
 };
-
-/// How long the kernel may take to forget a thread that has ended.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be made.
 pub(super) struct Join {
@@ -44,42 +38,17 @@ impl Join {
         Some(Self { network })
     }
 
-    /// Makes the network on a thread of its own while the caller makes the cgroups, and hands both over. The process has
-    /// one thread again then, whatever happened.
+    /// Makes both and hands them over.
     pub(super) fn carry_out(
         self,
         pending: &Pending,
         join: &CgroupJoin,
         make_cgroups: impl FnOnce() -> Result<(), OciError>,
     ) -> Result<(), OciError> {
-        let thread = if self.network { Some(begin_network().at(Step::NewNamespace, what)) } else { None };
-        let made = make_cgroups();
-        let network = thread.map(|thread| finish_network(thread?));
-        made?;
-        let network = network.transpose().map_err(OciError::Launch)?;
+        make_cgroups()?;
+        // Not on a thread of its own: on two processors, one of them the container's, it would only begin when this one waits.
+        let network = self.network.then(|| namespace::create_here(child::loopback_up));
+        let network = network.transpose().at(Step::NewNamespace, || "network".to_owned()).map_err(OciError::Launch)?;
         pending.hand_over(join, network.as_ref()).map_err(OciError::Launch)
     }
-}
-
-type Making = thread::JoinHandle<io::Result<OwnedFd>>;
-
-fn what() -> String {
-    "network".to_owned()
-}
-
-fn begin_network() -> io::Result<Making> {
-    let make = || {
-        namespace::enter_new()?;
-        child::loopback_up()?;
-        namespace::current()
-    };
-    thread::Builder::new().name("netns".into()).spawn(make)
-}
-
-fn finish_network(thread: Making) -> Result<OwnedFd, LaunchError> {
-    let died = || Err(io::Error::other("the thread that makes it died"));
-    let made = thread.join().unwrap_or_else(|_| died());
-    // The kernel may still be taking the thread away when it is said to have ended; hooks are for a process of one.
-    backoff::wait_for(PATIENCE, || process::is_single_threaded().then_some(()));
-    made.at(Step::NewNamespace, what)
 }

@@ -51,6 +51,19 @@ pub fn create<T: Send>(work: impl FnOnce(BorrowedFd<'_>) -> io::Result<T> + Send
     })
 }
 
+/// Makes a namespace, and runs `work` in it on the calling thread, which comes back: for a process that must have one, and
+/// would wait for a second.
+///
+/// # Errors
+/// Those of `work` and of `unshare(2)`; of `setns(2)` on the way back, after which the thread is in the new namespace.
+pub fn create_here(work: impl FnOnce() -> io::Result<()>) -> io::Result<OwnedFd> {
+    let own = current()?;
+    enter_new()?;
+    let made = work().and_then(|()| current());
+    enter(own.as_fd())?;
+    made
+}
+
 fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, work)?;
