@@ -235,6 +235,14 @@ fn a_program_says_when_it_is_ready() {
     assert_eq!(one.wait_for_file("data/said"), "said\n");
     assert_eq!(heard.join().unwrap(), [format!("READY=1\nMAINPID={}\n", one.pid())]);
 
+    // Beside whom the runtime stays until it ends.
+    let (one, heard) = bundle();
+    let one = one.set("/process/args", serde_json::json!(["sh", "-c", SCRIPT]));
+    one.write();
+    call(&one, &format!("run --bundle {}", one.directory.display())).says("");
+    let said = heard.join().unwrap();
+    assert!(said.len() == 1 && said[0].starts_with("READY=1\nMAINPID="), "{said:?}");
+
     // One that ends without a word is not waited for.
     let (one, _) = bundle();
     let silent = one.set("/process/args", serde_json::json!(["true"]));
