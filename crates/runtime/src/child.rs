@@ -202,7 +202,7 @@ fn join_namespaces(job: &Job<'_>, joined: process::Namespaces) -> Result<(), Lau
             process::join(target, kind).at(Step::JoinNamespace, || name.to_owned())?;
         }
     }
-    if job.plan.extra.late { Ok(()) } else { leave_cgroup_namespace(job) }
+    if job.plan.extra.late_cgroups { Ok(()) } else { leave_cgroup_namespace(job) }
 }
 
 // Its root is the cgroup that this process is in by now.
@@ -213,16 +213,21 @@ fn leave_cgroup_namespace(job: &Job<'_>) -> Result<(), LaunchError> {
     Ok(())
 }
 
-/// Joins what the parent has made meanwhile, and waits for it: v1 cgroups, and behind them a network namespace.
+/// Joins what the parent makes meanwhile, and waits for it.
 pub(crate) fn join_late(job: &Job<'_>) -> Result<(), LaunchError> {
-    let mut come = message::wait_for_late(&job.channel).at(Step::JoinCgroup, String::new)?.into_iter();
-    let names = job.plan.cgroup.hierarchies.iter().map(|(name, _)| name.clone());
-    Cgroups { unified: None, tasks: names.zip(come.by_ref()).collect() }.join()?;
-    if let Some(network) = come.next() {
-        let network = network.as_fd();
-        process::join(network, process::Namespaces::NETWORK).at(Step::JoinNamespace, || "network".to_owned())?;
+    let extra = &job.plan.extra;
+    if extra.late_cgroups {
+        let come = message::wait_for_late(&job.channel).at(Step::JoinCgroup, String::new)?;
+        let names = job.plan.cgroup.hierarchies.iter().map(|(name, _)| name.clone());
+        Cgroups { unified: None, tasks: names.zip(come).collect() }.join()?;
+        leave_cgroup_namespace(job)?;
     }
-    leave_cgroup_namespace(job)
+    if extra.late_network {
+        let network = || "network".to_owned();
+        let come = message::wait_for_late(&job.channel).at(Step::NewNamespace, network)?;
+        process::join(descriptor(&come, 0)?, process::Namespaces::NETWORK).at(Step::JoinNamespace, network)?;
+    }
+    Ok(())
 }
 
 /// Brings up the one link that a new network namespace has, and that programs rely on.

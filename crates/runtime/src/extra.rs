@@ -32,9 +32,11 @@ pub struct Extra {
     pub root_place: Option<std::path::PathBuf>,
     /// The loopback link of a new network namespace is brought up.
     pub loopback: bool,
-    /// The v1 cgroups, and the network namespace if it is a new one (the plan then says that it is the host's), are made
-    /// while the child builds its root, and come by `Pending::hand_over`.
-    pub late: bool,
+    /// The v1 cgroups are made while the child builds its root, and come by `Pending::hand_over_cgroups`.
+    pub late_cgroups: bool,
+    /// So is the network namespace, which comes after them by `Pending::hand_over_network`; the plan says that it is the
+    /// host's.
+    pub late_network: bool,
     /// The root's mount can be bound nowhere.
     pub root_unbindable: bool,
 }

@@ -103,7 +103,7 @@ pub fn begin(
     stdio: Stdio,
     program: Option<&ReadOnly>,
 ) -> Result<Pending, LaunchError> {
-    let cgroups = match plan.extra.late {
+    let cgroups = match plan.extra.late_cgroups {
         true => Cgroups { unified: Cgroups::open_unified(&plan.cgroup)?, tasks: Vec::new() },
         false => Cgroups::open(&plan.cgroup)?,
     };
@@ -219,16 +219,21 @@ impl Pending {
         self.listener.take()
     }
 
-    /// Hands over what a plan with [`crate::extra::Extra::late`] promises: the v1 cgroups, which must be there now, and the
-    /// new network namespace, if the plan's is one. That the child is gone meanwhile is told by [`Pending::advance`].
+    /// Hands over the v1 cgroups that the plan promises and that must be there by now. That the child is gone meanwhile is
+    /// told by [`Pending::advance`].
     ///
     /// # Errors
     /// [`Step::JoinCgroup`].
-    pub fn hand_over(&self, join: &CgroupJoin, network: Option<&OwnedFd>) -> Result<(), LaunchError> {
+    pub fn hand_over_cgroups(&self, join: &CgroupJoin) -> Result<(), LaunchError> {
         let cgroups = Cgroups::open(&CgroupJoin { unified: None, hierarchies: join.hierarchies.clone() })?;
-        let descriptors = cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()).chain(network.map(AsFd::as_fd));
-        let _ = message::send_late(&self.channel, &descriptors.collect::<Vec<_>>());
+        let descriptors: Vec<_> = cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()).collect();
+        let _ = message::send_late(&self.channel, &descriptors);
         Ok(())
+    }
+
+    /// Hands over the network namespace that the plan promises, after the cgroups if it promises them too.
+    pub fn hand_over_network(&self, network: BorrowedFd<'_>) {
+        let _ = message::send_late(&self.channel, &[network]);
     }
 
     /// Lets the child go on after [`Progress::Hooks`].

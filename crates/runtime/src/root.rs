@@ -48,13 +48,11 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     let mut builder = Builder { job, root, proc: None, devpts: None, dev: None, read_only_last: Vec::new() };
     builder.attach_root()?;
     // What shows the network or the cgroups needs them; all before it is done while others make them.
-    let early = plan.mounts.iter().take_while(|entry| !plan.extra.late || entry.source.is_anywhere_the_same()).count();
+    let early = plan.mounts.iter().take_while(|entry| entry.source.is_anywhere_the_same()).count();
     for entry in &plan.mounts[..early] {
         builder.mount(entry)?;
     }
-    if plan.extra.late {
-        join_late(job)?;
-    }
+    join_late(job)?;
     for entry in &plan.mounts[early..] {
         builder.mount(entry)?;
     }

@@ -223,8 +223,8 @@ impl Job<'_> {
         }
         let Translated { plan, needs, .. } = &mut self.translated;
         let mut descriptors = open::open_all(needs)?;
-        let late = late::Join::plan(plan, &self.cgroup);
-        if late.is_none() {
+        late::plan(plan, &self.cgroup);
+        if !plan.extra.late_cgroups {
             self.make_cgroup(container, Cgroup::make_v1_with)?;
         }
         self.add_descriptors(container, &mut descriptors)?;
@@ -233,9 +233,7 @@ impl Job<'_> {
         let pending = launch::begin(plan, &descriptors, self.stdio()?, self.asked.program);
         let mut pending = pending.map_err(OciError::Launch)?;
         drop(descriptors);
-        if let Some(late) = late {
-            late.carry_out(&pending, &plan.cgroup, || self.make_cgroup(container, Cgroup::make_v1_with))?;
-        }
+        late::carry_out(plan, &pending, || self.make_cgroup(container, Cgroup::make_v1_with))?;
         self.follow(&mut pending, container)?;
         let terminal = pending.take_terminal();
         let gone = || OciError::state("the container's process is gone");

@@ -4,6 +4,8 @@
 //! Only where nothing else decides whose they are: a container with a user namespace of its own gets its network from the
 //! clone, and who joins other namespaces joins its cgroups first.
 
+use std::os::fd::AsFd;
+
 use hako_sys::netlink::namespace;
 
 use super::error::OciError;
@@ -12,43 +14,37 @@ use crate::{
     child,
     error::{At, Step},
     launch::Pending,
-    plan::{CgroupJoin, LaunchPlan, Namespace, UserNamespace},
+    plan::{LaunchPlan, Namespace, UserNamespace},
 };
 
-/// What is to be made.
-pub(super) struct Join {
-    network: bool,
+/// Decides what of it there is, and says it in the plan.
+pub(super) fn plan(plan: &mut LaunchPlan, cgroup: &Cgroup) {
+    if plan.namespaces.user != UserNamespace::Host || child::enters_first(plan) {
+        return;
+    }
+    plan.extra.late_cgroups = !cgroup.layout().hierarchies.is_empty();
+    plan.extra.late_network = plan.namespaces.network == Namespace::New && plan.extra.loopback;
+    if plan.extra.late_network {
+        plan.namespaces.network = Namespace::Host;
+        plan.extra.loopback = false;
+    }
 }
 
-impl Join {
-    /// Decides, and says it in the plan. `None`: everything is to be there before the process is.
-    pub(super) fn plan(plan: &mut LaunchPlan, cgroup: &Cgroup) -> Option<Self> {
-        if plan.namespaces.user != UserNamespace::Host || child::enters_first(plan) {
-            return None;
-        }
-        let network = plan.namespaces.network == Namespace::New && plan.extra.loopback;
-        if !network && cgroup.layout().hierarchies.is_empty() {
-            return None;
-        }
-        if network {
-            plan.namespaces.network = Namespace::Host;
-            plan.extra.loopback = false;
-        }
-        plan.extra.late = true;
-        Some(Self { network })
-    }
-
-    /// Makes both and hands them over.
-    pub(super) fn carry_out(
-        self,
-        pending: &Pending,
-        join: &CgroupJoin,
-        make_cgroups: impl FnOnce() -> Result<(), OciError>,
-    ) -> Result<(), OciError> {
+/// Makes what the plan promises and hands it over.
+pub(super) fn carry_out(
+    plan: &LaunchPlan,
+    pending: &Pending,
+    make_cgroups: impl FnOnce() -> Result<(), OciError>,
+) -> Result<(), OciError> {
+    if plan.extra.late_cgroups {
         make_cgroups()?;
-        // Not on a thread of its own: on two processors, one of them the container's, it would only begin when this one waits.
-        let network = self.network.then(|| namespace::create_here(child::loopback_up));
-        let network = network.transpose().at(Step::NewNamespace, || "network".to_owned()).map_err(OciError::Launch)?;
-        pending.hand_over(join, network.as_ref()).map_err(OciError::Launch)
+        pending.hand_over_cgroups(&plan.cgroup).map_err(OciError::Launch)?;
     }
+    if plan.extra.late_network {
+        // Not on a thread of its own: on two processors, one of them the container's, it would only begin when this one waits.
+        let network = namespace::create_here(child::loopback_up);
+        let network = network.at(Step::NewNamespace, || "network".to_owned()).map_err(OciError::Launch)?;
+        pending.hand_over_network(network.as_fd());
+    }
+    Ok(())
 }
