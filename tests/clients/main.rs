@@ -290,6 +290,14 @@ fn buildx_builds_for_several_platforms() {
         .success()
         .says("https://mobyproject.org/buildkit@v1")
         .says("linux/arm64");
+    // What its packages are, as Buildx shows it.
+    host.run("mkdir -p ctx/var/lib/dpkg && printf 'Package: libc6\\nArchitecture: amd64\\nVersion: 2.36-9\\n' > ctx/var/lib/dpkg/status")
+        .success();
+    host.write("ctx/Packages", "FROM scratch\nCOPY var /var\n");
+    host.run(&format!("{buildx} build -f ctx/Packages --sbom=true -t localhost:5000/packages --push ctx")).success();
+    host.run(&format!("{buildx} imagetools inspect localhost:5000/packages --format '{{{{json .SBOM}}}}'"))
+        .success()
+        .says("pkg:deb/debian/libc6@2.36-9?arch=amd64");
     host.write(
         "docker-bake.hcl",
         "target \"default\" {\n context = \"ctx\"\n platforms = [\"linux/amd64\", \"linux/arm64\"]\n output = [\"type=local,dest=out\"]\n}\n",

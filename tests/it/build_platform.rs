@@ -206,7 +206,7 @@ fn how_an_image_was_made_is_attested_beside_it() {
     for (flags, text) in [
         ("--provenance=true -t app", "the image store keeps images alone"),
         ("--provenance=mode=most", "invalid mode=most in the attestation provenance"),
-        ("--sbom=true", "the attestation sbom is not built yet: it takes a scanner's image"),
+        ("--sbom=mode=max", "invalid mode=max in the attestation sbom"),
         ("--provenance=true -o type=docker,dest=z.tar", "docker exporter does not currently support"),
     ] {
         host.run(&format!("{build} {flags} ctx")).code(1).says(text);

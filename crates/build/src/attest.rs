@@ -11,7 +11,10 @@ use hako_model::{Digest, Reference};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::event::Vertex;
+use crate::{
+    event::Vertex,
+    sbom::{self, Sbom},
+};
 
 /// What BuildKit calls its way of building, and the beginning of names of its own fields.
 const BUILD_TYPE_02: &str = "https://mobyproject.org/buildkit@v1";
@@ -32,7 +35,7 @@ pub(crate) struct Wish {
     pub(crate) inline_only: bool,
     version: Version,
     /// Beside files it has this name.
-    pub(crate) file: String,
+    file: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,25 +147,38 @@ pub(crate) struct Asked {
     pub(crate) platform: String,
 }
 
-/// A statement about what `subjects` (names and digests) are: its predicate's type, and its bytes.
-pub(crate) fn statement(
-    wish: &Wish,
-    facts: &Facts,
-    asked: &Asked,
-    subjects: &[(String, Digest)],
-) -> (&'static str, Vec<u8>) {
-    let (kind, predicate_type, predicate) = match wish.version {
-        Version::Slsa02 => {
-            ("https://in-toto.io/Statement/v0.1", "https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked))
-        }
-        Version::Slsa1 => {
-            ("https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1", slsa1(wish, facts, asked))
-        }
+/// Something that is said of an image or of files.
+pub(crate) struct Statement {
+    /// The type of its predicate.
+    pub(crate) predicate: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    /// Beside files it has this name.
+    pub(crate) file: String,
+}
+
+/// How `subjects` (names and digests) were made.
+pub(crate) fn provenance(wish: &Wish, facts: &Facts, asked: &Asked, subjects: &[(String, Digest)]) -> Statement {
+    let (version, predicate_type, predicate) = match wish.version {
+        Version::Slsa02 => ("v0.1", "https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked)),
+        Version::Slsa1 => ("v1", "https://slsa.dev/provenance/v1", slsa1(wish, facts, asked)),
     };
+    let bytes = statement(version, predicate_type, subjects, &predicate);
+    Statement { predicate: predicate_type, bytes, file: wish.file.clone() }
+}
+
+/// Which packages `subjects` are made of.
+pub(crate) fn packages(sbom: &Sbom, subjects: &[(String, Digest)]) -> Statement {
+    let bytes = statement("v0.1", sbom::PREDICATE, subjects, &sbom.document);
+    Statement { predicate: sbom::PREDICATE, bytes, file: format!("{}.spdx.json", sbom.name) }
+}
+
+// By in-toto's rules of this version.
+fn statement(version: &str, predicate_type: &str, subjects: &[(String, Digest)], predicate: &Value) -> Vec<u8> {
     let subjects: Vec<Value> =
         subjects.iter().map(|(name, digest)| json!({ "name": name, "digest": { "sha256": digest.hex() } })).collect();
+    let kind = format!("https://in-toto.io/Statement/{version}");
     let whole = json!({ "_type": kind, "predicateType": predicate_type, "subject": subjects, "predicate": predicate });
-    (predicate_type, serde_json::to_vec_pretty(&whole).unwrap_or_default())
+    serde_json::to_vec_pretty(&whole).unwrap_or_default()
 }
 
 fn slsa02(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
@@ -350,9 +366,9 @@ mod tests {
 
     fn made(text: &str) -> Value {
         let wish = Wish::parse(text).unwrap().unwrap();
-        let (kind, bytes) = statement(&wish, &facts(), &asked(), &[("_".to_owned(), crate::cache::digest(b"image"))]);
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(value["predicateType"], kind);
+        let made = provenance(&wish, &facts(), &asked(), &[("_".to_owned(), crate::cache::digest(b"image"))]);
+        let value: Value = serde_json::from_slice(&made.bytes).unwrap();
+        assert_eq!(value["predicateType"], made.predicate);
         value
     }
 

@@ -19,6 +19,7 @@ mod outline; // targets and their parameters
 mod prune; // what leaves the cache
 mod remote; // addresses as sources of files
 mod request; // what a build is asked for
+mod sbom; // which packages the result is made of
 mod solve; // stages side by side, step after step
 
 pub mod buildkit; // BuildKit's protocols
@@ -38,4 +39,5 @@ pub use request::{
     AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, DeviceGrants, GivenSecrets, Layout, RemoteSource,
     SecretFuture, Secrets,
 };
+pub use sbom::Wish as SbomWish;
 pub use solve::{Builder, Built, CacheEntry};

@@ -56,3 +56,15 @@ pub(crate) const GIT_SUBMODULE_DEPTH_MAX: usize = 8;
 
 /// A file that `ADD` fetches, or a remote context.
 pub(crate) const FETCH_BYTES_MAX: u64 = 64 << 30;
+
+/// Packages of one root. Whole distributions have about a hundred thousand.
+pub(crate) const SBOM_PACKAGES_MAX: usize = 500_000;
+
+/// A package manager's database (a desktop's has some ten MiB), or one document of a scanner's.
+pub(crate) const SBOM_FILE_BYTES_MAX: u64 = 128 << 20;
+
+/// Documents of a scanner's: one for each stage and the context.
+pub(crate) const SBOM_DOCUMENTS_MAX: usize = 1000;
+
+/// A name or a version of a package. npm's are the longest, with 214.
+pub(crate) const SBOM_WORD_BYTES_MAX: usize = 1024;

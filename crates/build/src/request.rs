@@ -57,6 +57,8 @@ pub struct BuildRequest {
     pub complete: bool,
     /// What the context is, if it came from an address.
     pub source: Option<RemoteSource>,
+    /// What the result's packages are is to be told.
+    pub sbom: Option<crate::sbom::Wish>,
 }
 
 /// Which devices steps may have that no description gives to everybody (`--allow device`, `--allow device=NAME`).

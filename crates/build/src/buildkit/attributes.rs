@@ -31,6 +31,7 @@ use crate::{
     limits, outline,
     plan::{Plan, Wishes, plan},
     request::{BuildRequest, DeviceGrants, RemoteSource},
+    sbom,
 };
 
 /// The request to look for mistakes, and to build nothing.
@@ -114,12 +115,7 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
     for (kind, value) in with_prefix(attributes, "attest:") {
         match kind.as_str() {
             "provenance" => drop(Wish::parse(&value).map_err(Status::invalid_argument)?),
-            "sbom" if value.split(',').any(|field| field == "disabled=true") => {}
-            "sbom" => {
-                return Err(Status::unimplemented(
-                    "the attestation sbom is not built yet: it takes a scanner's image that looks at the result",
-                ));
-            }
+            "sbom" => drop(sbom::Wish::parse(&value).map_err(Status::invalid_argument)?),
             other => return not_built(format!("the attestation {other}")),
         }
     }
@@ -129,6 +125,11 @@ pub(super) fn check(frontend: &str, attributes: &Attributes) -> Result<(), Statu
 /// The provenance that a client wants, if it wants one.
 pub(super) fn provenance(attributes: &Attributes) -> Option<Wish> {
     attributes.get("attest:provenance").and_then(|text| Wish::parse(text).ok().flatten())
+}
+
+/// The SBOM that a client wants, if it wants one.
+pub(super) fn sbom(attributes: &Attributes) -> Option<sbom::Wish> {
+    attributes.get("attest:sbom").and_then(|text| sbom::Wish::parse(text).ok().flatten())
 }
 
 /// The platforms that a client names, each once.
@@ -263,6 +264,7 @@ impl BuildKit {
             depots: Vec::new(),
             complete: false,
             source,
+            sbom: sbom(attributes),
         })
     }
 

@@ -43,13 +43,14 @@ type Answer = HashMap<String, String>;
 
 /// Refuses what an output cannot carry, before anything is built.
 pub(super) fn check(solve: &Solve, attributes: &HashMap<String, String>) -> Result<(), Status> {
-    let is_attested = attributes::provenance(attributes).is_some_and(|wish| !wish.inline_only);
+    let is_attested = attributes::provenance(attributes).is_some_and(|wish| !wish.inline_only)
+        || attributes::sbom(attributes).is_some();
     let is_several = attributes::platforms(attributes)?.len() > 1 || attributes::wants_index(attributes);
     for target in &solve.targets {
         match target {
             Target::Image { push: false, .. } if is_attested => {
                 return Err(Status::invalid_argument(
-                    "provenance is attached in registries and OCI archives; the image store keeps images alone: \
+                    "provenance and SBOMs are attached in registries and OCI archives; the image store keeps images alone: \
                      add --push or --output type=oci,dest=FILE, or leave the attestation out",
                 ));
             }
@@ -141,7 +142,12 @@ impl BuildKit {
     // Whether a result is one image with the manifest that every push makes.
     fn is_plain(&self, solve: &Solve, built: &[Arc<Built>], form: &Form) -> bool {
         let wants_index = solve.asked(|asked| attributes::wants_index(&asked.attributes));
-        built.len() == 1 && *form == Form::default() && !wants_index && self.provenance(solve, true).is_none()
+        let has_sbom = built.iter().any(|one| !one.sboms.is_empty());
+        built.len() == 1
+            && *form == Form::default()
+            && !wants_index
+            && !has_sbom
+            && self.provenance(solve, true).is_none()
     }
 
     fn provenance(&self, solve: &Solve, in_image: bool) -> Option<attest::Wish> {
@@ -330,7 +336,7 @@ impl BuildKit {
         news::around(progress, news::EXPORT, "exporting to docker image format", work).await
     }
 
-    // Trees of files: one, or one for each platform in a directory of its own, each with its provenance.
+    // Trees of files: one, or one for each platform in a directory of its own, each with what is attested of it.
     async fn parts(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Vec<Part>, Status> {
         let wants_index = solve.asked(|asked| attributes::wants_index(&asked.attributes));
         let (wish, asked) = (self.provenance(solve, false), solve.asked(Clone::clone));
@@ -340,15 +346,17 @@ impl BuildKit {
             let root = view.as_fd().try_clone_to_owned().map_err(|error| Status::internal(error.to_string()))?;
             let is_split = built.len() > 1 || wants_index;
             let prefix = if is_split { platform_text(&one.image.platform).replace('/', "_") } else { String::new() };
-            let (wish, asked, facts) = (wish.clone(), asked.clone(), one.facts.clone());
+            let (wish, asked, one) = (wish.clone(), asked.clone(), one.clone());
             let part = blocking(move || {
-                let beside = match wish {
-                    None => None,
-                    Some(wish) => {
-                        let subjects = files::digests(&root)?;
-                        Some((wish.file.clone(), attest::statement(&wish, &facts, &asked, &subjects).1))
-                    }
-                };
+                if wish.is_none() && one.sboms.is_empty() {
+                    return Ok(Part { prefix, root, beside: Vec::new() });
+                }
+                let subjects = files::digests(&root)?;
+                let mut beside: Vec<attest::Statement> =
+                    one.sboms.iter().map(|sbom| attest::packages(sbom, &subjects)).collect();
+                beside.extend(wish.map(|wish| attest::provenance(&wish, &one.facts, &asked, &subjects)));
+                beside.sort_by(|a, b| a.file.cmp(&b.file));
+                let beside = beside.into_iter().map(|statement| (statement.file, statement.bytes)).collect();
                 Ok::<_, io::Error>(Part { prefix, root, beside })
             });
             parts.push(part.await.map_err(|error| Status::internal(format!("cannot read the result: {error}")))?);
@@ -384,7 +392,7 @@ fn pack(parts: &[Part], output: &mut dyn Write) -> Result<(), hako_archive::Pack
             packer.entry(&Entry { mode: 0o755, ..Entry::new(prefix.as_str(), Kind::Directory) })?;
         }
         packer.tree(part.root.as_fd(), prefix.as_bytes())?;
-        if let Some((name, bytes)) = &part.beside {
+        for (name, bytes) in &part.beside {
             let entry = Entry { mode: 0o644, ..Entry::new(format!("{prefix}{name}"), Kind::File) };
             packer.whole(&entry, bytes)?;
         }

@@ -38,15 +38,15 @@ pub(super) struct Part {
     /// The directory that it is in, if it is not all there is.
     pub(super) prefix: String,
     pub(super) root: OwnedFd,
-    /// A further file in it: name and bytes.
-    pub(super) beside: Option<(String, Vec<u8>)>,
+    /// Further files in it, by name: their bytes.
+    pub(super) beside: Vec<(String, Vec<u8>)>,
 }
 
 /// Something that a client may ask for, by its number.
 enum Offer {
     Directory,
     File { part: usize, path: Vec<u8> },
-    Beside { part: usize },
+    Beside { part: usize, number: usize },
 }
 
 /// Sends trees of files to the client (`--output type=local`).
@@ -104,8 +104,8 @@ async fn send_offer(send: &mpsc::Sender<Packet>, id: u32, parts: &[Part], offer:
             let file = walk::open_in_root(parts[*part].root.as_fd(), path, flags);
             send_file(send, id, file.map_err(io_status("cannot read the result"))?).await
         }
-        Offer::Beside { part } => {
-            let bytes = parts[*part].beside.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        Offer::Beside { part, number } => {
+            let bytes = &parts[*part].beside[*number].1;
             for piece in bytes.chunks(limits::DATA_BYTES) {
                 send.send(packet(piece.to_vec())).await.map_err(gone)?;
             }
@@ -143,15 +143,15 @@ fn list(parts: &[Part], send: &mpsc::Sender<Packet>) -> io::Result<Vec<Offer>> {
             let mode = go_mode::DIRECTORY | 0o755;
             tell(Some(Stat { path: one.prefix.clone(), mode, ..Stat::default() }))?;
         }
-        // The further file has its place among the names of the tree's root, which come in order.
-        let mut beside = one.beside.as_ref();
+        // Further files have their places among the names of the tree's root, which come in order.
+        let mut beside = one.beside.iter().enumerate().peekable();
         walk::tree(one.root.as_fd(), |visit| -> io::Result<bool> {
             let is_passed = |name: &str| visit.path.split(|byte| *byte == b'/').next() > Some(name.as_bytes());
-            if let Some((name, bytes)) = beside.take_if(|(name, _)| is_passed(name)) {
-                offers.push(Offer::Beside { part });
+            while let Some((number, (name, bytes))) = beside.next_if(|(_, (name, _))| is_passed(name)) {
+                offers.push(Offer::Beside { part, number });
                 tell(Some(beside_stat(below(name), bytes)))?;
             }
-            let is_replaced = one.beside.as_ref().is_some_and(|(name, _)| visit.path == name.as_bytes());
+            let is_replaced = one.beside.iter().any(|(name, _)| visit.path == name.as_bytes());
             if walk::is_whiteout(visit.stat) || is_replaced {
                 return Ok(false);
             }
@@ -160,8 +160,8 @@ fn list(parts: &[Part], send: &mpsc::Sender<Packet>) -> io::Result<Vec<Offer>> {
             tell(Some(Stat { path: below(&stat.path), ..stat }))?;
             Ok(true)
         })?;
-        if let Some((name, bytes)) = beside {
-            offers.push(Offer::Beside { part });
+        for (number, (name, bytes)) in beside {
+            offers.push(Offer::Beside { part, number });
             tell(Some(beside_stat(below(name), bytes)))?;
         }
     }

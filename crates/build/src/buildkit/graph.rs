@@ -110,6 +110,7 @@ impl BuildKit {
             depots: Vec::new(),
             complete: false,
             source: None,
+            sbom: None,
         })
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::target::{Annotation, At, Compression, Form};
 use crate::{
     BuildError, Builder,
-    attest::{self, Asked, Wish},
+    attest::{self, Asked, Statement, Wish},
     cache::digest,
     plan::platform_text,
     solve::Built,
@@ -138,12 +138,13 @@ impl Builder {
     /// Makes the documents of these results, one for each platform; blocks while layers become gzip.
     pub(super) fn assemble(&self, built: &[Arc<Built>], order: &Order<'_>) -> Result<Assembly, BuildError> {
         let form = order.form;
-        let is_docker = form.wants_docker() && order.provenance.is_none();
+        let is_attested = order.provenance.is_some() || built.iter().any(|one| !one.sboms.is_empty());
+        let is_docker = form.wants_docker() && !is_attested;
         let (mut images, mut statements, mut changed) = (Vec::new(), Vec::new(), Vec::new());
         for built in built {
             let image = self.manifest_of(built, form, is_docker, &mut changed)?;
-            if let Some((wish, asked)) = order.provenance {
-                statements.push(attestation(built, &image, order.names, form, (wish, asked)));
+            if order.provenance.is_some() || !built.sboms.is_empty() {
+                statements.push(attestation(built, &image, order));
             }
             images.push(image);
         }
@@ -217,40 +218,41 @@ fn layer_type(layer: &ShippedLayer, is_docker: bool) -> &'static str {
 }
 
 // The manifest of what is attested about an image. Its platform is none, so that nobody takes it for an image.
-fn attestation(
-    built: &Built,
-    image: &Document,
-    names: &[Reference],
-    form: &Form,
-    (wish, asked): (&Wish, &Asked),
-) -> Document {
+fn attestation(built: &Built, image: &Document, order: &Order<'_>) -> Document {
     let platform = platform_text(&built.image.platform);
     let mut subjects: Vec<(String, Digest)> =
-        names.iter().map(|name| (attest::package(name, &platform), image.digest)).collect();
+        order.names.iter().map(|name| (attest::package(name, &platform), image.digest)).collect();
     if subjects.is_empty() {
         subjects.push(("_".to_owned(), image.digest));
     }
-    let (predicate, statement) = attest::statement(wish, &built.facts, asked, &subjects);
-    let statement = Piece::Bytes(statement.into());
-    let mut layer = descriptor(STATEMENT, statement.digest(), statement.size());
-    layer["annotations"] = json!({ "in-toto.io/predicate-type": predicate });
-    let mut manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer] });
-    let config = if form.artifact {
+    let mut statements: Vec<Statement> = built.sboms.iter().map(|sbom| attest::packages(sbom, &subjects)).collect();
+    statements.extend(order.provenance.map(|(wish, asked)| attest::provenance(wish, &built.facts, asked, &subjects)));
+    let (mut layers, mut blobs) = (Vec::new(), Vec::new());
+    for statement in statements {
+        let piece = Piece::Bytes(statement.bytes.into());
+        let mut layer = descriptor(STATEMENT, piece.digest(), piece.size());
+        layer["annotations"] = json!({ "in-toto.io/predicate-type": statement.predicate });
+        layers.push(layer);
+        blobs.push(piece);
+    }
+    let mut manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "layers": layers });
+    let config = if order.form.artifact {
         manifest["artifactType"] = json!(ATTESTATION);
         manifest["subject"] = descriptor(image.media_type, image.digest, image.bytes.len() as u64);
         Bytes::from_static(b"{}")
     } else {
-        let rootfs = json!({ "type": "layers", "diff_ids": [statement.digest()] });
+        let rootfs = json!({ "type": "layers", "diff_ids": blobs.iter().map(Piece::digest).collect::<Vec<_>>() });
         json!({ "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs }).to_string().into()
     };
-    let kind = if form.artifact { EMPTY } else { CONFIG };
+    let kind = if order.form.artifact { EMPTY } else { CONFIG };
     manifest["config"] = descriptor(kind, digest(&config), config.len() as u64);
+    blobs.push(Piece::Bytes(config));
     let annotations =
         [("vnd.docker.reference.digest", image.digest.to_string()), (KIND, "attestation-manifest".to_owned())];
     Document {
         platform: json!({ "architecture": "unknown", "os": "unknown" }),
         annotations: annotations.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
-        ..Document::new(MANIFEST, &manifest, vec![statement, Piece::Bytes(config)])
+        ..Document::new(MANIFEST, &manifest, blobs)
     }
 }
 

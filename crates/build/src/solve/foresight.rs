@@ -92,6 +92,7 @@ impl Solving {
     /// Begins what is needed in any case, then what foresight cannot do without.
     pub(super) async fn begin_stages(self: Arc<Self>) -> Result<(), BuildError> {
         let mut open = vec![self.plan.target];
+        open.extend(self.scanned_stages());
         let mut seen = BTreeSet::new();
         while let Some(index) = open.pop() {
             if !seen.insert(index) {

@@ -306,7 +306,7 @@ impl Solving {
             inline_cache: None,
         };
         let facts = Facts { materials: trail.materials.clone(), finished: Some(now()), ..Facts::default() };
-        Built { image, facts, steps: Vec::new(), hold, trail }
+        Built { image, facts, sboms: Vec::new(), steps: Vec::new(), hold, trail }
     }
 }
 

@@ -18,6 +18,7 @@ mod graph_file; // their files
 mod history; // how instructions are spelled in histories
 mod layout; // images in OCI layouts of the client's
 mod run; // RUN
+mod scan; // SBOMs
 mod stage; // one stage: its state, instruction after instruction
 
 use std::{
@@ -46,6 +47,7 @@ use crate::{
     plan::{self, Base, Plan, Wishes},
     prune::PruneWish,
     request::BuildRequest,
+    sbom::Sbom,
 };
 use stage::State;
 
@@ -69,6 +71,8 @@ struct Parts {
 pub struct Built {
     pub image: BuiltImage,
     pub(crate) facts: Facts,
+    /// What its packages are, if somebody wants to know.
+    pub(crate) sboms: Vec<Sbom>,
     /// Images of every step (classic builds), oldest first.
     pub(crate) steps: Vec<BuiltImage>,
     hold: Hold,
@@ -234,8 +238,12 @@ impl Builder {
         for (_, record) in &trail.records {
             hold.stack(record.stack);
         }
+        let sboms = match Box::pin(solving.sboms(&image)).await {
+            Ok(sboms) => sboms,
+            Err(error) => return (None, Some(error)),
+        };
         let facts = solving.facts(started, &trail);
-        (Some(Built { image, facts, steps: images, hold, trail }), None)
+        (Some(Built { image, facts, sboms, steps: images, hold, trail }), None)
     }
 
     fn plan(&self, request: &BuildRequest) -> Result<(Plan, Vec<(usize, String)>), BuildError> {
@@ -317,7 +325,8 @@ impl Builder {
             mounts: built.trail.mounts.clone(),
             materials: built.trail.materials.clone(),
         };
-        Ok(Built { image, facts: built.facts.clone(), steps: Vec::new(), hold, trail })
+        let (facts, sboms) = (built.facts.clone(), built.sboms.clone());
+        Ok(Built { image, facts, sboms, steps: Vec::new(), hold, trail })
     }
 
     /// The files of what was built.

@@ -282,8 +282,13 @@ impl Solving {
         command: &str,
         codes: &[i32],
     ) -> Result<(), BuildError> {
-        let mut step = self.builder.engine().step_start(spec).await?;
         let id = self.vertex(line).map_or(0, |vertex| vertex.id);
+        self.run_as(id, spec, command, codes).await
+    }
+
+    /// The same, as the step with this id.
+    pub(super) async fn run_as(&self, id: u64, spec: StepSpec, command: &str, codes: &[i32]) -> Result<(), BuildError> {
+        let mut step = self.builder.engine().step_start(spec).await?;
         while let Some(chunk) = step.output().await {
             if self.progress.is_closed() {
                 return Err(BuildError::Cancelled);

@@ -9,7 +9,7 @@ use hako_image::{BuiltImage, BuiltLine, Image};
 use hako_model::{Digest, ImageConfig, Platform, PortKey};
 use jiff::Timestamp;
 
-use super::{Solving, blocking, copy::Root, history, layout, now};
+use super::{Solving, blocking, copy::Root, history, layout, now, scan};
 use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
@@ -506,7 +506,9 @@ impl Solving {
     }
 
     pub(super) fn declare(&self, state: &mut State, arguments: &[(String, Option<String>)]) -> Result<(), BuildError> {
-        for (name, default) in arguments {
+        for (name, default) in
+            arguments.iter().filter(|(name, _)| ![scan::STAGES, scan::CONTEXT].contains(&name.as_str()))
+        {
             let given = self.request.arguments.get(name).cloned().flatten();
             let value = match (given, default) {
                 (Some(value), _) => Some(value),

@@ -235,6 +235,7 @@ fn request(
         depots: Vec::new(),
         complete: false,
         source: None,
+        sbom: None,
     })
 }
 
