@@ -152,6 +152,19 @@ fn devices_are_injected_as_cdi_describes_them() {
         .code(125)
         .says("unresolvable CDI devices vendor.example/thing=two");
     host.run("docker run --rm --device vendor.example/thing=hooked busybox true").code(125).says("hooks");
+    // As vendors' programs write them.
+    host.write(
+        "/run/cdi/other.yaml",
+        "---\ncdiVersion: 0.5.0\ncontainerEdits:\n  env:\n  - OTHER=all\ndevices:\n- containerEdits:\n    deviceNodes:\n    - path: /dev/other\n      hostPath: /dev/zero\n      permissions: rw\n      major: 1\n    mounts:\n    - containerPath: /usr/lib/other\n      hostPath: /run/libs\n      options: [ro, nosuid, bind]\n  name: \"0\"\nkind: other.example/thing\n",
+    );
+    host.write("/run/cdi/broken.yml", "kind: [");
+    host.run("docker run --rm --device other.example/thing=0 --device vendor.example/thing=one busybox sh -c 'echo $OTHER $ONE; head -c 2 /dev/other | wc -c; cat /usr/lib/other/lib.so'").shows(
+        expect![[r#"
+            all 1
+            2
+            library
+        "#]],
+    );
 }
 
 #[test]

@@ -13,5 +13,6 @@ pub mod error; // the kind of an error, which travels through every layer
 pub mod file; // files that are either the old or the new, never half
 pub mod random; // bytes and hexadecimal names from the kernel
 pub mod telemetry; // how the daemon's own log looks
+pub mod yaml; // YAML as the JSON it stands for
 
 pub use error::ErrorKind;

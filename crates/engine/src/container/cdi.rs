@@ -1,6 +1,6 @@
 //! Devices that are asked for by what they are: `--gpus`, and names of the Container Device Interface.
 //!
-//! A CDI file says what a device is made of: nodes, mounts, variables. It is the host's administrator who puts it into
+//! A CDI file, in JSON or YAML, says what a device is made of: nodes, mounts, variables. It is the host's administrator who puts it into
 //! one of the daemon's folders for them (`--cdi-spec-dir`); a container chooses by name only. Hooks are programs to be run on the way and are
 //! refused: nothing here runs programs. What is found is put beside what the person asked for, for one start.
 
@@ -148,6 +148,11 @@ impl From<Device> for Described {
     }
 }
 
+fn from_yaml(text: &str) -> Result<Description, String> {
+    let value = hako_base::yaml::value(text).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
 // YAML's `true` becomes a boolean in JSON; an annotation proper is text.
 fn is_open(annotations: &BTreeMap<String, serde_json::Value>) -> bool {
     annotations.get(OPEN).is_some_and(|value| *value == true || *value == "true")
@@ -162,10 +167,10 @@ impl Known {
             files.sort();
             for file in files {
                 match file.extension().and_then(|extension| extension.to_str()) {
-                    Some("json") => known.add(&file),
-                    Some("yaml" | "yml") => {
-                        tracing::warn!(file = %file.display(), "is not read: CDI descriptions in JSON are");
+                    Some("json") => {
+                        known.add(&file, |text| serde_json::from_str(text).map_err(|error| error.to_string()))
                     }
+                    Some("yaml" | "yml") => known.add(&file, from_yaml),
                     _ => {}
                 }
             }
@@ -173,12 +178,12 @@ impl Known {
         known
     }
 
-    fn add(&mut self, file: &Path) {
+    fn add(&mut self, file: &Path, parse: impl Fn(&str) -> Result<Description, String>) {
         let read = || -> Result<Description, String> {
-            let mut text = Vec::new();
+            let mut text = String::new();
             let open = fs::File::open(file).map_err(|error| error.to_string())?;
-            open.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(|error| error.to_string())?;
-            serde_json::from_slice(&text).map_err(|error| error.to_string())
+            open.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
+            parse(&text)
         };
         match read() {
             Ok(description) => self.describe(description),
