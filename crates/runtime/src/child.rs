@@ -22,7 +22,7 @@ use crate::{
     extra,
     launch::{Cgroups, Stdio, keep_needed, write_own},
     message,
-    plan::{Index, LaunchPlan, Namespace, Namespaces, UserNamespace},
+    plan::{CgroupJoin, Index, LaunchPlan, Namespace, Namespaces, UserNamespace},
     program, root,
 };
 
@@ -217,9 +217,8 @@ fn leave_cgroup_namespace(job: &Job<'_>) -> Result<(), LaunchError> {
 pub(crate) fn join_late(job: &Job<'_>) -> Result<(), LaunchError> {
     let extra = &job.plan.extra;
     if extra.late_cgroups {
-        let come = message::wait_for_late(&job.channel).at(Step::JoinCgroup, String::new)?;
-        let names = job.plan.cgroup.hierarchies.iter().map(|(name, _)| name.clone());
-        Cgroups { unified: None, tasks: names.zip(come).collect() }.join()?;
+        message::wait_for_late(&job.channel).at(Step::JoinCgroup, String::new)?;
+        Cgroups::open(&CgroupJoin { unified: None, ..job.plan.cgroup.clone() })?.join()?;
         leave_cgroup_namespace(job)?;
     }
     if extra.late_network {

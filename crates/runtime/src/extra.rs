@@ -41,6 +41,13 @@ pub struct Extra {
     pub root_unbindable: bool,
 }
 
+impl Extra {
+    /// Whether the child waits for something while it builds its root, and nobody looks at the root before it has come.
+    pub(crate) fn is_late(&self) -> bool {
+        (self.late_cgroups || self.late_network) && self.hooks.is_none()
+    }
+}
+
 /// Beside a process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

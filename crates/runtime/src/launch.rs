@@ -219,16 +219,10 @@ impl Pending {
         self.listener.take()
     }
 
-    /// Hands over the v1 cgroups that the plan promises and that must be there by now. That the child is gone meanwhile is
-    /// told by [`Pending::advance`].
-    ///
-    /// # Errors
-    /// [`Step::JoinCgroup`].
-    pub fn hand_over_cgroups(&self, join: &CgroupJoin) -> Result<(), LaunchError> {
-        let cgroups = Cgroups::open(&CgroupJoin { unified: None, hierarchies: join.hierarchies.clone() })?;
-        let descriptors: Vec<_> = cgroups.tasks.iter().map(|(_, tasks)| tasks.as_fd()).collect();
-        let _ = message::send_late(&self.channel, &descriptors);
-        Ok(())
+    /// Says that the v1 cgroups that the plan promises are there. That the child is gone meanwhile is told by
+    /// [`Pending::advance`].
+    pub fn hand_over_cgroups(&self) {
+        let _ = message::send_late(&self.channel, &[]);
     }
 
     /// Hands over the network namespace that the plan promises, after the cgroups if it promises them too.
@@ -414,7 +408,7 @@ impl Cgroups {
         join.unified.as_deref().map(directory).transpose()
     }
 
-    fn open(join: &CgroupJoin) -> Result<Self, LaunchError> {
+    pub(crate) fn open(join: &CgroupJoin) -> Result<Self, LaunchError> {
         let unified = Self::open_unified(join)?;
         let mut tasks = Vec::with_capacity(join.hierarchies.len());
         for (name, path) in &join.hierarchies {

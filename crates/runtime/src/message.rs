@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! parent ── G ─────────────────► child    go on: ids are mapped            (user namespaces only)
-//! parent ── J + descriptors ───► child    join these                       (made while the child was)
+//! parent ── J ─────────────────► child    the v1 cgroups are there         (made while the child was)
+//! parent ── J + namespace ─────► child    join this network                (the same)
 //! child  ── C pid + pidfd ─────► parent   the real process exists          (exec, joined pid namespace)
 //! child  ── T + master ────────► parent   here is the terminal             (with a terminal)
 //! child  ── H ─────────────────► parent   run your hooks, then say go           (bundles with such hooks)

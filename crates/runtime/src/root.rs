@@ -47,21 +47,31 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     let root = descriptor(job.descriptors, plan.root.mount)?;
     let mut builder = Builder { job, root, proc: None, devpts: None, dev: None, read_only_last: Vec::new() };
     builder.attach_root()?;
-    // What shows the network or the cgroups needs them; all before it is done while others make them.
+    // What shows the network or the cgroups needs them; all before it is done while others make them, and all that it does
+    // not concern.
     let early = plan.mounts.iter().take_while(|entry| entry.source.is_anywhere_the_same()).count();
-    for entry in &plan.mounts[..early] {
+    let (early, late) = plan.mounts.split_at(early);
+    let is_early = |path: &str| plan.extra.is_late() && plan.sysctls.is_empty() && is_apart(path, late);
+    for entry in early {
         builder.mount(entry)?;
     }
+    if is_early("/dev") {
+        builder.devices()?;
+    }
+    builder.read_only_paths(is_early)?;
+    builder.masked_paths(null.as_fd(), is_early)?;
     join_late(job)?;
-    for entry in &plan.mounts[early..] {
+    for entry in late {
         builder.mount(entry)?;
     }
-    builder.devices()?;
+    if !is_early("/dev") {
+        builder.devices()?;
+    }
     let terminal = builder.terminal()?;
     builder.hooks()?;
     builder.sysctls()?;
-    builder.read_only_paths()?;
-    builder.masked_paths(null.as_fd())?;
+    builder.read_only_paths(|path| !is_early(path))?;
+    builder.masked_paths(null.as_fd(), |path| !is_early(path))?;
     let read_only = MountAttributes { read_only: true, ..MountAttributes::default() };
     for mount in &builder.read_only_last {
         mount::set_attributes(mount.as_fd(), read_only).at(Step::Mount, || "read-only".to_owned())?;
@@ -71,6 +81,12 @@ pub(crate) fn build(job: &Job<'_>) -> Result<Option<Pair>, LaunchError> {
     }
     mount::enter_root(builder.root).at(Step::PivotRoot, String::new)?;
     Ok(terminal)
+}
+
+// Whether mounts that are yet to come are neither below it nor above.
+fn is_apart(path: &str, mounts: &[Mount]) -> bool {
+    let path = Path::new(path);
+    mounts.iter().all(|mount| !path.starts_with(&mount.target) && !Path::new(&mount.target).starts_with(path))
 }
 
 fn spread_of(propagation: Propagation) -> Spread {
@@ -452,8 +468,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn read_only_paths(&self) -> Result<(), LaunchError> {
-        for path in &self.job.plan.readonly_paths {
+    fn read_only_paths(&self, chosen: impl Fn(&str) -> bool) -> Result<(), LaunchError> {
+        for path in self.job.plan.readonly_paths.iter().filter(|path| chosen(path)) {
             let Some(place) = self.existing(path, Step::ReadOnlyPath)? else { continue };
             let make = || -> io::Result<()> {
                 let read_only = MountAttributes { read_only: true, recursive: true, ..MountAttributes::default() };
@@ -465,12 +481,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn masked_paths(&self, null: BorrowedFd<'_>) -> Result<(), LaunchError> {
+    fn masked_paths(&self, null: BorrowedFd<'_>, chosen: impl Fn(&str) -> bool) -> Result<(), LaunchError> {
         // One empty tmpfs serves all directories.
         let mut empty: Option<OwnedFd> = None;
         let paths = &self.job.plan.masked_paths;
         for (index, path) in paths.iter().enumerate() {
-            if paths[..index].contains(path) {
+            if paths[..index].contains(path) || !chosen(path) {
                 continue;
             }
             let Some(place) = self.existing(path, Step::MaskPath)? else { continue };

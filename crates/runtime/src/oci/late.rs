@@ -38,7 +38,7 @@ pub(super) fn carry_out(
 ) -> Result<(), OciError> {
     if plan.extra.late_cgroups {
         make_cgroups()?;
-        pending.hand_over_cgroups(&plan.cgroup).map_err(OciError::Launch)?;
+        pending.hand_over_cgroups();
     }
     if plan.extra.late_network {
         // Not on a thread of its own: on two processors, one of them the container's, it would only begin when this one waits.
