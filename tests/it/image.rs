@@ -95,6 +95,25 @@ fn a_prune_chooses_by_label_and_time() {
 }
 
 #[test]
+fn a_container_that_ends_while_it_is_committed_is_an_image_nevertheless() {
+    let host = host!();
+    host.run("docker run -d --name web busybox sh -c 'head -c 60000000 /dev/urandom >/big; exec sleep 1000'").success();
+    let written = |host: &hako_testkit::Host| host.run("docker exec web pidof sleep");
+    host.wait_until("the file to be written", written, |shown| {
+        !shown.text().is_empty() && !shown.text().contains("exit")
+    });
+    let committing = host.spawn("docker commit web made:1");
+    let paused = "docker inspect --format '{{.State.Status}}' web";
+    host.wait_until("the container to be frozen", |host| host.run(paused), |shown| shown.text() == "paused");
+    host.run("docker kill web").success();
+    committing.end().success();
+    host.run("docker run --rm made:1 wc -c /big").says("60000000 /big");
+    host.run(paused).says("exited");
+    // Most of these end about when they would be frozen.
+    host.run("for n in $(seq 25); do docker run -d --name short busybox true >/dev/null && docker commit short made:2 >/dev/null && docker rm -f short >/dev/null || exit 1; done").success();
+}
+
+#[test]
 fn a_prune_leaves_an_image_in_use_the_last_of_its_names() {
     let host = host!();
     host.run("mkdir tree && echo content > tree/file && tar -C tree -cf tree.tar . && docker import -c 'LABEL own=yes' tree.tar own:h >/dev/null && for tag in a zz; do docker tag own:h own:$tag; docker tag own:h other:$tag; done; docker create --name web own:a x >/dev/null").success();

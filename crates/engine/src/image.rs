@@ -310,7 +310,7 @@ impl Engine {
         let container = self.containers.find(container)?;
         let reference = reference(&options.repository, &options.tag)?;
         let record = container.record();
-        let paused = options.pause && record.state.status == ContainerState::Running;
+        let mut paused = options.pause && record.state.status == ContainerState::Running;
         let shown = reference.as_ref().map(Reference::familiar);
         let comment = options.comment.clone();
         let wish = hako_image::CommitOptions {
@@ -323,13 +323,17 @@ impl Engine {
             created_by: std::iter::once(&record.path).chain(&record.args).cloned().collect::<Vec<_>>().join(" "),
         };
         if paused {
-            unless_ended(self.container_pause(&record.id.to_string()).await)?;
+            paused = unless_ended(self.container_pause(&record.id.to_string()).await)?;
         }
         let engine = self.clone();
         let id = container.id;
         let committed = crate::blocking(move || engine.images.commit(id, &wish)).await.map_err(error);
-        if paused {
-            unless_ended(self.container_unpause(&record.id.to_string()).await)?;
+        // Killed meanwhile, it has nothing to go on with, and its files are no less whole.
+        if paused
+            && let Err(error) = self.container_unpause(&record.id.to_string()).await
+            && container.record().state.status == ContainerState::Paused
+        {
+            return Err(error);
         }
         let image = committed?;
         let image_text = image.to_string();
@@ -370,9 +374,13 @@ impl Engine {
     }
 }
 
-/// A container may end by itself before it is frozen; what it has changed is no less whole then.
-fn unless_ended(frozen: Result<(), EngineError>) -> Result<(), EngineError> {
-    frozen.or_else(|error| if matches!(error, EngineError::Conflict { .. }) { Ok(()) } else { Err(error) })
+/// Whether it is frozen: a container may end by itself before; what it has changed is no less whole then.
+fn unless_ended(frozen: Result<(), EngineError>) -> Result<bool, EngineError> {
+    match frozen {
+        Ok(()) => Ok(true),
+        Err(EngineError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the caller of `commit` says replaces what the container has.

@@ -28,7 +28,15 @@ impl Engine {
             _ => return Err(EngineError::conflict(format!("container {} is not running", record.id))),
         }
         self.freeze(&container, true).await?;
-        let record = container.change(|record| record.state.status = ContainerState::Paused);
+        let record = container.change(|record| {
+            // It may have ended just before.
+            if record.state.status == ContainerState::Running {
+                record.state.status = ContainerState::Paused;
+            }
+        });
+        if record.state.status != ContainerState::Paused {
+            return Err(EngineError::conflict(format!("container {} is not running", record.id)));
+        }
         self.settle(&record).await;
         self.publish_container("pause", &record, []);
         Ok(())
