@@ -397,6 +397,31 @@ fn a_file_describes_what_is_baked() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_while_a_context_comes_leaves_nothing() {
+    let mut host = own_host!("busybox");
+    let root = "/run/test/hako/data/build";
+    host.run("mkdir ctx && truncate -s 8G ctx/large && seq 5 > ctx/small").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nCOPY small /\n");
+    for flags in ["-q", "--progress plain -t made"] {
+        host.run(&format!("rm -f shown; (hako build {flags} ctx; echo ended with $?) >shown 2>&1 &")).success();
+        let coming = format!("find {root} -name large -size +1k 2>/dev/null");
+        host.wait_until("the context to come", |host| host.run(&coming), |shown| !shown.text().is_empty());
+        host.daemon_kill();
+        let shown = host.wait_until(
+            "the client to end",
+            |host| host.run("cat shown"),
+            |shown| shown.text().contains("ended with"),
+        );
+        assert!(shown.text().contains("ended with 1"), "{}", shown.text());
+        assert!(shown.text().contains("the daemon ended the session"), "{}", shown.text());
+        host.daemon_start();
+        host.run(&format!("ls {root}/contexts 2>/dev/null | wc -l; find {root} -name large | wc -l")).says("0\n0");
+        host.run("docker images -q | wc -l; hako buildx du | grep -c large; true").says("1\n0");
+    }
+    host.run("rm ctx/large && hako build -q -t made ctx && docker run --rm made tail -1 /small").says("5");
+}
+
+#[test]
 fn a_context_that_changes_while_it_is_sent_is_told() {
     let host = own_host!("busybox");
     host.run("mkdir ctx").success();

@@ -126,6 +126,71 @@ fn a_step_for_another_machine_needs_an_interpreter() {
     host.run("hako build --platform linux/amd64,odd/a/b/c ctx").code(1).says("cannot parse platform specifier");
 }
 
+/// An arm64 program that writes the name of the machine it runs on into `/made`.
+const PROGRAM: [u32; 17] = [
+    0xd108_03ff, // sub sp, sp, #512
+    0x9100_03e0, // mov x0, sp
+    0xd280_1408, // mov x8, #160
+    0xd400_0001, // svc #0: uname
+    0x9280_0c60, // mov x0, #-100
+    0x1000_0181, // adr x1, the path
+    0xd280_4822, // mov x2, #O_WRONLY|O_CREAT|O_TRUNC
+    0xd280_3483, // mov x3, #0644
+    0xd280_0708, // mov x8, #56
+    0xd400_0001, // svc #0: openat
+    0x9104_13e1, // add x1, sp, #260: the machine's name
+    0xd280_00e2, // mov x2, #7
+    0xd280_0808, // mov x8, #64
+    0xd400_0001, // svc #0: write
+    0xd280_0000, // mov x0, #0
+    0xd280_0ba8, // mov x8, #93
+    0xd400_0001, // svc #0: exit
+];
+
+// The program as a file: one segment, right behind the headers.
+fn arm64_program() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let mut code: Vec<u8> = PROGRAM.iter().flat_map(|word| word.to_le_bytes()).collect();
+    code.extend(b"/made\0");
+    let size = HEADERS + code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let half = |file: &mut Vec<u8>, values: &[u16]| file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    let long = |file: &mut Vec<u8>, values: &[u64]| file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    // An executable for machine 183, version 1: entry, program headers, no section headers, flags.
+    half(&mut file, &[2, 183, 1, 0]);
+    long(&mut file, &[BASE + HEADERS, 64, 0]);
+    half(&mut file, &[0, 0, 64, 56, 1, 64, 0, 0]);
+    // To be loaded, readable and executable: offset, addresses, sizes, alignment.
+    half(&mut file, &[1, 0, 5, 0]);
+    long(&mut file, &[0, BASE, BASE, size, size, 0x1000]);
+    file.extend(code);
+    file
+}
+
+#[test]
+fn a_step_for_another_machine_runs_by_an_interpreter() {
+    let host = own_host!("busybox");
+    let emulator = hako_testkit::emulator::arm64();
+    needs!(emulator.as_ref().map(|_| ()).map_err(Clone::clone));
+    // The list is seen where it is mounted; the machine of this test has mounts of its own.
+    host.run("mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && mkdir ctx").success();
+    let octal: String = arm64_program().iter().map(|byte| format!("\\{byte:03o}")).collect();
+    host.run(&format!("printf '{octal}' > ctx/program && chmod 755 ctx/program")).success();
+    host.write("ctx/Dockerfile", "FROM scratch\nCOPY program /\nRUN [\"/program\"]\nCMD [\"/program\"]\n");
+    host.run("hako build -q --platform linux/arm64 -o out ctx && cat out/made").success().says("aarch64");
+    // Both at once, by what is done for each; and what was made runs.
+    host.write(
+        "ctx/Both",
+        "FROM busybox AS amd64\nRUN uname -m > /made\nFROM scratch AS arm64\nCOPY program /\nRUN [\"/program\"]\n\
+         FROM $TARGETARCH\n",
+    );
+    host.run(&format!("hako build -q {BOTH} -f ctx/Both -o both ctx && cat both/linux_*/made")).says("x86_64\naarch64");
+    host.run("docker buildx ls 2>/dev/null; hako buildx inspect | grep -c linux/arm64").says("1");
+    host.run("hako build -q --platform linux/arm64 -t other ctx && docker run --name ran other && docker cp ran:/made made && cat made")
+        .says("aarch64");
+}
+
 #[test]
 fn an_index_goes_to_a_registry_and_its_images_are_bases() {
     let host = own_host!("busybox");

@@ -67,6 +67,11 @@ impl Context {
         }
     }
 
+    /// Whether it stays for further builds.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.remove.is_none()
+    }
+
     /// Removes a context that stays for further builds, unless one uses it; answers whether it is gone.
     pub(crate) fn forget(root: &Path, name: &str) -> bool {
         let path = lasting(root).join(name);
@@ -182,7 +187,26 @@ fn contexts(root: &Path) -> PathBuf {
     root.join("contexts")
 }
 
-/// Removes what builds of a daemon that was killed have left.
+/// Notes that a lasting context is being filled, until that is taken back.
+pub(crate) fn begin_filling(root: &Path, name: &str) {
+    // A note that cannot be made leaves at most half a directory to the next build, which looks at each file.
+    let _ = fs::create_dir_all(filling(root)).and_then(|()| fs::write(filling(root).join(name), ""));
+}
+
+/// It is whole, or it is gone.
+pub(crate) fn end_filling(root: &Path, name: &str) {
+    let _ = fs::remove_file(filling(root).join(name));
+}
+
+fn filling(root: &Path) -> PathBuf {
+    root.join("filling")
+}
+
+/// Removes what builds of a daemon that was killed have left: their own contexts, and lasting ones that were half there.
 pub(crate) fn sweep(root: &Path) {
     let _ = fs::remove_dir_all(contexts(root));
+    for entry in fs::read_dir(filling(root)).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir_all(lasting(root).join(entry.file_name()));
+        let _ = fs::remove_file(entry.path());
+    }
 }

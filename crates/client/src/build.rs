@@ -120,7 +120,7 @@ impl Client {
         let solved = tokio::select! {
             // What the build told last is read to its end before it is over.
             both = async { tokio::join!(solving, &mut telling) } => both.0,
-            () = &mut serving => Err(Status::unavailable("the daemon ended the session")),
+            () = &mut serving => Err(Status::unavailable(GONE)),
         };
         let answer = solved.map(|answer| answer.exporter_response).map_err(|status| build_error(&status))?;
         if let Some(descriptor) = answer.get("cache.manifest") {
@@ -136,7 +136,13 @@ impl Client {
     }
 }
 
+/// What there is to be said when the connection ends before the build.
+const GONE: &str = "the daemon ended the session: it was stopped, or it has crashed";
+
+// Of a connection that has ended tonic says no more than "transport error".
 fn build_error(status: &Status) -> ClientError {
+    let is_gone = status.message() == "transport error" || status.message().starts_with("h2 protocol error");
+    let status = &if is_gone { Status::unavailable(GONE) } else { status.clone() };
     ClientError::Build {
         kind: kind(status.code()),
         message: status.message().to_owned(),

@@ -15,6 +15,7 @@
 
 pub mod cgroup; // a control group of the host's own in every hierarchy, and the sweep
 mod daemon; // hako daemons on a host: start, kill, start again
+pub mod emulator; // programs of another machine
 mod host; // a machine of its own, and what is typed into it
 pub mod http; // requests as bytes, for answers that a client library would hide
 pub mod image; // root file systems that containers run

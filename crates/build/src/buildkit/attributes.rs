@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     attest::Wish,
-    context::Context,
+    context::{Context, begin_filling, end_filling},
     error::BuildError,
     event::Progress,
     language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
@@ -450,10 +450,18 @@ impl BuildKit {
             let wanted = Wanted { exclude: ignore.patterns(), ..Wanted::default() };
             let key = format!("{} {name}", session.shared_key);
             let context = self.0.builder.context(&key).map_err(|error| failed(&error))?;
+            let own = crate::cache::digest(key.as_bytes()).hex();
+            let note = context.is_lasting().then(|| (self.0.builder.root().to_owned(), own));
+            if let Some((root, own)) = &note {
+                begin_filling(root, own);
+            }
             let received = receive::receive(session, name, &wanted, context).await;
             if received.is_err() {
                 // Half a directory serves nobody, least of all on a disk that is full.
                 self.0.builder.forget_context(&key);
+            }
+            if let Some((root, own)) = &note {
+                end_filling(root, own);
             }
             let (context, bytes) = received?;
             news::status(progress, vertex, "transferring context:", bytes, true).await;
