@@ -166,3 +166,15 @@ fn the_builder_tells_what_it_is() {
     host.run("hako buildx prune -f --filter type=exec.cachemount").success().says("0B");
     host.run("hako buildx prune -f --filter odd=1").code(1).says("invalid filter 'odd'");
 }
+
+#[test]
+fn steps_run_in_the_network_that_is_named_by_its_name_or_id() {
+    let host = own_host!("busybox");
+    host.run("docker network create red && docker run -d --name target --network red --network-alias other.name busybox sleep 1000")
+        .success();
+    host.write("ctx/Dockerfile", "FROM busybox\nARG N\nRUN ping -c 1 -W 3 other.name\n");
+    for network in ["red", "$(docker network inspect --format '{{.Id}}' red)"] {
+        host.run(&format!("DOCKER_BUILDKIT=0 docker build --no-cache --network {network} ctx")).success();
+    }
+    host.run("DOCKER_BUILDKIT=0 docker build --no-cache --network nosuch ctx").code(1).says("network nosuch not found");
+}

@@ -328,7 +328,12 @@ impl Engine {
         let (path, args) =
             spec.argv.split_first().map_or((String::new(), Vec::new()), |(path, args)| (path.clone(), args.to_vec()));
         let endpoints = spec.host.network_mode.network_name();
-        let endpoints = endpoints.map(|name| (name.to_owned(), EndpointRecord::default())).into_iter().collect();
+        // A network may be meant by its id; one that is not there is told when it is joined.
+        let endpoints = endpoints.map(|name| match self.networks.find(name) {
+            Ok(network) => network.spec.name.clone(),
+            Err(_) => name.to_owned(),
+        });
+        let endpoints = endpoints.map(|name| (name, EndpointRecord::default())).into_iter().collect();
         let mut spec =
             ContainerSpec { host: spec.host.clone(), hostname: spec.hostname.clone(), ..ContainerSpec::default() };
         self.fill_defaults(&mut spec);
