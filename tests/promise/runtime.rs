@@ -1,6 +1,7 @@
 //! `hako runtime` beside runc, where the machine has it: a bundle that runs `true`, and an exec in one that sleeps.
 //!
-//! Both are called as containerd and Podman call them, by turns, with the same bundle.
+//! Both are called as containerd and Podman call them, by turns, with the same bundle, and remember containers in memory,
+//! as in `/run` of a usual host.
 
 use std::{
     ffi::OsString,
@@ -18,13 +19,16 @@ use crate::{
 };
 
 pub(crate) fn runtime(table: &mut Table, _: &Subject, _: Option<&Subject>, rounds: usize, _: usize) {
-    let folder = std::env::temp_dir().join(format!("hako-promise-runtime-{}", std::process::id()));
+    let name = format!("hako-promise-runtime-{}", std::process::id());
+    let folder = std::env::temp_dir().join(&name);
+    let states = Path::new("/dev/shm").join(&name);
     let bundles = Bundles::new(&folder);
-    let own = Runtime { name: "hako", call: vec![own_binary(), "runtime".into()], state: folder.join("hako") };
-    let runc = find("runc").map(|path| Runtime { name: "runc", call: vec![path.into()], state: folder.join("runc") });
+    let own = Runtime { name: "hako", call: vec![own_binary(), "runtime".into()], state: states.join("hako") };
+    let runc = find("runc").map(|path| Runtime { name: "runc", call: vec![path.into()], state: states.join("runc") });
     if runc.is_none() {
         eprintln!("no runc on this machine: only hako's own figures");
     }
+    fs::create_dir_all(&states).expect("a folder in memory");
     let runtimes: Vec<&Runtime> = [Some(&own), runc.as_ref()].into_iter().flatten().collect();
     let mut run: Vec<Samples> = runtimes.iter().map(|_| Samples::default()).collect();
     let mut exec: Vec<Samples> = runtimes.iter().map(|_| Samples::default()).collect();
@@ -43,7 +47,9 @@ pub(crate) fn runtime(table: &mut Table, _: &Subject, _: Option<&Subject>, round
     }
     table.times("runtime: run of a bundle with true", "runc ≥ 5×", &run[0], run.get(1));
     table.times("runtime: exec of true", "runc ≥ 3×", &exec[0], exec.get(1));
-    let _ = fs::remove_dir_all(&folder);
+    for left in [&folder, &states] {
+        let _ = fs::remove_dir_all(left);
+    }
 }
 
 /// A runtime's command line, and where it keeps its state.

@@ -352,7 +352,7 @@ impl Cgroup {
         let (path, controllers) = (top.join(&self.relative), &self.layout.unified_controllers);
         make_below(top, &self.relative, |_, _| Ok(()))?;
         // To write what is so already costs the kernel as much as to change it.
-        if !has_all(&path, controllers) {
+        if !controllers.is_empty() && !has_all(&path, controllers) {
             let mut above = top.clone();
             hand_down(&above, controllers);
             for part in self.relative.parent().into_iter().flat_map(Path::iter) {

@@ -40,8 +40,8 @@ pub(super) struct Flags {
     pub(super) command: Command,
 }
 
-/// What `clap::Subcommand` derives, but with the flags of the one command that is called: those of all of them take as long
-/// as the rest of a short command.
+/// What `clap::Subcommand` derives, but of the commands that are named and with the flags of the one that is called: all of
+/// them take as long as the rest of a short command.
 macro_rules! commands {
     ($($word:literal $name:ident($flags:ty): $about:literal,)*) => {
         #[derive(Debug)]
@@ -52,9 +52,13 @@ macro_rules! commands {
 
         impl Subcommand for Command {
             fn augment_subcommands(all: clap::Command) -> clap::Command {
-                all.subcommand_required(true)
-                    .arg_required_else_help(true)
-                    $(.subcommand(clap::Command::new($word).about($about).defer(<$flags>::augment_args)))*
+                let wanted = wanted(&[$($word),*]);
+                all.subcommand_required(true).arg_required_else_help(true).subcommands(
+                    [$(($word, $about, <$flags>::augment_args as Augment)),*]
+                        .into_iter()
+                        .filter(|(word, ..)| wanted.contains(word))
+                        .map(|(word, about, flags)| clap::Command::new(word).about(about).defer(flags)),
+                )
             }
 
             fn augment_subcommands_for_update(all: clap::Command) -> clap::Command {
@@ -100,6 +104,18 @@ commands! {
     "features" Features(NoFlags): "Print what this runtime can do",
     "checkpoint" Checkpoint(AnythingFlags): "Refused: hako has no checkpoints",
     "restore" Restore(AnythingFlags): "Refused: hako has no checkpoints",
+}
+
+type Augment = fn(clap::Command) -> clap::Command;
+
+// The commands that this process is called with, also where such a word is something else; all where help is asked for, or
+// none of them is there.
+fn wanted(known: &[&'static str]) -> Vec<&'static str> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let is_there = |asked: &str| words.iter().any(|word| word == asked);
+    let named: Vec<_> = known.iter().copied().filter(|word| is_there(word)).collect();
+    let helps = ["-h", "--help", "help"].into_iter().any(is_there);
+    if named.is_empty() || helps { known.to_vec() } else { named }
 }
 
 #[derive(Debug, Args)]
