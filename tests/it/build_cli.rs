@@ -188,7 +188,6 @@ fn what_is_not_built_is_said_by_name() {
     host.run("mkdir ctx").success();
     host.write("ctx/Dockerfile", "FROM busybox\n");
     for (flags, expected) in [
-        ("--sbom true", "the attestation sbom is not built yet"),
         ("-o type=oci,dest=x,compression=estargz", "compression=estargz is not built yet"),
         ("-o type=oci,dest=x,odd=1", "--output type=oci with odd is not built yet"),
     ] {
