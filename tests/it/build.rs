@@ -95,7 +95,10 @@ fn a_change_in_a_file_is_what_ends_the_cache() {
         1
         2
     "#]]);
-    assert_eq!(build(&host, "t=made&nocache=1").matches("Using cache").count(), 0);
+    for (cache, expected) in [("nocache=1", 0), ("cachefrom=%5B%22nosuch%22%5D", 0), ("cachefrom=%5B%22made%22%5D", 3)]
+    {
+        assert_eq!(build(&host, &format!("t=made&{cache}")).matches("Using cache").count(), expected, "{cache}");
+    }
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_failing_step_is_told_and_leaves_nothing() {
     host.run("mkdir ctx").success();
     host.write("ctx/Dockerfile", "FROM busybox\nRUN echo out; echo err >&2; exit 3\n");
     let text = build(&host, "t=made");
-    assert!(text.contains("\nout\nerr\n"), "{text}");
+    assert!(text.contains("\nout\n\x1b[91merr\n\x1b[0m"), "{text}");
     assert!(
         text.ends_with(
             "error: The command '/bin/sh -c echo out; echo err >&2; exit 3' returned a non-zero code: 3 (3)\n"

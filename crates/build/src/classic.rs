@@ -38,9 +38,10 @@ impl ClassicText {
                 Some(vertex) => format!("Step {}/{} : {}\n", vertex.step, vertex.steps, vertex.original),
                 None => String::new(),
             },
-            Event::Log { id, bytes, .. } => {
-                let begun = self.begin(*id);
-                format!("{begun}{}", String::from_utf8_lossy(bytes))
+            Event::Log { id, stderr, bytes, .. } => {
+                let (begun, text) = (self.begin(*id), String::from_utf8_lossy(bytes));
+                // What a step says of errors is red, wherever it is read.
+                if *stderr { format!("{begun}\x1b[91m{text}\x1b[0m") } else { format!("{begun}{text}") }
             }
             Event::Completed(completed) => self.completed(completed),
             Event::Warning { line: 0, text } => format!("[Warning] {text}\n"),
@@ -118,15 +119,17 @@ mod tests {
             Event::Completed(Completed { id, at, cached, error: None, why: None, image })
         };
         let log = Event::Log { id: 2, stderr: false, bytes: "hi\n".into(), at };
+        let complaint = Event::Log { id: 2, stderr: true, bytes: "oh\n".into(), at };
         let events = [vertex(1, "FROM a"), vertex(2, "RUN echo hi"), Event::Started { id: 1, at }, done(1, false)];
         let mut text = ClassicText::new(true, false);
         let mut shown: String = events.iter().map(|event| text.lines(event)).collect();
         shown += &text.lines(&Event::Started { id: 2, at });
         shown += &text.lines(&log);
+        shown += &text.lines(&complaint);
         shown += &text.lines(&done(2, false));
         shown += &text.lines(&done(2, true));
         let name = shown.split("Running in ").nth(1).unwrap()[..12].to_owned();
-        let expected = "Step 1/2 : FROM a\n ---> abababababab\nStep 2/2 : RUN echo hi\n ---> Running in NAME\nhi\n\
+        let expected = "Step 1/2 : FROM a\n ---> abababababab\nStep 2/2 : RUN echo hi\n ---> Running in NAME\nhi\n\x1b[91moh\n\x1b[0m\
                         Removing intermediate container NAME\n ---> abababababab\n ---> Using cache\n ---> abababababab\n";
         assert_eq!(shown.replace(&name, "NAME"), expected);
     }

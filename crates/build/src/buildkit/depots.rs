@@ -435,6 +435,11 @@ fn artifact(written: Written) -> Result<Vec<ArtifactBlob>, crate::BuildError> {
 }
 
 impl crate::Builder {
+    /// Whether an image of this name is here.
+    pub fn has_image(&self, name: &str) -> bool {
+        self.engine().image_for_build(name).is_ok()
+    }
+
     /// The depot that an image carries which is here.
     pub fn image_depot(&self, name: &str) -> Option<Depot> {
         let image = self.engine().image_for_build(name).ok()?;

@@ -48,8 +48,10 @@ pub(super) async fn start(call: Call) -> Result<Reply, Failure> {
     };
     let mut request = request(&query, names, context, dockerfile, text)?;
     request.secrets = Arc::new(GivenSecrets { credentials, ..GivenSecrets::default() });
-    // The classic builder looks at images that are here, and at no others.
+    // The classic builder looks at images that are here, and at no others: where none of those that are named is, there is
+    // no cache.
     let cache_from: Vec<String> = json("cachefrom", &query.cache_from)?;
+    request.no_cache |= !cache_from.is_empty() && !cache_from.iter().any(|name| builder.has_image(name));
     request.depots = cache_from.iter().filter_map(|name| builder.image_depot(name)).map(Arc::new).collect();
     builder.check(&request)?;
     let (lines, receiver) = mpsc::channel::<ProgressMessage>(limits::PROGRESS_QUEUED);
