@@ -204,7 +204,7 @@ fn a_routed_network_opens_published_ports_at_their_own_addresses() {
             "curl -s -m 5 --retry 9 --retry-connrefused --retry-delay 1 http://10.77.0.2/group | grep -c ^root:",
         )
         .says("1");
-        host.run_elsewhere("ping -c 1 -W 3 10.77.0.2").success();
+        host.run_elsewhere("busybox ping -c 1 -W 3 10.77.0.2").success();
         host.run_elsewhere("curl -s -m 1 http://10.77.0.2:81/group").code(28);
         // The host has no port for it, and the other machine sees the container's own address.
         host.run_elsewhere("curl -s -m 2 http://198.51.100.1:8080/group").code(7);
