@@ -1,7 +1,7 @@
 //! Bundles of the Open Container Initiative, and runc's operations on them.
 //!
 //! A configuration is translated into a plan by pure functions; each operation is one file. The command line that calls
-//! them is in the binary (`hako runtime`). All of it is for a process of its own, with one thread (but see `late.rs`) and few descriptors:
+//! them is in the binary (`hako runtime`). All of it is for a process of its own, with one thread and few descriptors:
 //! the engine does not come this way. Start reading at [`create`], then `translate`.
 
 pub mod config; // config.json
