@@ -56,6 +56,7 @@ mod firewall_program; // ufw, firewalld and iptables beside hako
 mod flag; // run's flags that no other file is about
 mod health; // health checks, and what follows from them
 mod image; // import, commit, save, load, tag, rmi, history
+mod imagetools; // buildx imagetools
 mod inspect; // inspect: what a container and an image say about themselves
 mod lifecycle; // create, start, stop, kill, restart, wait, rename, rm
 mod limit; // memory, processes, ulimits

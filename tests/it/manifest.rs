@@ -6,7 +6,7 @@ use hako_testkit::Host;
 use crate::registry::serve;
 
 /// A registry with an image for each of two platforms.
-fn with_two(host: &Host) {
+pub(crate) fn with_two(host: &Host) {
     serve(host, 5000, "");
     host.run(
         "mkdir tree && echo amd64 >tree/file && tar -C tree -c . | docker import --platform linux/amd64 - localhost:5000/box:amd64 >/dev/null &&

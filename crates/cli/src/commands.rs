@@ -3,8 +3,8 @@
 use crate::{
     build, builder,
     command::{Entry, entry},
-    completion, compose, container, contexts, image, inspect, login, manifest, manual, network, system, volume,
-    volume_copy,
+    completion, compose, container, contexts, image, imagetools, inspect, login, manifest, manual, network, system,
+    volume, volume_copy,
 };
 
 /// Every command; the order does not matter.
@@ -71,6 +71,8 @@ static TABLE: &[Entry] = &[
     entry::<image::save::Save>(),
     entry::<image::search::Search>(),
     entry::<image::tag::Tag>(),
+    entry::<imagetools::create::Create>(),
+    entry::<imagetools::inspect::Inspect>(),
     entry::<inspect::Inspect>(),
     entry::<inspect::InspectContainer>(),
     entry::<inspect::InspectImage>(),

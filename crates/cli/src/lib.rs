@@ -19,6 +19,7 @@ mod compose; // Compose files: up, down and the rest
 mod container; // one file per command, by subject
 mod contexts; // named daemons
 mod image;
+mod imagetools; // images in registries, without a daemon
 mod inspect; // what `inspect` does for every kind of object
 mod login; // login and logout
 mod manifest; // images of several platforms, put together by hand
@@ -40,6 +41,7 @@ mod manual; // pages for man(1)
 mod parse; // the small languages within flags
 mod plugin; // commands that other programs add
 mod progress; // bars for what takes long
+mod registry; // registries, asked from here
 mod signals; // signals passed on to a container
 mod stream; // a container's input and output
 mod suggest; // "did you mean"

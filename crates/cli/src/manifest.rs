@@ -7,5 +7,4 @@ pub(crate) mod change; // create, annotate, rm
 pub(crate) mod inspect;
 pub(crate) mod push;
 
-mod place; // registries, as these commands ask them
 mod store; // lists that are being put together

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hako_model::{Digest, Reference};
 
 use crate::{
-    client::{Begun, Client, Credentials, RegistryError, Remote, digest_of},
+    client::{Client, Credentials, RegistryError, Remote, digest_of},
     pull::{Blob, target_of, told, unreadable},
     wire::Document,
 };
@@ -64,35 +64,6 @@ impl Client {
     ) -> Result<Digest, RegistryError> {
         self.home(name, credentials, true)?.manifest_put(&target_of(name), media_type, bytes).await?;
         Ok(digest_of(bytes))
-    }
-
-    /// Makes what a manifest needs known in the repository of `name`, from another one of the same registry.
-    ///
-    /// # Errors
-    /// When the registry does not do that.
-    pub async fn manifest_mount(
-        &self,
-        name: &Reference,
-        from: &Reference,
-        manifest: &Manifest,
-        credentials: &Credentials,
-    ) -> Result<(), RegistryError> {
-        let document = Document::parse(&manifest.bytes, &manifest.media_type).map_err(unreadable)?;
-        let remote = self.home(name, credentials, true)?;
-        for blob in document.blobs() {
-            if remote.has_blob(blob.digest).await? {
-                continue;
-            }
-            let digest = Blob::try_from(blob)?.digest;
-            match remote.also_from(from.path()).upload_begin(Some((digest, from.path()))).await? {
-                Begun::Mounted => {}
-                Begun::Here(_) => {
-                    let why = format!("{} does not give {digest} of {}", name.domain(), from.path());
-                    return Err(RegistryError::Unsupported(format!("{why} to {}", name.path())));
-                }
-            }
-        }
-        Ok(())
     }
 
     // The registry itself, which comes after its mirrors.

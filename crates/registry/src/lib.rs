@@ -18,6 +18,7 @@ mod storage; // the server's directory
 
 mod artifact; // blobs and manifests that are no images
 pub mod client; // requests to registries
+mod copy; // from one registry to another
 mod document; // manifests as such
 mod download; // one blob, whatever it takes
 mod progress; // what both tell meanwhile
@@ -28,6 +29,7 @@ mod repair; // a damaged layer, once more
 pub mod server; // the registry server
 
 pub use artifact::ArtifactBlob;
+pub use copy::Place;
 pub use document::Manifest;
 pub use progress::{Step, Steps};
 pub use pull::{Found, PullOptions, Pulled};

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// A manifest or index. The distribution specification lets registries refuse more than 4 MiB.
 pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
+/// Manifests that one copy of an index brings along: more platforms than there are, each with what is attested of it.
+pub const MANIFESTS_COPIED_MAX: usize = 1000;
+
 /// A small JSON answer or request (tokens, tag lists, errors).
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 

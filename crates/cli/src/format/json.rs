@@ -214,6 +214,31 @@ impl Document {
     }
 }
 
+impl Document {
+    /// The same for templates that call some fields otherwise (`names`: as JSON has them, as templates do). Both go; the
+    /// second is no part of its JSON.
+    pub(crate) fn to_value_called(&self, names: &[(&str, &str)]) -> Value {
+        match self {
+            Self::List(items) => Value::List(items.iter().map(|item| item.to_value_called(names)).collect()),
+            Self::Object(entries) => {
+                let mut map = std::collections::BTreeMap::<Arc<str>, Value>::new();
+                let mut beside = Vec::new();
+                for (key, value) in entries {
+                    let value = value.to_value_called(names);
+                    if let Some((_, name)) = names.iter().find(|(known, _)| known == key) {
+                        map.insert((*name).into(), value.clone());
+                        beside.push(Value::String((*name).into()));
+                    }
+                    map.insert(key.as_str().into(), value);
+                }
+                map.insert(go::LEFT_OUT.into(), Value::List(beside.into()));
+                Value::Map(map.into())
+            }
+            other => other.to_value(),
+        }
+    }
+}
+
 /// The written order of every kind of object in a document, found again by its set of keys.
 #[derive(Debug, Default)]
 pub(crate) struct KeyOrder {

@@ -157,6 +157,11 @@ pub(crate) fn asks_for(text: &str, key: &str) -> bool {
     chains(text).iter().any(|(_, chain)| chain.rsplit('.').next() == Some(key))
 }
 
+/// Whether a template looks into a field of this name.
+pub(crate) fn looks_into(text: &str, key: &str) -> bool {
+    chains(text).iter().any(|(_, chain)| chain.split('.').any(|name| name == key))
+}
+
 impl Format {
     /// Parses `text`; `\t` and `\n` written with a backslash count as tabs and line ends.
     ///

@@ -7,12 +7,10 @@ use crate::{
     context::Context,
     error::CommandError,
     flag::FlagSet,
+    registry::{Place, named},
 };
 
-use super::{
-    place::{Place, named},
-    store::{Kept, Lists},
-};
+use super::store::{Kept, Lists};
 
 #[derive(Default)]
 pub(crate) struct Create {
@@ -49,14 +47,7 @@ impl Command for Create {
             let name = named(word)?;
             let kept = match lists.find(&list, &name)? {
                 Some(kept) => kept,
-                None => {
-                    let place = Place::of(cx, &name, self.insecure)?;
-                    let manifest = place.manifest(&name).await?;
-                    if manifest.is_index {
-                        return Err(CommandError::Said(format!("{name} is a manifest list")));
-                    }
-                    place.described(&name, &manifest).await?
-                }
+                None => Kept::fetch(&Place::of(cx, &name, self.insecure)?, &name).await?,
             };
             found.push((name, kept));
         }

@@ -9,12 +9,10 @@ use crate::{
     error::CommandError,
     flag::FlagSet,
     format::json,
+    registry::{Place, named},
 };
 
-use super::{
-    place::{Place, named},
-    store::{Kept, List, Lists},
-};
+use super::store::{Kept, List, Lists, present};
 
 #[derive(Default)]
 pub(crate) struct Inspect {
@@ -50,10 +48,10 @@ impl Command for Inspect {
             return self.show_list(cx, &list);
         }
         let place = Place::of(cx, &name, self.insecure)?;
-        let manifest = place.manifest(&name).await?;
+        let manifest = present(&place, &name).await?;
         if !manifest.is_index {
-            let kept = place.described(&name, &manifest).await?;
-            return self.show_one(cx, &kept);
+            let platform = place.platform(&name, &manifest).await?;
+            return self.show_one(cx, &Kept::new(name.to_string(), &manifest, platform)?);
         }
         let index: List = parsed(&manifest)?;
         if !self.verbose {
@@ -63,7 +61,7 @@ impl Command for Inspect {
         for entry in index.manifests {
             let digest = entry.digest.parse().map_err(|error| CommandError::Said(format!("{error}")))?;
             let part: Reference = name.with_digest(digest);
-            let manifest = place.manifest(&part).await?;
+            let manifest = present(&place, &part).await?;
             all.push(Kept::new(format!("{name}@{digest}"), &manifest, entry.platform)?);
         }
         self.show_list(cx, &all)

@@ -8,12 +8,10 @@ use crate::{
     context::Context,
     error::CommandError,
     flag::FlagSet,
+    registry::{Place, named},
 };
 
-use super::{
-    place::{Place, named},
-    store::{Kept, List, Lists},
-};
+use super::store::{Kept, List, Lists};
 
 #[derive(Default)]
 pub(crate) struct Push {
@@ -53,7 +51,7 @@ impl Command for Push {
         if self.purge {
             lists.remove(&list)?;
         }
-        cx.print_line(&digest)
+        cx.print_line(&digest.to_string())
     }
 }
 
@@ -74,7 +72,7 @@ async fn bring(place: &Place, list: &Reference, one: &Kept) -> Result<Option<Ref
     let (media_type, bytes) = (one.descriptor.media_type.clone(), one.bytes()?.into());
     let manifest = Manifest { media_type, digest, bytes, is_index: false };
     let target = list.with_digest(digest);
-    place.mount(&target, &from, &manifest).await?;
+    place.copy(&manifest, (&from, place), &target).await?;
     place.put(&target, &manifest.media_type, &manifest.bytes).await?;
     Ok(Some(target))
 }

@@ -13,7 +13,11 @@ use hako_registry::Manifest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{error::CommandError, format::json};
+use crate::{
+    error::CommandError,
+    format::json,
+    registry::{Descriptor, DescriptorPlatform, Place},
+};
 
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -37,29 +41,6 @@ pub(super) struct Kept {
     oci: Option<Box<RawValue>>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: String,
-    pub(super) size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) platform: Option<ManifestPlatform>,
-}
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct ManifestPlatform {
-    pub(super) architecture: String,
-    pub(super) os: String,
-    #[serde(rename = "os.version", skip_serializing_if = "String::is_empty")]
-    pub(super) os_version: String,
-    #[serde(rename = "os.features", skip_serializing_if = "Vec::is_empty")]
-    pub(super) os_features: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) variant: String,
-}
-
 /// A list as it is pushed: docker writes the size before the digest here, and three blanks.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +58,7 @@ pub(super) struct ListEntry {
     size: u64,
     pub(super) digest: String,
     #[serde(default)]
-    pub(super) platform: ManifestPlatform,
+    pub(super) platform: DescriptorPlatform,
 }
 
 impl List {
@@ -85,7 +66,7 @@ impl List {
     pub(super) fn of(kept: &[Kept]) -> Self {
         let is_oci = kept.iter().all(|one| one.descriptor.media_type == OCI_MANIFEST);
         let entry = |one: &Kept| {
-            let Descriptor { media_type, digest, size, platform } = one.descriptor.clone();
+            let Descriptor { media_type, digest, size, platform, .. } = one.descriptor.clone();
             ListEntry { media_type, size, digest, platform: platform.unwrap_or_default() }
         };
         let media_type = if is_oci { OCI_INDEX } else { DOCKER_LIST }.to_owned();
@@ -99,7 +80,7 @@ impl List {
 
 impl Kept {
     /// `platform`: what the image's configuration, or the list it came from, says it is for.
-    pub(super) fn new(name: String, manifest: &Manifest, platform: ManifestPlatform) -> Result<Self, CommandError> {
+    pub(super) fn new(name: String, manifest: &Manifest, platform: DescriptorPlatform) -> Result<Self, CommandError> {
         let text = String::from_utf8_lossy(&manifest.bytes);
         let compact = json::compact(&text).and_then(RawValue::from_string);
         let compact = compact.map_err(|error| CommandError::Said(format!("the manifest is malformed: {error}")))?;
@@ -110,8 +91,19 @@ impl Kept {
             digest: manifest.digest.to_string(),
             size: manifest.bytes.len() as u64,
             platform: Some(platform),
+            ..Descriptor::default()
         };
         Ok(Self { name, descriptor, raw: base64_standard(&manifest.bytes), docker, oci })
+    }
+
+    /// What the registry has under a name, which is one image.
+    pub(super) async fn fetch(place: &Place, name: &Reference) -> Result<Self, CommandError> {
+        let manifest = present(place, name).await?;
+        if manifest.is_index {
+            return Err(CommandError::Said(format!("{name} is a manifest list")));
+        }
+        let platform = place.platform(name, &manifest).await?;
+        Self::new(name.to_string(), &manifest, platform)
     }
 
     /// The manifest, byte for byte.
@@ -171,6 +163,11 @@ impl Lists {
     fn folder(&self, list: &Reference) -> PathBuf {
         self.0.join(file_name(list))
     }
+}
+
+/// What the registry has under a name; nothing is an error.
+pub(super) async fn present(place: &Place, name: &Reference) -> Result<Manifest, CommandError> {
+    place.manifest(name).await?.ok_or_else(|| CommandError::Said(format!("no such manifest: {name}")))
 }
 
 fn read(path: &Path) -> Result<Kept, CommandError> {
