@@ -254,6 +254,10 @@ fn how_an_image_was_made_is_attested_beside_it() {
     assert!(shown.ends_with(expected), "{shown}");
     host.run("grep -rl 'slsa-definitions.md' shown/blobs | xargs cat | grep -c -e '\"build-arg:WORD\": \"hush\"' -e '\"id\": \"https://me\"'")
         .says("2");
+    // Of each step the layers that it came to, by their descriptors in the image.
+    let check = "import json, sys; how = json.load(sys.stdin); print([len(layers[0]) for _, layers in sorted(how['predicate']['runDetails']['metadata']['buildkit_metadata']['layers'].items())])";
+    host.run(&format!("cat $(grep -l 'slsa-definitions.md' shown/blobs/sha256/*) | python3 -c \"{check}\""))
+        .says("[1, 2]");
     // A registry has it in the index; who pulls gets the image.
     host.run(&format!("{build} --provenance=true --push -t localhost:5000/app ctx")).success();
     host.run("hako manifest inspect localhost:5000/app | grep -c '\"unknown\"'").says("2");

@@ -134,7 +134,12 @@ pub(crate) struct Facts {
     pub(crate) agents: BTreeSet<(String, bool)>,
     pub(crate) steps: Vec<Vertex>,
     pub(crate) dockerfile: String,
+    /// By the number of a step: the files that it came to.
+    pub(crate) stacks: BTreeMap<u64, Digest>,
 }
+
+/// Layers as they are where an image goes, base first: the files that are there with each, and its descriptor.
+pub(crate) type Layers = [(Digest, Value)];
 
 /// What the client asked for.
 #[derive(Debug, Clone, Default)]
@@ -156,11 +161,18 @@ pub(crate) struct Statement {
     pub(crate) file: String,
 }
 
-/// How `subjects` (names and digests) were made.
-pub(crate) fn provenance(wish: &Wish, facts: &Facts, asked: &Asked, subjects: &[(String, Digest)]) -> Statement {
+/// How `subjects` (names and digests) were made; `layers`: what they are made of, if that is an image.
+pub(crate) fn provenance(
+    wish: &Wish,
+    facts: &Facts,
+    asked: &Asked,
+    subjects: &[(String, Digest)],
+    layers: &Layers,
+) -> Statement {
+    let own = own_metadata(wish, facts, asked, layers);
     let (version, predicate_type, predicate) = match wish.version {
-        Version::Slsa02 => ("v0.1", "https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked)),
-        Version::Slsa1 => ("v1", "https://slsa.dev/provenance/v1", slsa1(wish, facts, asked)),
+        Version::Slsa02 => ("v0.1", "https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked, own)),
+        Version::Slsa1 => ("v1", "https://slsa.dev/provenance/v1", slsa1(wish, facts, asked, own)),
     };
     let bytes = statement(version, predicate_type, subjects, &predicate);
     Statement { predicate: predicate_type, bytes, file: wish.file.clone() }
@@ -181,7 +193,7 @@ fn statement(version: &str, predicate_type: &str, subjects: &[(String, Digest)],
     serde_json::to_vec_pretty(&whole).unwrap_or_default()
 }
 
-fn slsa02(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
+fn slsa02(wish: &Wish, facts: &Facts, asked: &Asked, own: Value) -> Value {
     let mut source = config_source(facts, asked);
     source["entryPoint"] = json!(asked.file());
     let completeness = json!({
@@ -199,7 +211,7 @@ fn slsa02(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
     if facts.hermetic {
         metadata[format!("{BUILD_TYPE_02}#hermetic")] = json!(true);
     }
-    metadata[format!("{BUILD_TYPE_02}#metadata")] = own_metadata(wish, facts, asked);
+    metadata[format!("{BUILD_TYPE_02}#metadata")] = own;
     let mut predicate = json!({
         "builder": { "id": wish.builder },
         "buildType": BUILD_TYPE_02,
@@ -217,7 +229,7 @@ fn slsa02(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
     predicate
 }
 
-fn slsa1(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
+fn slsa1(wish: &Wish, facts: &Facts, asked: &Asked, own: Value) -> Value {
     let mut source = config_source(facts, asked);
     source["path"] = json!(asked.file());
     let mut internal = json!({ "builderPlatform": asked.platform });
@@ -234,7 +246,7 @@ fn slsa1(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
         "finishedOn": time(facts.finished),
         "buildkit_reproducible": wish.reproducible,
         "buildkit_completeness": completeness,
-        "buildkit_metadata": own_metadata(wish, facts, asked),
+        "buildkit_metadata": own,
     });
     if facts.hermetic {
         metadata["buildkit_hermetic"] = json!(true);
@@ -302,7 +314,7 @@ fn steps(facts: &Facts) -> Value {
     json!({ "llbDefinition": facts.steps.iter().enumerate().map(step).collect::<Vec<_>>() })
 }
 
-fn own_metadata(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
+fn own_metadata(wish: &Wish, facts: &Facts, asked: &Asked, layers: &Layers) -> Value {
     let vcs: BTreeMap<&str, &String> =
         asked.attributes.iter().filter_map(|(key, value)| Some((key.strip_prefix("vcs:")?, value))).collect();
     let mut metadata = json!({});
@@ -317,8 +329,23 @@ fn own_metadata(wish: &Wish, facts: &Facts, asked: &Asked) -> Value {
         let data = STANDARD.encode(&facts.dockerfile);
         let info = json!({ "filename": asked.file(), "language": "Dockerfile", "data": data });
         metadata["source"] = json!({ "locations": locations, "infos": [info] });
+        let made = layers_of_steps(facts, layers);
+        if !made.is_empty() {
+            metadata["layers"] = json!(made);
+        }
     }
     metadata
+}
+
+// Of each step that is in the image: its layers up to there, as the one way in which it is one.
+fn layers_of_steps(facts: &Facts, layers: &Layers) -> BTreeMap<String, Value> {
+    let of_step = |(at, step): (usize, &Vertex)| {
+        let stack = facts.stacks.get(&step.id)?;
+        let count = layers.iter().position(|(known, _)| known == stack)? + 1;
+        let below: Vec<&Value> = layers[..count].iter().map(|(_, descriptor)| descriptor).collect();
+        Some((format!("step{at}:0"), json!([below])))
+    };
+    facts.steps.iter().enumerate().filter_map(of_step).collect()
 }
 
 impl Asked {
@@ -354,8 +381,22 @@ mod tests {
             materials: BTreeSet::from([Material::image(&name, "linux/arm/v7", crate::cache::digest(b"base"))]),
             secrets: BTreeSet::from([("key".to_owned(), true)]),
             dockerfile: "FROM busybox:1\n".to_owned(),
+            steps: [7, 8, 9].map(step).to_vec(),
+            // The second is of another stage.
+            stacks: [(7, "one"), (8, "elsewhere"), (9, "two")]
+                .map(|(id, name)| (id, crate::cache::digest(name.as_bytes())))
+                .into(),
             ..Facts::default()
         }
+    }
+
+    fn step(id: u64) -> Vertex {
+        let (name, original) = Default::default();
+        Vertex { id, name, original, step: 1, steps: 3, inputs: Vec::new(), lines: (1, 1) }
+    }
+
+    fn layers() -> Vec<(Digest, Value)> {
+        ["one", "two"].map(|name| (crate::cache::digest(name.as_bytes()), json!(name))).to_vec()
     }
 
     fn asked() -> Asked {
@@ -366,7 +407,8 @@ mod tests {
 
     fn made(text: &str) -> Value {
         let wish = Wish::parse(text).unwrap().unwrap();
-        let made = provenance(&wish, &facts(), &asked(), &[("_".to_owned(), crate::cache::digest(b"image"))]);
+        let made =
+            provenance(&wish, &facts(), &asked(), &[("_".to_owned(), crate::cache::digest(b"image"))], &layers());
         let value: Value = serde_json::from_slice(&made.bytes).unwrap();
         assert_eq!(value["predicateType"], made.predicate);
         value
@@ -387,6 +429,7 @@ mod tests {
         let own = &max["predicate"]["metadata"]["https://mobyproject.org/buildkit@v1#metadata"];
         assert_eq!(own["source"]["infos"][0]["data"], "RlJPTSBidXN5Ym94OjEK");
         assert_eq!(own["vcs"]["revision"], "1");
+        assert_eq!(own["layers"], json!({ "step0:0": [["one"]], "step2:0": [["one", "two"]] }));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) struct Layer {
 }
 
 /// The name of a stack: OCI's chain id.
-pub(crate) fn chain_id(parent: Option<Digest>, diff_id: Digest) -> Digest {
+pub fn chain_id(parent: Option<Digest>, diff_id: Digest) -> Digest {
     match parent {
         None => diff_id,
         Some(parent) => digest_of(format!("{parent} {diff_id}").as_bytes()),

@@ -26,6 +26,7 @@ mod flow; // bytes through several hands at once, in bounded memory
 mod error;
 pub mod limits; // every limit, with its reason
 
+pub use catalog::chain_id;
 pub use error::ImageError;
 use hako_archive::codec;
 /// The form in which images travel.

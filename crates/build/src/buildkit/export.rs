@@ -354,7 +354,7 @@ impl BuildKit {
                 let subjects = files::digests(&root)?;
                 let mut beside: Vec<attest::Statement> =
                     one.sboms.iter().map(|sbom| attest::packages(sbom, &subjects)).collect();
-                beside.extend(wish.map(|wish| attest::provenance(&wish, &one.facts, &asked, &subjects)));
+                beside.extend(wish.map(|wish| attest::provenance(&wish, &one.facts, &asked, &subjects, &[])));
                 beside.sort_by(|a, b| a.file.cmp(&b.file));
                 let beside = beside.into_iter().map(|statement| (statement.file, statement.bytes)).collect();
                 Ok::<_, io::Error>(Part { prefix, root, beside })

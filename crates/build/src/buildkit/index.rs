@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hako_engine::view::ArtifactBlob;
-use hako_image::{ShippedLayer, Store};
+use hako_image::{ShippedLayer, Store, chain_id};
 use hako_model::{Digest, Reference};
 use serde_json::{Map, Value, json};
 
@@ -226,7 +226,9 @@ fn attestation(built: &Built, image: &Document, order: &Order<'_>) -> Document {
         subjects.push(("_".to_owned(), image.digest));
     }
     let mut statements: Vec<Statement> = built.sboms.iter().map(|sbom| attest::packages(sbom, &subjects)).collect();
-    statements.extend(order.provenance.map(|(wish, asked)| attest::provenance(wish, &built.facts, asked, &subjects)));
+    let layers = layers_of(image);
+    let how = |(wish, asked)| attest::provenance(wish, &built.facts, asked, &subjects, &layers);
+    statements.extend(order.provenance.map(how));
     let (mut layers, mut blobs) = (Vec::new(), Vec::new());
     for statement in statements {
         let piece = Piece::Bytes(statement.bytes.into());
@@ -254,6 +256,20 @@ fn attestation(built: &Built, image: &Document, order: &Order<'_>) -> Document {
         annotations: annotations.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
         ..Document::new(MANIFEST, &manifest, blobs)
     }
+}
+
+// The layers of an image, base first, each with the files that are there with it.
+fn layers_of(image: &Document) -> Vec<(Digest, Value)> {
+    let layers =
+        image.blobs.iter().filter_map(|piece| if let Piece::Layer(layer) = piece { Some(layer) } else { None });
+    let is_docker = image.media_type == DOCKER_MANIFEST;
+    let mut below = None;
+    let described = layers.map(|layer| {
+        let stack = chain_id(below, layer.diff_id);
+        below = Some(stack);
+        (stack, descriptor(layer_type(layer, is_docker), layer.blob, layer.size))
+    });
+    described.collect()
 }
 
 /// By this annotation clients know what is no image.

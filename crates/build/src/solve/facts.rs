@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Solving, Trail, now};
 use crate::{
     attest::{Facts, Material},
-    language::{Kind, Mount, MountKind, Network},
+    language::{Instruction, Kind, Mount, MountKind, Network},
     plan::platform_text,
 };
 
@@ -20,6 +20,7 @@ impl Solving {
             hermetic: true,
             steps: self.vertices.values().cloned().collect(),
             dockerfile: self.request.dockerfile.clone(),
+            stacks: trail.stacks.clone(),
             ..Facts::default()
         };
         if let Some(source) = &self.request.source {
@@ -50,6 +51,13 @@ impl Solving {
         let digest = top.or_else(|| own.and_then(Reference::digest)).unwrap_or(image.id);
         let platform: &Platform = &image.platform;
         self.note_material(Material::image(&name, &platform_text(platform), digest));
+    }
+
+    /// Remembers what a step came to.
+    pub(super) fn note_stack(&self, instruction: &Instruction, stack: Option<Digest>) {
+        if let (Some(vertex), Some(stack)) = (self.vertex(instruction.lines.0), stack) {
+            self.trail.lock().stacks.insert(vertex.id, stack);
+        }
     }
 
     pub(super) fn note_material(&self, material: Material) {

@@ -86,6 +86,8 @@ struct Trail {
     /// Cache mounts that steps name, whether the steps were done or not.
     mounts: BTreeSet<String>,
     materials: BTreeSet<Material>,
+    /// By the number of a step: the files that it came to.
+    stacks: BTreeMap<u64, Digest>,
 }
 
 impl Built {
@@ -324,6 +326,7 @@ impl Builder {
             records: built.trail.records.clone(),
             mounts: built.trail.mounts.clone(),
             materials: built.trail.materials.clone(),
+            stacks: built.trail.stacks.clone(),
         };
         let (facts, sboms) = (built.facts.clone(), built.sboms.clone());
         Ok(Built { image, facts, sboms, steps: Vec::new(), hold, trail })

@@ -300,6 +300,7 @@ impl Solving {
         };
         let cached = !matches!(stage.base, Base::Scratch);
         self.end(&from, cached && !self.request.classic, None, image).await;
+        self.note_stack(&from, state.stack);
         let triggers = triggers(&mut state, &from)?;
         for instruction in triggers.iter().chain(&stage.instructions) {
             if self.progress.is_closed() {
@@ -410,6 +411,7 @@ impl Solving {
         }
         match done {
             Ok(done) => {
+                self.note_stack(instruction, state.stack);
                 if is_shown {
                     let image = self.note_image(state).await;
                     let cached = done.as_ref().is_some_and(|done| done.cached) || (done.is_none() && image.1);
