@@ -417,6 +417,36 @@ fn how_long_a_stop_waits_and_where_devices_are_described_are_the_flags() {
 }
 
 #[test]
+fn devices_are_found_as_described_unless_that_is_switched_off() {
+    let host = own_host!();
+    host.run("mkdir -p /run/described").success();
+    host.write(
+        "/run/described/vendor.json",
+        r#"{"cdiVersion":"0.6.0","kind":"v.example/thing","devices":[{"name":"one"}]}"#,
+    );
+    let shown = |name: &str, flags: &[&str], file: &str| {
+        host.write("daemon.json", file);
+        let file = format!("--config-file={}/daemon.json", host.run("pwd").text());
+        let daemon = host.second_daemon(name, &[&[file.as_str()], flags].concat());
+        let own = format!("docker -H {}", daemon.address());
+        let found = host.run(&format!("{own} info")).stdout().contains("  cdi: v.example/thing=one\n");
+        let folders = host.run(&format!("{own} info --format '{{{{json .CDISpecDirs}}}}'")).text().to_owned();
+        let devices =
+            format!("{own} info --format '{{{{range .DiscoveredDevices}}}}{{{{.Source}}}} {{{{.ID}}}}{{{{end}}}}'");
+        format!("{found} {folders} {}", host.run(&devices).text())
+    };
+    let described = "--cdi-spec-dir=/run/described";
+    assert_eq!(
+        shown("one", &[described, "--feature", "cdi"], "{}"),
+        r#"true ["/run/described"] cdi v.example/thing=one"#
+    );
+    assert_eq!(shown("two", &[described, "--feature=cdi=false"], "{}"), "false [] ");
+    assert_eq!(shown("three", &[described], r#"{"features": {"cdi": false}}"#), "false [] ");
+    assert_eq!(shown("four", &["--cdi-spec-dir="], "{}"), "false [] ");
+    assert_eq!(shown("five", &[], r#"{"cdi-spec-dirs": []}"#), "false [] ");
+}
+
+#[test]
 fn without_an_address_the_bridge_has_the_subnet_that_its_containers_have() {
     let host = own_host!();
     let daemon = host.second_daemon("second", &["--fixed-cidr=10.77.9.0/24"]);

@@ -148,6 +148,11 @@ fn devices_are_injected_as_cdi_describes_them() {
     host.run("docker run --rm --device vendor.example/thing=one busybox sh -c 'echo $THING $ONE; head -c 2 /dev/thing | wc -c; cat /usr/lib/thing/lib.so; touch /usr/lib/thing/x'")
         .says("all 1\n2\nlibrary")
         .says("Read-only file system");
+    // What was asked for is shown as it was, in words that were not used as in those that were.
+    host.run("docker create --name asked --device vendor.example/thing=one busybox").success();
+    host.run("docker inspect --format '{{json .HostConfig.DeviceRequests}}' asked").shows(expect![[r#"
+        [{"Driver":"cdi","Count":0,"DeviceIDs":["vendor.example/thing=one"],"Capabilities":null,"Options":null}]
+    "#]]);
     host.run("docker run --rm --device vendor.example/thing=two busybox true")
         .code(125)
         .says("unresolvable CDI devices vendor.example/thing=two");

@@ -59,6 +59,12 @@ const FAILURES: &[(&str, &str, &str, &str)] = &[
         "400 application/json {\"message\":\"\\\"nintendo64\\\": unknown operating system or architecture: invalid argument\"}",
     ),
     (
+        "POST",
+        "/v1.44/volumes/create",
+        r#"{"Name":"data","Driver":"nosuch"}"#,
+        "404 application/json {\"message\":\"create data: error looking up volume plugin nosuch: plugin \\\"nosuch\\\" not found",
+    ),
+    (
         "GET",
         "/v1.23/containers/json",
         "",

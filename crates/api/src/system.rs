@@ -128,7 +128,18 @@ wire! {
         pub firewall_backend: Option<FirewallInfo>,
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: Vec<String>,
+        /// Since 1.50.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub discovered_devices: Vec<DeviceInfo>,
         pub warnings: Option<Vec<String>>,
+    }
+
+    /// A device that containers may be given by its name.
+    pub struct DeviceInfo {
+        /// `cdi`
+        pub source: String,
+        #[serde(rename = "ID")]
+        pub id: String,
     }
 
     /// Drivers by what they drive.
@@ -242,6 +253,7 @@ impl SystemInfo {
     #[must_use]
     pub fn for_version(mut self, version: ApiVersion) -> Self {
         if !version.at_least(50) {
+            self.discovered_devices.clear();
             (self.bridge_nf_iptables, self.bridge_nf_ip6tables) = (Some(false), Some(false));
         }
         if !version.at_least(49) {

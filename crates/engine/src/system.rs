@@ -63,6 +63,7 @@ impl Engine {
             event_listeners: self.events.listeners(),
             warnings,
             cdi_folders: self.config.cdi_folders.iter().map(|folder| folder.display().to_string()).collect(),
+            cdi_devices: crate::container::cdi::all(&self.config.cdi_folders),
             default_runtime: reloadable.runtimes.default.clone(),
             runtimes: reloadable.runtimes.named.into_iter().collect(),
             log_driver: self.config.log_driver.clone(),

@@ -568,6 +568,8 @@ pub struct InfoView {
     pub event_listeners: usize,
     pub warnings: Vec<String>,
     pub cdi_folders: Vec<String>,
+    /// `vendor.com/class=name`
+    pub cdi_devices: Vec<String>,
     pub default_runtime: String,
     /// Beside our own, which has no program.
     pub runtimes: Vec<(String, crate::RuntimeProgram)>,

@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use hako_base::ErrorKind;
 use hako_model::{EventKind, Filters, MountKind};
 
 use crate::{
@@ -30,14 +31,16 @@ pub(crate) fn publish_destroyed(engine: &Engine, name: &str) {
     engine.events.publish(EventKind::Volume, "destroy", name, [("driver", "local")]);
 }
 
-/// Refuses volume plugins by name, with the beginning of Docker's sentence for one that it does not find.
-pub(crate) fn check_driver(name: &str, driver: &str) -> Result<(), EngineError> {
+/// Refuses volume plugins by name, with the beginning of Docker's sentence for one that it does not find. Docker calls
+/// that "not found" always; where a container is created its command line would then take the image for missing.
+pub(crate) fn check_driver(name: &str, driver: &str, kind: ErrorKind) -> Result<(), EngineError> {
     if matches!(driver, "" | "local") {
         return Ok(());
     }
-    Err(EngineError::invalid(format!(
+    let text = format!(
         "create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found: hako has the driver local and no plugins"
-    )))
+    );
+    Err(EngineError::Mechanism { kind, text })
 }
 
 impl Engine {
@@ -48,7 +51,7 @@ impl Engine {
     pub async fn volume_create(&self, options: VolumeOptions) -> Result<VolumeView, EngineError> {
         let anonymous = options.name.is_empty();
         let name = if anonymous { hako_base::random::hex(32) } else { options.name };
-        check_driver(&name, &options.driver)?;
+        check_driver(&name, &options.driver, ErrorKind::NotFound)?;
         hako_volume::check_name(&name).map_err(error)?;
         let existed = self.volumes.inspect(&name).is_ok();
         let wish = hako_volume::Wish { name, options: options.options, labels: options.labels, anonymous };

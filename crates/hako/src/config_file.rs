@@ -15,7 +15,7 @@ use crate::flags::DaemonFlags;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of dockerd that do nothing here.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 15] = [
     "allow-nondistributable-artifacts",
     "builder",
     "containerd",
@@ -24,7 +24,6 @@ const IGNORED: [&str; 16] = [
     "cri-containerd",
     "exec-opts",
     "experimental",
-    "features",
     "init-path",
     "ip6tables",
     "live-restore",
@@ -114,6 +113,7 @@ fn flag_of(key: &str) -> String {
         "default-address-pools" => "--default-address-pool".to_owned(),
         "runtimes" => "--add-runtime".to_owned(),
         "cdi-spec-dirs" => "--cdi-spec-dir".to_owned(),
+        "features" => "--feature".to_owned(),
         "host-gateway-ips" => "--host-gateway-ip".to_owned(),
         key => format!("--{key}"),
     }
@@ -162,7 +162,8 @@ fn set(flags: &mut DaemonFlags, key: &str, value: &Value) -> Result<(), String> 
         "metrics-addr" => flags.metrics_addr = Some(parsed(value)?),
         "storage-opts" => flags.ignored.storage_options = texts(value)?,
         "default-network-opts" => flags.default_network_options = network_options(value)?,
-        "cdi-spec-dirs" => flags.cdi_folders = texts(value)?.into_iter().map(Into::into).collect(),
+        "cdi-spec-dirs" => flags.cdi_folders = Some(texts(value)?),
+        "features" => flags.features = features(value)?,
         "default-stop-timeout" => flags.default_stop_timeout = value.as_i64().ok_or("expected a number of seconds")?,
         "default-cgroupns-mode" => flags.default_cgroupns_mode = text(value)?,
         "default-ipc-mode" => flags.default_ipc_mode = text(value)?,
@@ -199,6 +200,11 @@ fn switch(value: &Value) -> Result<bool, String> {
 fn count(value: &Value) -> Result<usize, String> {
     let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
     count.ok_or_else(|| "expected a number".to_owned())
+}
+
+fn features(value: &Value) -> Result<Vec<String>, String> {
+    let features = value.as_object().ok_or("expected an object of true and false")?;
+    features.iter().map(|(name, on)| Ok(format!("{name}={}", switch(on)?))).collect()
 }
 
 fn proxies(flags: &mut DaemonFlags, value: &Value) -> Result<(), String> {

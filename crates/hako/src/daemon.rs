@@ -43,6 +43,7 @@ impl Source {
         let mut remarks = config_file::apply(&mut flags, &self.given, is_default)?;
         let config = checked(&flags)?;
         remarks.extend(flags.ignored.remarks()?);
+        remarks.extend(flags.idle_features());
         if flags.fixed_cidr_v6.is_some() && !flags.ipv6 {
             remarks.push("--fixed-cidr-v6 does nothing without --ipv6".to_owned());
         }
@@ -245,10 +246,12 @@ fn engine_config(flags: &DaemonFlags) -> Result<EngineConfig, String> {
     config.bridge_gateway_ipv6 = flags.default_gateway_v6;
     config.host_gateways.clone_from(&flags.host_gateways);
     config.network_options = network_options(&flags.default_network_options)?;
-    if !flags.cdi_folders.is_empty() {
+    if let Some(folders) = &flags.cdi_folders {
         // One that is empty means none, as with dockerd.
-        config.cdi_folders =
-            flags.cdi_folders.iter().filter(|folder| !folder.as_os_str().is_empty()).cloned().collect();
+        config.cdi_folders = folders.iter().filter(|folder| !folder.is_empty()).map(Into::into).collect();
+    }
+    if flags.feature("cdi")? == Some(false) {
+        config.cdi_folders.clear();
     }
     config.stop_timeout_s = flags.default_stop_timeout;
     config.cgroupns_mode.clone_from(&flags.default_cgroupns_mode);

@@ -154,7 +154,10 @@ pub(crate) struct DaemonFlags {
     /// Folder of device descriptions (CDI); the same device in a later one counts (repeatable) [default: /etc/cdi,
     /// /var/run/cdi]
     #[arg(long = "cdi-spec-dir", value_name = "DIRECTORY")]
-    pub(crate) cdi_folders: Vec<std::path::PathBuf>,
+    pub(crate) cdi_folders: Option<Vec<String>>,
+    /// Switch a feature on or off: NAME, NAME=true or NAME=false (repeatable); `cdi` is one
+    #[arg(long = "feature", value_name = "NAME[=BOOL]")]
+    pub(crate) features: Vec<String>,
     /// Seconds that a container has to end, unless it or the caller says otherwise; negative: as long as it takes
     #[arg(long, default_value_t = 10, allow_negative_numbers = true, value_name = "SECONDS")]
     pub(crate) default_stop_timeout: i64,
@@ -304,6 +307,32 @@ impl DaemonFlags {
             }
         }
         Ok(Runtimes { named, default: self.default_runtime.clone() })
+    }
+
+    /// Whether a feature was switched on or off; the last word counts.
+    ///
+    /// # Errors
+    /// A value that is neither.
+    pub(crate) fn feature(&self, name: &str) -> Result<Option<bool>, String> {
+        let mut found = None;
+        for text in &self.features {
+            let (own, value) = text.split_once('=').unwrap_or((text, "true"));
+            let is_on = match value {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return Err(format!("--feature {text}: expected NAME=true or NAME=false")),
+            };
+            if own == name {
+                found = Some(is_on);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was switched and is no switch here.
+    pub(crate) fn idle_features(&self) -> impl Iterator<Item = String> + '_ {
+        let names = self.features.iter().map(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name));
+        names.filter(|name| *name != "cdi").map(|name| format!("features: {name} does nothing here"))
     }
 
     /// How much is logged, in `tracing`'s words.

@@ -136,7 +136,8 @@ pub struct DeviceRequest {
     pub ids: Vec<String>,
     /// Any of these sets, all of its members: `[["gpu"]]`.
     pub capabilities: Vec<Vec<String>>,
-    pub options: BTreeMap<String, String>,
+    /// None where nothing was said of them, which `inspect` shows as it was asked.
+    pub options: Option<BTreeMap<String, String>>,
 }
 
 /// Where a container's network comes from.

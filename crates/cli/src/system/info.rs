@@ -121,6 +121,11 @@ fn server_lines(info: &SystemInfo) -> String {
         lines.title("CDI spec directories");
         info.cdi_spec_dirs.iter().for_each(|directory| lines.0.push_str(&format!("  {directory}\n")));
     }
+    if !info.discovered_devices.is_empty() {
+        lines.title("Discovered Devices");
+        let device = |one: &hako_api::system::DeviceInfo| format!("  {}: {}\n", one.source, one.id);
+        info.discovered_devices.iter().for_each(|one| lines.0.push_str(&device(one)));
+    }
     lines.put(1, "Swarm", &info.swarm.local_node_state);
     let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
     lines.put(1, "Runtimes", &runtimes.join(" "));

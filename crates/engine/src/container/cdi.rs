@@ -125,6 +125,15 @@ pub(crate) fn find(wish: &str, folders: &[PathBuf]) -> Vec<FoundDevice> {
     Known::read(folders).find(wish)
 }
 
+/// The full names of all devices that are described on this host.
+pub(crate) fn all(folders: &[PathBuf]) -> Vec<String> {
+    let kinds = Known::read(folders).0;
+    let of_kind = |(kind, found): (&String, &Kind)| -> Vec<String> {
+        found.devices.keys().map(|device| format!("{kind}={device}")).collect()
+    };
+    kinds.iter().flat_map(of_kind).collect()
+}
+
 /// Every description of this host: by kind, its devices by name.
 struct Known(BTreeMap<String, Kind>);
 

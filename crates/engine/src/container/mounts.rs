@@ -189,7 +189,7 @@ fn resolve_one(
         MountKind::Volume => {
             let options = wish.volume.clone().unwrap_or_default();
             let driver = if options.driver.is_empty() { driver } else { &options.driver };
-            crate::volume::check_driver(&wish.source, driver)?;
+            crate::volume::check_driver(&wish.source, driver, hako_base::ErrorKind::InvalidInput)?;
             mount.anonymous = wish.source.is_empty();
             if mount.anonymous && !options.subpath.is_empty() {
                 return Err(EngineError::invalid("must not set Subpath when using anonymous volumes"));

@@ -141,7 +141,7 @@ fn device_request(from: container::DeviceRequest) -> DeviceRequest {
         count: from.count,
         ids: from.device_ids.unwrap_or_default(),
         capabilities: from.capabilities.unwrap_or_default(),
-        options: from.options.unwrap_or_default(),
+        options: from.options,
     }
 }
 
@@ -150,8 +150,8 @@ fn device_request_to_api(request: &DeviceRequest) -> container::DeviceRequest {
         driver: request.driver.clone(),
         count: request.count,
         device_ids: some_list(&request.ids),
-        capabilities: Some(request.capabilities.clone()),
-        options: Some(request.options.clone()),
+        capabilities: (!request.capabilities.is_empty()).then(|| request.capabilities.clone()),
+        options: request.options.clone(),
     }
 }
 

@@ -4,8 +4,8 @@ use hako_api::{
     image::PushResult,
     progress::{ProgressDetail, ProgressMessage},
     system::{
-        EventActor, EventMessage, FirewallInfo, IndexInfo, PluginsInfo, RegistryServiceConfig, RuntimeInfo, SwarmInfo,
-        SystemInfo,
+        DeviceInfo, EventActor, EventMessage, FirewallInfo, IndexInfo, PluginsInfo, RegistryServiceConfig, RuntimeInfo,
+        SwarmInfo, SystemInfo,
     },
 };
 use hako_base::clock;
@@ -79,6 +79,11 @@ pub(crate) fn info(view: InfoView, version: &str) -> SystemInfo {
         init_binary: "hako".to_owned(),
         security_options: view.security_options,
         cdi_spec_dirs: view.cdi_folders,
+        discovered_devices: view
+            .cdi_devices
+            .into_iter()
+            .map(|id| DeviceInfo { source: "cdi".to_owned(), id })
+            .collect(),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
         warnings: Some(view.warnings).filter(|warnings| !warnings.is_empty()),
         ..SystemInfo::default()
