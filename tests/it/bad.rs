@@ -160,7 +160,8 @@ fn tars_that_climb_or_lie_are_refused_whole() {
     ] {
         let shown = host.run(&format!("docker {command} {file}.tar"));
         assert!(shown.to_string().contains("exit 1"), "{command} {file}: {shown}");
-        assert_eq!(traces(&host), before, "{command} {file}");
+        // Links for the next starts are made aside, all the more so by a daemon that is new.
+        host.wait_until(&format!("nothing to be left of {command} {file}"), traces, |after| *after == before);
     }
     // A link in the tar that points out of it is followed inside the image, never outside.
     host.run("docker import link.tar linked");

@@ -114,6 +114,9 @@ fn a_failing_step_is_told_and_leaves_nothing() {
         ),
         "{text}"
     );
+    // Programs look for what a step complained of as a message of its own.
+    let answer = host.run("tar -C ctx -c . | curl -s --unix-socket $(echo $DOCKER_HOST | cut -c8-) -T - -H 'Content-Type: application/x-tar' -X POST 'http://localhost/build?nocache=1'");
+    answer.says(r#"{"stream":"\u001b[91merr\n\u001b[0m"}"#);
     host.run("docker image inspect made > /dev/null; docker ps -aq | wc -l").shows(expect![[r#"
         0
         ! Error response from daemon: No such image: made:latest

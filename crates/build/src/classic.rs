@@ -27,59 +27,60 @@ impl ClassicText {
         Self { remove, force_remove, ..Self::default() }
     }
 
-    /// What is printed about a piece of news; nothing for most.
-    pub fn lines(&mut self, event: &Event) -> String {
+    /// What is printed about a piece of news, nothing for most; programs tell such messages from each other.
+    pub fn messages(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::Vertex(vertex) => {
                 self.vertices.insert(vertex.id, vertex.clone());
-                String::new()
+                Vec::new()
             }
-            Event::Started { id, .. } => match self.vertices.get(id) {
-                Some(vertex) => format!("Step {}/{} : {}\n", vertex.step, vertex.steps, vertex.original),
-                None => String::new(),
-            },
+            Event::Started { id, .. } => {
+                let begun = |vertex: &Vertex| format!("Step {}/{} : {}\n", vertex.step, vertex.steps, vertex.original);
+                self.vertices.get(id).map(begun).into_iter().collect()
+            }
             Event::Log { id, stderr, bytes, .. } => {
-                let (begun, text) = (self.begin(*id), String::from_utf8_lossy(bytes));
+                let text = String::from_utf8_lossy(bytes);
                 // What a step says of errors is red, wherever it is read.
-                if *stderr { format!("{begun}\x1b[91m{text}\x1b[0m") } else { format!("{begun}{text}") }
+                let text = if *stderr { format!("\x1b[91m{text}\x1b[0m") } else { text.into_owned() };
+                self.begin(*id).into_iter().chain([text]).collect()
             }
             Event::Completed(completed) => self.completed(completed),
-            Event::Warning { line: 0, text } => format!("[Warning] {text}\n"),
-            Event::Warning { line, text } => format!("[Warning] line {line}: {text}\n"),
-            Event::Status { .. } | Event::Pull { .. } => String::new(),
+            Event::Warning { line: 0, text } => vec![format!("[Warning] {text}\n")],
+            Event::Warning { line, text } => vec![format!("[Warning] line {line}: {text}\n")],
+            Event::Status { .. } | Event::Pull { .. } => Vec::new(),
         }
     }
 
-    fn begin(&mut self, id: u64) -> String {
+    fn begin(&mut self, id: u64) -> Option<String> {
         if self.running.contains_key(&id) {
-            return String::new();
+            return None;
         }
         let name = random::hex(6);
         let text = format!(" ---> Running in {name}\n");
         self.running.insert(id, name);
-        text
+        Some(text)
     }
 
-    fn completed(&mut self, completed: &Completed) -> String {
-        let Some(vertex) = self.vertices.get(&completed.id) else { return String::new() };
+    fn completed(&mut self, completed: &Completed) -> Vec<String> {
+        let Some(vertex) = self.vertices.get(&completed.id) else { return Vec::new() };
         let keyword = vertex.original.split_whitespace().next().unwrap_or_default().to_uppercase();
         let has_container = !matches!(keyword.as_str(), "FROM" | "COPY" | "ADD");
-        let mut text = String::new();
+        let mut messages = Vec::new();
         if completed.cached {
-            text.push_str(" ---> Using cache\n");
+            messages.push(" ---> Using cache\n".to_owned());
         } else if has_container {
-            text.push_str(&self.begin(completed.id));
+            messages.extend(self.begin(completed.id));
             let removes = if completed.error.is_some() { self.force_remove } else { self.remove };
             if let Some(name) = self.running.remove(&completed.id)
                 && removes
             {
-                text.push_str(&format!("Removing intermediate container {name}\n"));
+                messages.push(format!("Removing intermediate container {name}\n"));
             }
         }
         if let (None, Some(image)) = (&completed.error, &completed.image) {
-            text.push_str(&format!(" ---> {}\n", image.short()));
+            messages.push(format!(" ---> {}\n", image.short()));
         }
-        text
+        messages
     }
 
     /// The sentence about a build that failed, and its code.
@@ -122,12 +123,12 @@ mod tests {
         let complaint = Event::Log { id: 2, stderr: true, bytes: "oh\n".into(), at };
         let events = [vertex(1, "FROM a"), vertex(2, "RUN echo hi"), Event::Started { id: 1, at }, done(1, false)];
         let mut text = ClassicText::new(true, false);
-        let mut shown: String = events.iter().map(|event| text.lines(event)).collect();
-        shown += &text.lines(&Event::Started { id: 2, at });
-        shown += &text.lines(&log);
-        shown += &text.lines(&complaint);
-        shown += &text.lines(&done(2, false));
-        shown += &text.lines(&done(2, true));
+        let mut shown: String = events.iter().flat_map(|event| text.messages(event)).collect();
+        shown += &text.messages(&Event::Started { id: 2, at }).concat();
+        shown += &text.messages(&log).concat();
+        shown += &text.messages(&complaint).concat();
+        shown += &text.messages(&done(2, false)).concat();
+        shown += &text.messages(&done(2, true)).concat();
         let name = shown.split("Running in ").nth(1).unwrap()[..12].to_owned();
         let expected = "Step 1/2 : FROM a\n ---> abababababab\nStep 2/2 : RUN echo hi\n ---> Running in NAME\nhi\n\x1b[91moh\n\x1b[0m\
                         Removing intermediate container NAME\n ---> abababababab\n ---> Using cache\n ---> abababababab\n";

@@ -121,13 +121,13 @@ async fn build(
     };
     let telling = async {
         while let Some(event) = events.recv().await {
-            let stream = text.lines(&event);
+            let messages = text.messages(&event);
             if let Event::Pull { step, .. } = event
                 && !query.quiet
             {
                 let _ = lines.send(convert::system::progress(step)).await;
             }
-            if !stream.is_empty() && !query.quiet {
+            for stream in messages.into_iter().filter(|_| !query.quiet) {
                 let _ = lines.send(ProgressMessage { stream, ..ProgressMessage::default() }).await;
             }
         }
