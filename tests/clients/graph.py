@@ -1,7 +1,7 @@
 """A front end of its own for BuildKit's protocol: sends graphs (LLB) by Control.Solve on the daemon's socket and tells
 what came of them. The messages are written by hand, as ops.proto and control.proto have them.
 
-Usage: graph.py SOCKET LAYOUT
+Usage: graph.py SOCKET LAYOUT BLOB (localhost:5000/box@sha256:…)
 """
 
 import hashlib
@@ -225,7 +225,30 @@ def layout(channel, path, directory):
     base = graph.source(f"oci-layout://any/name@{digest}", {"oci.store": "mine", "oci.session": session})
     ran = graph.shell("cat /own > /said", [mount(0, "/", 0)], [(base, 0)])
     solve(channel, "of-layout", graph.finish(ran), attributes={"name": "of-layout"}, session=session)
+    blob(channel, "blob-of-layout", f"oci-layout+blob://any/name@{digest}", {"oci.store": "mine"}, session)
     server.stop(None)
+
+
+def blob(channel, reference, identifier, attributes=None, session=""):
+    """One file: what it is called and whose it is."""
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    wish = {"http.filename": "kept", "http.perm": "0640", "http.uid": "7", "http.gid": "8"}
+    file = graph.source(identifier, {**wish, **(attributes or {})})
+    line = "cd /in; stat -c '%a %u %g %n' * > /said; sha256sum * | cut -c1-64 >> /said"
+    ran = graph.shell(line, [mount(0, "/", 0), mount(1, "/in", read_only=True)], [(base, 0), (file, 0)])
+    solve(channel, reference, graph.finish(ran), attributes={"name": reference}, session=session)
+
+
+def blobs(channel, place):
+    name, digest = place.split("@")
+    registry, repository = name.split("/")
+    blob(channel, "blob-of-registry", f"docker-image+blob://{place}")
+    blob(channel, "blob-of-web", f"http://{registry}/v2/{repository}/blobs/{digest}")
+    blob(channel, "blob-without-digest", f"docker-image+blob://{name}")
+    blob(channel, "blob-with-tag", f"docker-image+blob://{name}:latest@{digest}")
+    blob(channel, "blob-not-there", f"docker-image+blob://{name}@sha256:{'0' * 64}")
+    blob(channel, "blob-name", f"docker-image+blob://{place}", {"http.filename": "../x"})
 
 
 def look():
@@ -283,6 +306,7 @@ def main():
     solve(channel, "fails", graph.finish(graph.shell("exit 3", [mount(0, "/", 0)], [(base, 0)])))
     drive(channel)
     layout(channel, sys.argv[1], sys.argv[2])
+    blobs(channel, sys.argv[3])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ mod images;
 
 use std::path::{Path, PathBuf};
 
-use hako_testkit::{Host, needs, program, require};
+use hako_testkit::{Host, Shown, needs, program, require};
 
 /// docker-py, the SDK for Python: a script that uses what its users use, and asserts what they rely on.
 #[test]
@@ -207,7 +207,13 @@ fn graphs_of_other_front_ends_are_solved() {
     host.write("make/Dockerfile", "FROM busybox\nCOPY own /\n");
     host.run("hako build -q -o type=oci,dest=x.tar make && tar -C layout -xf x.tar && hako builder prune -af")
         .success();
-    let line = format!("{} graph.py ${{DOCKER_HOST#unix://}} layout", python.display());
+    host.run("hako registry serve --listen 127.0.0.1:5000 --root registry >registry.log 2>&1 </dev/null &").success();
+    let is_ready = |shown: &Shown| shown.text() == "1";
+    host.wait_until("the registry to listen", |host| host.run("grep -c ' ready ' registry.log"), is_ready);
+    host.run("docker tag busybox localhost:5000/box && docker push -q localhost:5000/box").success();
+    let first = "hako manifest inspect localhost:5000/box | grep -o 'sha256:[0-9a-f]*' | tail -1";
+    let blob = host.run(first).success().text().to_owned();
+    let line = format!("{} graph.py ${{DOCKER_HOST#unix://}} layout localhost:5000/box@{blob}", python.display());
     let told = host.run(&line).success().text().to_owned();
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines[..3], ["copied done", "merged done", "again done"], "{told}");
@@ -249,6 +255,20 @@ fn graphs_of_other_front_ends_are_solved() {
     // An image in a layout of the client's.
     assert!(lines.contains(&"of-layout done"), "{told}");
     assert_eq!(look("of-layout", "cat /said"), "own");
+    // Blobs as files.
+    let manifest = host.run("grep -o 'sha256:[0-9a-f]*' layout/index.json | head -1").text().to_owned();
+    for (image, digest) in [("blob-of-layout", &manifest), ("blob-of-registry", &blob), ("blob-of-web", &blob)] {
+        assert!(lines.iter().any(|line| *line == format!("{image} done")), "{told}");
+        assert_eq!(look(image, "cat /said"), format!("640 7 8 kept\n{}", digest.trim_start_matches("sha256:")));
+    }
+    for (name, expected) in [
+        ("blob-without-digest ", "checksum required in blob reference"),
+        ("blob-with-tag ", "tagged image reference not allowed for blob reference"),
+        ("blob-not-there ", "not found"),
+        ("blob-name ", "http.filename is no name of a file"),
+    ] {
+        assert!(lines_of(name).contains(expected), "{told}");
+    }
     assert_eq!(look("merged", "cat /said /link; ls /bin/gunzip /copied 2>&1 | grep -c No"), "wordword2");
     // What was done once is not done again.
     assert_eq!(look("merged", "cat /stamp"), look("again", "cat /stamp"));

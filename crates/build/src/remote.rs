@@ -1,6 +1,6 @@
 //! Addresses as sources of files: what `ADD` names, and contexts that are elsewhere.
 
-use std::{collections::HashMap, fs::File, io::Write, os::fd::AsFd};
+use std::{collections::HashMap, fs::File, io::Write, os::fd::AsFd, path::Path};
 
 use hako_archive::is_tar;
 use hako_base::error::chain;
@@ -118,7 +118,7 @@ impl Builder {
 
     /// Fetches a file, which must have this digest.
     pub(crate) async fn http(&self, url: &str, checksum: Option<Digest>) -> Result<FetchedFile, BuildError> {
-        let failed = |why: &dyn std::fmt::Display| BuildError::invalid(format!("failed to load {}: {why}", shown(url)));
+        let failed = |why: &dyn std::fmt::Display| failed(&shown(url), why);
         let request = WebRequest { address: url.to_owned(), ..WebRequest::default() };
         let mut answer = self.engine().web_fetch(request).await.map_err(|error| failed(&chain(&error)))?;
         if answer.status() != 200 {
@@ -127,30 +127,70 @@ impl Builder {
         let disposition = answer.header("content-disposition").unwrap_or_default();
         let name = name_of(disposition, url);
         let modified = answer.header("last-modified").and_then(http_date);
-        let mut context = Context::empty(self.root())?;
-        let io = |error: std::io::Error| failed(&format!("cannot store it: {error}"));
+        let mut incoming = Incoming::begin(self.root(), name, shown(url))?;
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&chain(&error)))? {
+            incoming.take(&chunk)?;
+        }
+        incoming.finish(modified.unwrap_or(0), checksum)
+    }
+}
+
+/// A file that is coming, alone in a directory.
+pub(crate) struct Incoming {
+    context: Context,
+    name: String,
+    /// What it is of, for errors.
+    from: String,
+    file: File,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Incoming {
+    /// An empty file of this name, which is one without slashes.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn begin(root: &Path, name: String, from: String) -> Result<Self, BuildError> {
+        let context = Context::empty(root)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(context.as_fd(), &*name, flags, Mode::from_raw_mode(0o600));
-        let mut file = File::from(opened.map_err(|error| io(error.into()))?);
-        let (mut hasher, mut size) = (Hasher::default(), 0_u64);
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&chain(&error)))? {
-            size += chunk.len() as u64;
-            if size > limits::FETCH_BYTES_MAX {
-                return Err(failed(&format!("it is larger than {} bytes", limits::FETCH_BYTES_MAX)));
-            }
-            hasher.update(&chunk);
-            file.write_all(&chunk).map_err(io)?;
+        let file = File::from(opened.map_err(|error| failed(&from, &format!("cannot store it: {error}")))?);
+        Ok(Self { context, name, from, file, hasher: Hasher::default(), size: 0 })
+    }
+
+    /// # Errors
+    /// When it becomes too large, or the disk is full.
+    pub(crate) fn take(&mut self, chunk: &[u8]) -> Result<(), BuildError> {
+        self.size += chunk.len() as u64;
+        if self.size > limits::FETCH_BYTES_MAX {
+            return Err(failed(&self.from, &format!("it is larger than {} bytes", limits::FETCH_BYTES_MAX)));
         }
+        self.hasher.update(chunk);
+        self.file.write_all(chunk).map_err(|error| failed(&self.from, &format!("cannot store it: {error}")))
+    }
+
+    /// `modified`: seconds since 1970.
+    ///
+    /// # Errors
+    /// When it is not what `checksum` says.
+    pub(crate) fn finish(self, modified: i64, checksum: Option<Digest>) -> Result<FetchedFile, BuildError> {
+        let Self { mut context, name, from, file, hasher, .. } = self;
         let found = hasher.finish();
         if let Some(expected) = checksum.filter(|expected| *expected != found) {
-            return Err(failed(&format!("digest mismatch {found}: {expected}")));
+            return Err(failed(&from, &format!("digest mismatch {found}: {expected}")));
         }
-        let at = Timespec { tv_sec: modified.unwrap_or(0), tv_nsec: 0 };
+        let at = Timespec { tv_sec: modified, tv_nsec: 0 };
         let times = Timestamps { last_access: at, last_modification: at };
-        rustix::fs::futimens(&file, &times).map_err(|error| io(error.into()))?;
+        let set = rustix::fs::futimens(&file, &times);
+        set.map_err(|error| failed(&from, &format!("cannot store it: {error}")))?;
         context.know(HashMap::from([(name.clone().into_bytes(), bytes_of(&found))]));
         Ok(FetchedFile { context, name, digest: found })
     }
+}
+
+fn failed(from: &str, why: &dyn std::fmt::Display) -> BuildError {
+    BuildError::invalid(format!("failed to load {from}: {why}"))
 }
 
 fn bytes_of(digest: &Digest) -> [u8; 32] {

@@ -38,6 +38,19 @@ impl Engine {
         self.registry.artifact_document(name, blob, credentials).await.map_err(error)
     }
 
+    /// How large a blob of a repository is; `None`: it is not there, or the registry does not say.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub async fn artifact_size(
+        &self,
+        name: &Reference,
+        digest: Digest,
+        credentials: &Credentials,
+    ) -> Result<Option<u64>, EngineError> {
+        self.registry.artifact_size(name, digest, credentials).await.map_err(error)
+    }
+
     /// A blob of a repository, piece by piece; whoever reads it verifies it.
     ///
     /// # Errors

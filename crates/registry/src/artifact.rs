@@ -77,6 +77,19 @@ impl Client {
         self.home(name, credentials, false)?.document(digest, size).await
     }
 
+    /// How large a blob of a repository is; `None`: it is not there, or the registry does not say.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or refuses.
+    pub async fn artifact_size(
+        &self,
+        name: &Reference,
+        digest: Digest,
+        credentials: &Credentials,
+    ) -> Result<Option<u64>, RegistryError> {
+        self.home(name, credentials, false)?.blob_size(digest).await
+    }
+
     /// Sends every byte of a blob on, in order; whoever reads verifies them.
     ///
     /// # Errors

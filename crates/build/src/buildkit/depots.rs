@@ -15,11 +15,8 @@ use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptionsEntry, SolveRequest};
 use bytes::Bytes;
 use hako_archive::content::CACHE;
-use hako_base::{chunks::ChunkReader, error::chain};
-use hako_engine::{
-    Engine,
-    view::{ArtifactBlob, Credentials},
-};
+use hako_base::error::chain;
+use hako_engine::view::{ArtifactBlob, Credentials};
 use hako_image::WantedLayer;
 use hako_model::{Digest, Platform, Reference};
 use serde::Deserialize;
@@ -36,7 +33,7 @@ use super::{
     solves::Solve,
 };
 use crate::{
-    depot::{Blob, BlobFuture, BlobReader, CONFIG, Depot, Extent, RemoteLayer, Source, Written},
+    depot::{Blob, BlobFuture, CONFIG, Depot, Extent, RegistrySource, RemoteLayer, Source, Written, reader},
     event::Progress,
     limits,
     request::Secrets,
@@ -205,26 +202,6 @@ impl Source for Here {
     }
 }
 
-struct RegistrySource {
-    engine: Engine,
-    name: Reference,
-    credentials: Credentials,
-}
-
-impl Source for RegistrySource {
-    fn blob(&self, blob: Blob) -> BlobFuture<'_> {
-        let (engine, name, credentials) = (self.engine.clone(), self.name.clone(), self.credentials.clone());
-        Box::pin(async move {
-            Ok(reader(|sender| async move {
-                let sent = engine.artifact_blob(&name, (blob.digest, blob.size), &credentials, &sender).await;
-                if let Err(error) = sent {
-                    let _ = sender.send(Err(io::Error::other(chain(&error)))).await;
-                }
-            }))
-        })
-    }
-}
-
 /// Blobs of a store of the client's.
 pub(super) struct ClientSource(pub(super) ContentStore);
 
@@ -241,16 +218,7 @@ impl Source for ClientSource {
     }
 }
 
-// What a task sends, to be read by a thread that may block.
-fn reader<F: Future<Output = ()> + Send + 'static>(
-    send: impl FnOnce(mpsc::Sender<io::Result<Bytes>>) -> F,
-) -> BlobReader {
-    let (sender, mut chunks) = mpsc::channel(limits::PACKETS_QUEUED);
-    tokio::spawn(send(sender));
-    Box::new(ChunkReader::new(move || chunks.blocking_recv()))
-}
-
-// The other way round: a file piece by piece.
+// A file, piece by piece.
 fn pieces(mut file: File) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, chunks) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {

@@ -7,6 +7,7 @@
 //! Layers are brought when a step wants them. What cannot be had from a depot is made as without it.
 
 mod document; // BuildKit's JSON, and ours in it
+mod source; // blobs that are elsewhere
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,8 +30,10 @@ use crate::{
     error::BuildError,
     solve::{Built, blocking},
 };
+
 pub(crate) use document::Blob;
 use document::Document;
+pub(crate) use source::{RegistrySource, reader};
 
 /// The type of a cache configuration, by which BuildKit knows it.
 pub(crate) const CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";

@@ -25,7 +25,7 @@ use crate::{
     context::Context,
     error::BuildError,
     language::{self, Copy, Ignore},
-    remote::Remote,
+    remote::{FetchedFile, Remote},
 };
 
 /// Where files come from.
@@ -204,6 +204,28 @@ impl Solving {
         let (store, limit) = (self.store().clone(), self.times_limit());
         let made = |hold: Arc<Hold>| blocking(move || carry(&store, None, &job, &hold, limit));
         let done = self.cached_on(key, None, "files of a context", fresh, made).await?;
+        Ok((done.record.stack, done.cached))
+    }
+
+    /// One file of a context as a stack of its own, under this name in the root; whether it was there already.
+    pub(super) async fn file_stack(
+        &self,
+        file: FetchedFile,
+        name: &str,
+        (owner, mode): ((u32, u32), Option<u32>),
+        fresh: bool,
+    ) -> Result<(Option<Digest>, bool), BuildError> {
+        let part = Part { root: Root::Context(Arc::new(file.context)), sources: vec![file.name], unpacks: false };
+        let mode_wish = mode.map(ModeWish::Exactly);
+        let job = Arc::new(Job { owner: Some(owner), mode: mode_wish, ..Job::of_part(part, &format!("/{name}")) });
+        let mut key = Key::new("file", &file.digest);
+        for (what, value) in [("name", name.to_owned()), ("owner", format!("{owner:?}")), ("mode", format!("{mode:?}"))]
+        {
+            key.input(what, &value);
+        }
+        let (store, limit) = (self.store().clone(), self.times_limit());
+        let made = |hold: Arc<Hold>| blocking(move || carry(&store, None, &job, &hold, limit));
+        let done = self.cached_on(key, None, "a file from elsewhere", fresh, made).await?;
         Ok((done.record.stack, done.cached))
     }
 

@@ -8,20 +8,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bollard_buildkit_proto::pb::{self, op};
+use bollard_buildkit_proto::pb::op;
 use hako_image::{BuiltImage, ShippedLayer, WantedLayer};
 use hako_model::{Digest, ImageConfig, Platform};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Builder, Built, Solving, Trail, bases, blocking, copy::Root, foresight, layout, now};
+use super::{Builder, Built, Solving, Trail, bases, blocking, foresight, now};
 use crate::{
-    attest::{Facts, Material},
+    attest::Facts,
     cache::{Key, Record, digest},
     error::BuildError,
     event::{Completed, Event, Progress, Vertex},
     llb::{Edge, Graph, Node},
     plan::Plan,
-    remote::Remote,
     request::BuildRequest,
 };
 
@@ -150,80 +149,6 @@ impl Solving {
             op::Op::Build(_) => {
                 Err(BuildError::NotBuilt { text: "a build within a graph (BuildOp) is not built yet".to_owned() })
             }
-        }
-    }
-
-    async fn source(
-        &self,
-        at: usize,
-        node: &Node,
-        source: &pb::SourceOp,
-    ) -> Result<(Option<Digest>, bool), BuildError> {
-        let (kind, rest) = source.identifier.split_once("://").unwrap_or((&source.identifier, ""));
-        match kind {
-            "docker-image" => self.graph_image(rest, node, at).await,
-            "oci-layout" => {
-                let digest = rest.rsplit_once('@').map_or(rest, |(_, digest)| digest);
-                let store = source.attrs.get("oci.store").map_or("", String::as_str);
-                self.graph_image(&format!("{}{store}@{digest}", layout::PREFIX), node, at).await
-            }
-            "local" => {
-                let context = self.request.contexts.get(&node.digest).cloned();
-                let context =
-                    context.ok_or_else(|| BuildError::invalid(format!("the client offers no directory {rest}")))?;
-                self.context_stack(Root::Context(context), ".", node.is_fresh).await
-            }
-            "git" | "http" | "https" => self.remote_source(node, source, kind).await,
-            _ => Err(BuildError::NotBuilt { text: format!("the source {} is not built yet", source.identifier) }),
-        }
-    }
-
-    async fn graph_image(&self, name: &str, node: &Node, at: usize) -> Result<(Option<Digest>, bool), BuildError> {
-        let image = self.find_image(name, node.platform.clone(), at).await?;
-        if !self.hold.stack(image.chain_id) {
-            return Err(BuildError::invalid(format!("the layers of {name} are gone")));
-        }
-        Ok((image.chain_id, true))
-    }
-
-    async fn remote_source(
-        &self,
-        node: &Node,
-        source: &pb::SourceOp,
-        kind: &str,
-    ) -> Result<(Option<Digest>, bool), BuildError> {
-        let attribute = |key: &str| source.attrs.get(key).filter(|value| !value.is_empty());
-        let address = match attribute("git.fullurl") {
-            Some(url) => {
-                let reference = source.identifier.split_once('#').map(|(_, reference)| format!("#{reference}"));
-                format!("{url}{}", reference.unwrap_or_default())
-            }
-            None if kind == "git" => format!("https://{}", source.identifier.trim_start_matches("git://")),
-            None => source.identifier.clone(),
-        };
-        let is_git = kind == "git";
-        let remote = if is_git { Remote::parse(&address)? } else { Some(Remote::Http(address.clone())) };
-        match remote {
-            Some(Remote::Git(mut git)) => {
-                git.keep_git |= attribute("git.keepgitdir").is_some();
-                let uri = crate::remote::shown(&git.url);
-                let (context, checkout) = self.builder.git(git, &*self.request.secrets).await?;
-                self.note_material(Material { uri, algorithm: "sha1", digest: checkout.commit });
-                self.context_stack(Root::Context(Arc::new(context)), ".", node.is_fresh).await
-            }
-            Some(Remote::Http(url)) => {
-                let checksum = attribute("http.checksum").map(|text| text.parse::<Digest>()).transpose();
-                let checksum = checksum.map_err(|error| BuildError::invalid(format!("invalid checksum: {error}")))?;
-                let fetched = self.builder.http(&url, checksum).await?;
-                let (uri, digest) = (crate::remote::shown(&url), fetched.digest.hex());
-                self.note_material(Material { uri, algorithm: "sha256", digest });
-                if let Some(name) = attribute("http.filename").filter(|name| **name != fetched.name) {
-                    let text = format!("a file from {url} under another name ({name}) is not built yet");
-                    return Err(BuildError::NotBuilt { text });
-                }
-                self.context_stack(Root::Context(Arc::new(fetched.context)), ".", node.is_fresh).await
-            }
-            None => Err(BuildError::invalid(format!("{address:?} is no address"))),
         }
     }
 

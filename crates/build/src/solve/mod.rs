@@ -15,6 +15,7 @@ mod foresight; // what stages are before they are solved
 mod graph; // graphs of other front ends
 mod graph_exec; // their processes
 mod graph_file; // their files
+mod graph_source; // where the files of graphs are from
 mod history; // how instructions are spelled in histories
 mod layout; // images in OCI layouts of the client's
 mod run; // RUN
