@@ -162,6 +162,82 @@ fn restart_policies_hold_across_a_new_daemon() {
 }
 
 #[test]
+fn a_container_between_two_lives_goes_on_with_the_next_daemon() {
+    let mut host = own_host!();
+    host.run("docker run -d --name web --restart on-failure:5 busybox sh -c 'echo x >> /tries; exit 3'").success();
+    let state = "docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' web";
+    // Its next life is 800 ms away.
+    host.wait_until("a pause", |host| host.run(state), |shown| shown.text() == "restarting 3 3");
+    // Twice: what the first of them decides is known to the second.
+    for _ in 0..2 {
+        host.daemon_kill();
+        host.daemon_start();
+        let shown = host.run(state).text().to_owned();
+        assert!(["restarting 3 3", "restarting 3 4", "running 0 4"].contains(&shown.as_str()), "{shown}");
+    }
+    host.wait_until("it to be given up", |host| host.run(state), |shown| shown.text() == "exited 3 5");
+    host.run("docker export web | tar -xO tries | wc -l").shows(expect![[r#"
+        6
+    "#]]);
+}
+
+#[test]
+fn a_stop_that_has_begun_is_meant_whichever_daemon_sees_the_end() {
+    let mut host = own_host!();
+    host.run("docker run -d --name web --restart unless-stopped busybox sh -c 'trap \"echo asked; until test -e /go; do usleep 10000; done; exit 0\" TERM; echo up; while :; do usleep 10000; done'")
+        .success();
+    host.wait_until("it to listen", |host| host.run("docker logs web"), |shown| shown.text().contains("up"));
+    let stop = host.spawn("docker stop web");
+    host.wait_until("it to be asked", |host| host.run("docker logs web"), |shown| shown.text().contains("asked"));
+    host.daemon_kill();
+    let _ = stop.end();
+    host.daemon_start();
+    host.run("docker exec web touch /go").success();
+    host.run("docker wait web").shows(expect![[r#"
+        0
+    "#]]);
+    host.run("docker inspect --format '{{.State.Status}} {{.RestartCount}}' web").shows(expect![[r#"
+        exited 0
+    "#]]);
+}
+
+#[test]
+fn a_process_beside_the_first_goes_on_without_its_daemon() {
+    let mut host = own_host!();
+    host.run("docker run -d --name web busybox sleep 1000").success();
+    // More than any pipe or ring holds: somebody has to take it.
+    host.run("docker exec -d web sh -c 'until test -e /go; do usleep 10000; done; touch /done'").success();
+    let watched = host.spawn(
+        "docker exec web sh -c 'until test -e /go; do usleep 10000; done; head -c 9000000 /dev/zero; touch /written'",
+    );
+    host.wait_until(
+        "both to run",
+        |host| host.run("docker top web"),
+        |shown| shown.text().matches("test -e /go").count() == 2,
+    );
+    host.daemon_kill();
+    host.daemon_start();
+    let _ = watched.end();
+    host.run("docker exec web touch /go").success();
+    host.wait_until(
+        "both to be done",
+        |host| host.run("docker exec web ls /done /written"),
+        |shown| shown.text() == "/done\n/written",
+    );
+    // Who sat at a terminal has gone.
+    let terminal = host.terminal("docker exec -it web sh");
+    terminal.wait_for("/ # ");
+    host.daemon_kill();
+    host.daemon_start();
+    let _ = terminal.end();
+    host.wait_until(
+        "the shell to be gone",
+        |host| host.run("docker top web"),
+        |shown| shown.text().lines().count() == 2,
+    );
+}
+
+#[test]
 fn a_hundred_containers_are_adopted_within_seconds() {
     let mut host = own_host!();
     host.run("for n in $(seq 30); do docker run -d --name c$n --network none busybox sleep 1000 >/dev/null; done")

@@ -6,7 +6,7 @@
 //! The keeper's list is the truth about what runs; the records say what it is. A process without a record is
 //! ended; a record whose process is gone says how it ended, or that nobody knows.
 
-use std::{collections::HashMap, fs, os::fd::OwnedFd, sync::Arc};
+use std::{collections::HashMap, fs, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use hako_base::{ErrorKind, clock, database::Database};
 use hako_keeper::{Adopted, ExitStatus, KeeperCommand, Notice, Subject};
@@ -18,7 +18,11 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     Engine, EngineConfig, EngineError, Parts,
     claim::Claim,
-    container::{output::pump_container, plan, start::open_log},
+    container::{
+        output::{pump_container, pump_exec},
+        plan, restart,
+        start::open_log,
+    },
     event::EventBus,
     exec::Execs,
     keeper::{Keepers, Reign},
@@ -27,7 +31,7 @@ use crate::{
     name_service::{self, NameService},
     network::{self, Networks},
     record::{Record, Records},
-    stdio::{Stdin, open_stdin},
+    stdio::{Listeners, Stdin, open_stdin},
     table::{Container, Live, Table},
 };
 
@@ -49,8 +53,11 @@ impl Engine {
         engine.sweep(&found).await;
         tokio::spawn(engine.clone().heed(incoming));
         tokio::spawn(engine.clone().sample_for_ever());
-        for container in found.to_start {
-            tokio::spawn(engine.clone().start_by_policy(container));
+        for (container, next) in found.to_start {
+            match next {
+                Next::Goes(pause) => tokio::spawn(engine.clone().restart_later(container, pause)),
+                Next::Starts | Next::Stays => tokio::spawn(engine.clone().start_by_policy(container)),
+            };
         }
         Ok(engine)
     }
@@ -113,8 +120,7 @@ impl Engine {
         let mut alive = Vec::new();
         for process in adopted {
             let Subject::Container(id, generation) = process.subject else {
-                // Whoever asked for an exec has gone with the last daemon.
-                self.end_stray(&process).await;
+                self.adopt_exec(process).await;
                 continue;
             };
             let container = self.containers.find(&id.to_string()).ok();
@@ -224,6 +230,16 @@ impl Engine {
         Ok(process.exited)
     }
 
+    /// Whoever asked for an exec has gone with the last daemon. One that sat at a terminal or wrote to it is waited for
+    /// by nobody; everything else is somebody's work, which goes on while its output goes nowhere.
+    async fn adopt_exec(&self, process: Adopted) {
+        if process.exited.is_some() || process.pty.is_some() || process.stdin.is_some() {
+            self.end_stray(&process).await;
+            return;
+        }
+        tokio::spawn(async move { pump_exec(&Listeners::default(), process.ring).await });
+    }
+
     /// Ends a process that nobody knows any more.
     pub(crate) async fn end_stray(&self, process: &Adopted) {
         tracing::warn!(subject = %process.subject, pid = process.pid, "is not known here: it is ended");
@@ -237,34 +253,17 @@ impl Engine {
         }
     }
 
-    /// Records that say "running" without a process: the host was restarted, or the keeper was killed.
+    /// Records that say "running" without a process: the host was restarted, or the keeper was killed. Those that were
+    /// between two lives have none either, and go on where they were.
     async fn settle_vanished(&self, found: &mut Found) {
         for container in self.containers.all() {
             let record = container.record();
-            let policy = record.spec.host.restart;
-            let was_up = matches!(
-                record.state.status,
-                ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
-            );
-            let has_process = found.with_process.contains(&record.id);
-            if was_up && !has_process {
-                let orphaned = self.end_orphans(&record).await;
-                let record = container.change(|record| {
-                    record.state.status = ContainerState::Exited;
-                    record.state.error = if orphaned { ORPHANED.to_owned() } else { String::new() };
-                    record.state.pid = 0;
-                    record.state.exit_code = UNKNOWN_EXIT;
-                    record.state.finished_at = Some(clock::now());
-                    record.state.cgroup = None;
-                    record.state.external = None;
-                    record.published.clear();
-                    record.endpoints.values_mut().for_each(|place| place.plugged = None);
-                });
-                container.phase.send_modify(|phase| {
-                    phase.running = false;
-                    phase.exit_code = UNKNOWN_EXIT;
-                });
-                self.settle(&record).await;
+            if found.with_process.contains(&record.id) {
+                continue;
+            }
+            let next = Next::of(&record);
+            if record.is_running() || record.state.status == ContainerState::Restarting {
+                let record = self.settle_one(&container, next).await;
                 if record.auto_remove() {
                     if let Err(error) = self.remove_locked(&container, true).await {
                         tracing::warn!(container = %record.id.short(), %error, "cannot remove");
@@ -272,17 +271,37 @@ impl Engine {
                     continue;
                 }
             }
-            let starts = match policy {
-                RestartPolicy::Always => true,
-                RestartPolicy::UnlessStopped => !record.state.stopped_by_hand && record.state.started_at.is_some(),
-                RestartPolicy::OnFailure(_) => was_up,
-                RestartPolicy::No => false,
-            };
-            let ended = matches!(record.state.status, ContainerState::Created);
-            if starts && !has_process && !ended {
-                found.to_start.push(container);
+            if next != Next::Stays {
+                found.to_start.push((container, next));
             }
         }
+    }
+
+    /// How a container ended that has no process any more, and whether it is to live again: should this daemon die before
+    /// that, the next one knows.
+    async fn settle_one(&self, container: &Container, next: Next) -> Arc<Record> {
+        let record = container.record();
+        let orphaned = self.end_orphans(&record).await;
+        let is_known = record.state.status == ContainerState::Restarting;
+        let record = container.change(|record| {
+            record.state.status = if next == Next::Stays { ContainerState::Exited } else { ContainerState::Restarting };
+            if !is_known {
+                record.state.error = if orphaned { ORPHANED.to_owned() } else { String::new() };
+                record.state.exit_code = UNKNOWN_EXIT;
+                record.state.finished_at = Some(clock::now());
+            }
+            record.state.pid = 0;
+            record.state.cgroup = None;
+            record.state.external = None;
+            record.published.clear();
+            record.endpoints.values_mut().for_each(|place| place.plugged = None);
+        });
+        container.phase.send_modify(|phase| {
+            phase.running = false;
+            phase.exit_code = record.state.exit_code;
+        });
+        self.settle(&record).await;
+        record
     }
 
     /// Ends what still runs of a container that nobody follows: when its keeper and its daemon were both killed, nobody
@@ -331,6 +350,7 @@ impl Engine {
             for id in directories(&engine.config.data_root.join("containers")).into_iter().filter(|id| !known(id)) {
                 let _ = fs::remove_dir_all(engine.container_files(id));
             }
+            crate::runtime::sweep(&engine.config.exec_root, |id| with_process.contains(id));
             for id in hako_runtime::observe::cgroup_children(&engine.cgroup_parent()) {
                 let alive = id.parse().is_ok_and(|id: ContainerId| with_process.contains(&id));
                 if !alive
@@ -349,10 +369,38 @@ impl Engine {
 struct Found {
     with_process: Vec<ContainerId>,
     ended: Vec<(Arc<Container>, u64, ExitStatus)>,
-    to_start: Vec<Arc<Container>>,
+    to_start: Vec<(Arc<Container>, Next)>,
 }
 
-fn directories(root: &std::path::Path) -> Vec<ContainerId> {
+/// What becomes of a container without a process when a daemon comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Stays,
+    /// Its policy has it run wherever there is a daemon.
+    Starts,
+    /// It was between two lives, and has this pause before it.
+    Goes(Duration),
+}
+
+impl Next {
+    fn of(record: &Record) -> Self {
+        let (policy, state) = (record.spec.host.restart, &record.state);
+        let waited = state.status == ContainerState::Restarting;
+        if waited && let Some(pause) = restart::decide(policy, state, Duration::ZERO) {
+            return Self::Goes(pause);
+        }
+        let starts = match policy {
+            _ if state.status == ContainerState::Created => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !state.stopped_by_hand && state.started_at.is_some(),
+            RestartPolicy::OnFailure(_) => record.is_running(),
+            RestartPolicy::No => false,
+        };
+        if starts { Self::Starts } else { Self::Stays }
+    }
+}
+
+pub(crate) fn directories(root: &std::path::Path) -> Vec<ContainerId> {
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

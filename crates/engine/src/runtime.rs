@@ -2,9 +2,12 @@
 //!
 //! Another runtime gets the same plan in OCI's words; how it is called is `hako_runtime::external`'s matter.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use hako_model::HostSpec;
+use hako_model::{ContainerId, HostSpec};
 use hako_runtime::{
     LaunchPlan,
     cgroup::DeviceRules,
@@ -166,6 +169,18 @@ pub(crate) fn forget(record: &Record) {
     if let Some(external) = &record.state.external {
         external.forget();
         external.remove_bundle();
+    }
+}
+
+/// Removes what lies about containers at other runtimes that have no process any more: the daemon that was to tell them
+/// has died.
+pub(crate) fn sweep(exec_root: &Path, is_alive: impl Fn(&ContainerId) -> bool) {
+    let states =
+        std::fs::read_dir(exec_root.join("runtimes")).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in states.chain([exec_root.join("bundles")]) {
+        for id in crate::recover::directories(&folder).iter().filter(|id| !is_alive(id)) {
+            let _ = std::fs::remove_dir_all(folder.join(id.to_string()));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hako_model::{ContainerState, Signal};
+use hako_model::{ContainerState, RestartPolicy, Signal};
 
 use crate::{Engine, EngineError, limits, record::Record, table::Container, timer, view::StopOptions};
 
@@ -20,12 +20,13 @@ impl Engine {
             if record.state.status == ContainerState::Restarting {
                 container.change(|record| record.state.stopped_by_hand = true);
                 container.restart.notify_waiters();
+                self.settle_stopped(&container).await;
                 return Ok(());
             }
             return Err(EngineError::conflict(format!("container {} is not running", record.id)));
         }
         if signal == Signal::KILL || ends(&record, signal) {
-            container.change(|record| record.state.stopped_by_hand = true);
+            self.note_stop(&container).await?;
         }
         let mut phase = container.phase.subscribe();
         send(&container, signal)?;
@@ -76,7 +77,7 @@ impl Engine {
         container: &Arc<Container>,
         options: StopOptions,
     ) -> Result<(), EngineError> {
-        let record = container.change(|record| record.state.stopped_by_hand = true);
+        let record = self.note_stop(container).await?;
         if record.state.status == ContainerState::Restarting {
             container.restart.notify_waiters();
             self.settle_stopped(container).await;
@@ -109,6 +110,18 @@ impl Engine {
         }
         self.publish_container("stop", &container.record(), []);
         Ok(())
+    }
+
+    /// Notes that a person ends the container before its process is told, so that whichever daemon sees the end knows.
+    /// With `restart` it is this daemon's matter alone: the next one has it run.
+    async fn note_stop(&self, container: &Arc<Container>) -> Result<Arc<Record>, EngineError> {
+        let record = container.change(|record| record.state.stopped_by_hand = true);
+        let matters = record.is_running() && record.spec.host.restart != RestartPolicy::No;
+        if matters && !container.phase.borrow().restarting {
+            let (engine, container) = (self.clone(), container.clone());
+            crate::blocking(move || engine.records.running(&container.record())).await?;
+        }
+        Ok(record)
     }
 
     /// The process has ended, and nobody has noted it yet: what its policy would do next is what a stop prevents.
