@@ -10,7 +10,7 @@ pub(crate) fn chaos(arguments: &[String]) -> Result<(), String> {
     ring("chaos", arguments, dist::build_unoptimised)
 }
 
-/// Hundreds of containers: `scale`.
+/// A thousand containers: `scale`.
 pub(crate) fn scale(arguments: &[String]) -> Result<(), String> {
     ring("scale", arguments, || dist::build().map(|()| dist::path()))
 }
