@@ -147,10 +147,10 @@ fn connect(target: SocketAddr, first: &[u8]) -> io::Result<Made> {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
     }
+    // It ends by a reset, as of other programs that check so, and not by taking leave, which costs packets and leaves one
+    // side remembering it for a minute: when it ends, what was asked has been answered, or nobody waits for it any more.
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     if first.is_empty() {
-        // Nothing is said on it: it ends by a reset, as of other programs that check so, and not by taking leave, which
-        // costs packets and leaves both sides remembering it for a minute.
-        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
         let connected = rustix::net::getpeername(&socket).is_ok();
         if !connected {
             sockopt::socket_error(&socket)??;
