@@ -132,6 +132,28 @@ fn each_bad_line_fails_with_a_reason_and_leaves_nothing() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), LINES.len(), wrong.join("\n"));
 }
 
+#[test]
+fn what_is_typed_from_books_and_from_habit_is_explained() {
+    let host = host!();
+    for (line, hint) in [
+        ("hako run -d -name web busybox sleep 9", "hint: Did you mean --name?"),
+        ("hako run -it--rm busybox sh", "hint: Did you mean -it --rm?"),
+        ("hako run -\u{2013}name web busybox", "\u{2013}name begins with a long dash: type --name"),
+        ("hako run \u{201c}busybox\u{201d}", "begins with a curly quote, which no shell takes for one: type 'busybox'"),
+        (
+            "hako run --mount type=bind, source=/tmp, target=/x busybox",
+            "hint: A space after a comma makes two words of it",
+        ),
+        ("hako volume delete data", "hint: Did you mean \"hako volume rm\"?"),
+        ("hako network list x y", "'hako network list' accepts no arguments"),
+        ("hako list", "hint: Did you mean \"hako ps\"?"),
+        ("hako image commit x y", "hint: Did you mean \"hako container commit\"?"),
+    ] {
+        let shown = host.run(line);
+        assert!(shown.stderr().contains(hint), "{line} should say {hint:?}: {shown}");
+    }
+}
+
 /// What a failed operation could leave: records, folders, mounts, links, firewall, control groups.
 fn traces(host: &Host) -> String {
     let data = host.daemon().data_root();

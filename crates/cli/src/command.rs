@@ -117,6 +117,10 @@ fn run<'c, C: Command>(cx: &'c mut Context, path: &'c str, words: Vec<String>) -
 fn flag_error(program: &str, path: &str, shape: &Shape, error: &FlagError) -> CommandError {
     let hint = match error {
         FlagError::Unknown { suggestion: Some(name), .. } => Some(format!("Did you mean --{name}?")),
+        FlagError::UnknownShort { meant: Some(meant), .. } => Some(format!("Did you mean {meant}?")),
+        FlagError::Invalid { text, .. } if text.ends_with(',') => {
+            Some("A space after a comma makes two words of it: type it without, or in quotes".to_owned())
+        }
         _ => None,
     };
     CommandError::Usage {

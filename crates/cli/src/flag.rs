@@ -71,7 +71,7 @@ pub(crate) enum FlagError {
     #[error("unknown flag: --{name}")]
     Unknown { name: String, suggestion: Option<&'static str> },
     #[error("unknown shorthand flag: '{short}' in -{cluster}")]
-    UnknownShort { short: char, cluster: String },
+    UnknownShort { short: char, cluster: String, meant: Option<String> },
     #[error("flag needs an argument: --{name}")]
     NeedsArgument { name: String },
     #[error("flag needs an argument: '{short}' in -{cluster}")]
@@ -125,7 +125,7 @@ impl<'a> FlagSet<'a> {
                 self.parse_long(long, &mut words)?;
             } else if word.len() > 1 && word.starts_with('-') {
                 self.parse_short(&word[1..], &mut words)?;
-            } else if let Some(error) = long_dash(word).filter(|_| rest.is_empty()) {
+            } else if let Some(error) = long_dash(word).or_else(|| curly_quote(word)).filter(|_| rest.is_empty()) {
                 return Err(error);
             } else {
                 rest.push(word.clone());
@@ -172,9 +172,14 @@ impl<'a> FlagSet<'a> {
         for (at, short) in cluster.char_indices() {
             let remaining = &cluster[at..];
             let Some(flag) = self.flags.iter_mut().find(|flag| flag.short() == Some(short)) else {
-                return Err(match short {
-                    'h' => FlagError::Help,
-                    _ => FlagError::UnknownShort { short, cluster: remaining.to_owned() },
+                return Err(match (short, long_dash(remaining)) {
+                    ('h', _) => FlagError::Help,
+                    (_, Some(pasted)) => pasted,
+                    _ => FlagError::UnknownShort {
+                        short,
+                        cluster: remaining.to_owned(),
+                        meant: self.meant_by(&cluster[..at], remaining),
+                    },
                 });
             };
             let after = &remaining[short.len_utf8()..];
@@ -194,6 +199,16 @@ impl<'a> FlagSet<'a> {
             };
         }
         Ok(())
+    }
+
+    // `-name`, as in many a book, or `-it--rm` without its space.
+    fn meant_by(&self, understood: &str, rest: &str) -> Option<String> {
+        if rest.starts_with("--") {
+            return Some(format!("-{understood} {rest}"));
+        }
+        let name = rest.split_once('=').map_or(rest, |(name, _)| name);
+        let is_long = understood.is_empty() && self.flags.iter().any(|flag| flag.name() == name);
+        is_long.then(|| format!("--{name}"))
     }
 
     fn similar(&self, name: &str) -> Option<&'static str> {
@@ -225,6 +240,11 @@ mod tests {
     fn what_word_processors_make_of_flags_is_explained() {
         check("\u{2014}name web img", "\u{2014}name begins with a long dash: type --name");
         check("\u{2013}t img", "\u{2013}t begins with a long dash: type -t");
+        check("-\u{2013}name web img", "\u{2013}name begins with a long dash: type --name");
+        check(
+            "\u{201c}img\u{201d}",
+            "\u{201c}img\u{201d} begins with a curly quote, which no shell takes for one: type 'img'",
+        );
         check(
             "-l \u{201c}a=b\u{201d} img",
             "\u{201c}a=b\u{201d} begins with a curly quote, which no shell takes for one: type 'a=b'",

@@ -327,12 +327,25 @@ fn unknown(program: &str, words: &[String]) -> CommandError {
         message: format!(
             "{program}: unknown command: {place} {typed}\n\n{usage}Run '{place} --help' for more information"
         ),
-        hint: elsewhere(program, group, typed).or_else(|| {
+        hint: otherwise(program, group, typed).or_else(|| elsewhere(program, group, typed)).or_else(|| {
             suggest::nearest(typed, members.chain(groups)).map(|name| format!("Did you mean \"{place} {name}\"?"))
         }),
         // docker compose's code for a line that makes no sense.
         code: if group == Some("compose") { 16 } else { 1 },
     }
+}
+
+// What other programs call it.
+fn otherwise(program: &str, group: Option<&str>, typed: &str) -> Option<String> {
+    let name = match (typed, group) {
+        ("delete" | "del" | "remove", _) => "rm",
+        ("list" | "ls", None) => "ps",
+        ("list", _) => "ls",
+        ("show" | "get" | "describe", _) => "inspect",
+        _ => return None,
+    };
+    let path = group.map_or_else(|| name.to_owned(), |group| format!("{group} {name}"));
+    commands::paths().any(|known| known == path).then(|| format!("Did you mean \"{program} {path}\"?"))
 }
 
 // `image commit` is in books, and there is a `container commit`.

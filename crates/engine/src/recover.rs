@@ -378,7 +378,7 @@ enum Next {
     Stays,
     /// Its policy has it run wherever there is a daemon.
     Starts,
-    /// It was between two lives, and has this pause before it.
+    /// It was between two lives, and has what is left of the pause before it.
     Goes(Duration),
 }
 
@@ -387,7 +387,9 @@ impl Next {
         let (policy, state) = (record.spec.host.restart, &record.state);
         let waited = state.status == ContainerState::Restarting;
         if waited && let Some(pause) = restart::decide(policy, state, Duration::ZERO) {
-            return Self::Goes(pause);
+            let waited =
+                state.finished_at.and_then(|ended| Duration::try_from(clock::now().duration_since(ended)).ok());
+            return Self::Goes(pause.saturating_sub(waited.unwrap_or_default()));
         }
         let starts = match policy {
             _ if state.status == ContainerState::Created => false,

@@ -118,10 +118,22 @@ impl Engine {
         let record = container.change(|record| record.state.stopped_by_hand = true);
         let matters = record.is_running() && record.spec.host.restart != RestartPolicy::No;
         if matters && !container.phase.borrow().restarting {
-            let (engine, container) = (self.clone(), container.clone());
-            crate::blocking(move || engine.records.running(&container.record())).await?;
+            self.write_running(container).await?;
         }
         Ok(record)
+    }
+
+    /// Writes what is to be known should this daemon not see the end; nothing if that has come.
+    async fn write_running(&self, container: &Arc<Container>) -> Result<(), EngineError> {
+        // Who takes it down holds this until all is done, its removal included.
+        let living = container.teardown.clone().lock_owned().await;
+        let (engine, record) = (self.clone(), container.record());
+        if !record.is_running() {
+            return Ok(());
+        }
+        let written = crate::blocking(move || engine.records.running(&record)).await;
+        drop(living);
+        written
     }
 
     /// The process has ended, and nobody has noted it yet: what its policy would do next is what a stop prevents.
@@ -150,6 +162,7 @@ impl Engine {
         container.change(|record| {
             record.state.error = format!("did not end within {timeout_s} s of {signal} and was killed");
         });
+        self.write_running(container).await?;
         match send(container, Signal::KILL) {
             // It ended between the deadline and now.
             Err(EngineError::Conflict { .. }) => {
