@@ -371,6 +371,98 @@ fn buildx_has_contexts_in_layouts() {
     host.run(&format!("{docker} buildx build --build-context base=oci-layout://nowhere ctx")).code(1);
 }
 
+/// Buildx's driver `docker-container`: what it asks of the engine to make, fill, start and reach a container, with a
+/// daemon in place of BuildKit behind it. Builders are those of both tools.
+#[test]
+fn buildx_makes_builders_in_containers() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("cp -r {config} config; ")).unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    let _other = host.second_daemon("other", &["-H", "tcp://127.0.0.1:2375", "--tls=false"]);
+    host.run(&format!("{config}mkdir -p config ctx image")).success();
+    host.write("image/buildkitd", "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 1; done\n");
+    host.write("image/buildctl", "#!/bin/sh\nexec nc 127.0.0.1 2375\n");
+    host.write(
+        "image/Dockerfile",
+        "FROM busybox\nCOPY --chmod=755 buildkitd buildctl /bin/\nENTRYPOINT [\"buildkitd\"]\n",
+    );
+    host.run("hako build -q -t stand-in image && head -c 20M /dev/urandom > ctx/large").success();
+    host.write("ctx/Dockerfile", "FROM scratch\nCOPY large /large\n");
+    host.write("buildkitd.toml", "debug = true\n");
+    let buildx = format!("DOCKER_CONFIG=$PWD/config {} buildx", docker.display());
+    let ours = "DOCKER_CONFIG=$PWD/config hako buildx";
+    let create = "create --use --bootstrap --driver docker-container --driver-opt network=host,image=stand-in";
+    host.run(&format!("{buildx} {create} --name theirs --config buildkitd.toml")).success();
+    host.run("docker exec buildx_buildkit_theirs0 cat /etc/buildkit/buildkitd.toml").success().says("debug = true");
+    host.run(&format!("{buildx} build --load -t one ctx && docker create --name got one x")).success();
+    host.run("docker cp got:/large - | tar -x && cmp large ctx/large").success();
+    host.run(&format!("{ours} inspect && {ours} build -o out ctx && cmp out/large ctx/large"))
+        .success()
+        .says("theirs0");
+    host.run(&format!("{buildx} stop && {ours} ls")).success().says("stopped");
+    host.run(&format!("{ours} rm theirs && {buildx} ls && docker ps -aq && docker volume ls -q"))
+        .success()
+        .says_not("theirs");
+    host.run(&format!("{ours} {create} --name own && {buildx} inspect && {buildx} build -o back ctx"))
+        .success()
+        .says("own0");
+    host.run(&format!("cmp back/large ctx/large && {buildx} rm own && {ours} ls && docker volume ls -q"))
+        .success()
+        .says_not("own0");
+}
+
+/// BuildKit itself in a container, by both command lines.
+#[test]
+fn buildkit_builds_in_a_container() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let archive = std::env::var("HAKO_TEST_BUILDKIT")
+        .map_err(|_| "needs an archive of moby/buildkit:buildx-stable-1, named by HAKO_TEST_BUILDKIT".to_owned());
+    needs!(archive);
+    let (docker, archive) = (docker.unwrap_or_default(), archive.unwrap_or_default());
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("cp -r {config} config; ")).unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    host.run(&format!("{config}mkdir -p config ctx && docker load -i {archive}")).success();
+    let clients =
+        [format!("DOCKER_CONFIG=$PWD/config {}", docker.display()), "DOCKER_CONFIG=$PWD/config hako".to_owned()];
+    host.run("docker create --name base busybox && docker export base > ctx/base.tar && docker rm base").success();
+    host.write(
+        "ctx/Dockerfile",
+        "FROM scratch AS base\nADD base.tar /\nFROM base\nRUN --mount=type=cache,target=/c echo x >> /c/log && wc -l < /c/log > /count\nRUN --mount=type=secret,id=s cat /run/secrets/s > /told\n",
+    );
+    host.write("secret", "word");
+    for (client, name) in clients.iter().zip(["theirs", "own"]) {
+        let run = |line: &str| host.run(&format!("{client} buildx {line}"));
+        run(&format!("create --name {name} --use --bootstrap --driver docker-container")).success();
+        run("inspect").success().says("running").says("org.mobyproject.buildkit.worker.snapshotter");
+        run("build --secret id=s,src=secret --load -t one ctx").success();
+        host.run("docker run --rm one cat /count /told").success().says("1\nword");
+        run("build --secret id=s,src=secret --no-cache -o out ctx").success();
+        host.run("cat out/count").success().says("2");
+        run("build --secret id=s,src=secret --progress plain ctx").success().says("CACHED").says("No output specified");
+        run("du").success().says("Total:");
+        run("stop").success();
+        run("ls").success().says("stopped");
+    }
+    let ours = format!("{} buildx build", clients[1]);
+    host.run(&format!("{ours} --why ctx")).code(1).says("does not tell why steps were not cached");
+    host.run(&format!("{ours} --flatten ctx")).code(1).says("makes no image of one layer");
+    host.run(&format!("{ours} --check ctx")).code(1).says("is not asked about Dockerfiles");
+    host.write("ctx/Dockerfile", "FROM scratch\nCOPY nosuch /\n");
+    host.run(&format!("{ours} ctx")).code(1).says("nosuch").says("Dockerfile:2");
+    // Each removes what the other has made.
+    host.run(&format!("{} buildx rm theirs && {} buildx rm own && docker ps -aq", clients[1], clients[0])).success();
+    host.run("docker volume ls -q").success().says_not("buildx");
+}
+
 /// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.
 fn buildx() -> Result<PathBuf, String> {
     let path = std::env::var("PATH").unwrap_or_default();

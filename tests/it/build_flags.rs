@@ -143,10 +143,6 @@ fn the_builder_tells_what_it_is() {
     host.run("hako buildx version").success().says("hako");
     host.run("hako buildx ls").success().says("DRIVER/ENDPOINT").says("docker").says("linux/amd64");
     host.run("hako buildx inspect").success().says("Driver: docker").says("Status:           running");
-    host.run("hako buildx inspect nosuch").code(1).says("no builder \"nosuch\" found");
-    for command in ["create", "use x", "rm x", "stop"] {
-        host.run(&format!("hako buildx {command}")).code(1);
-    }
     // So much of the cache stays as is wanted, what was used last first.
     host.run("mkdir ctx").success();
     for name in ["old", "new"] {

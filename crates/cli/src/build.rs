@@ -1,6 +1,6 @@
 //! `build`: an image from a Dockerfile, by BuildKit's protocol.
 //!
-//! The flags become what `Client::image_build` takes (`request.rs`, `output.rs`, `source.rs`); what the daemon tells is
+//! The flags become what `Builder::build` takes (`request.rs`, `output.rs`, `source.rs`); what the daemon tells is
 //! shown (`progress.rs`) from one board. Compose's builds use [`build`] as well.
 
 mod board; // what a build has told so far
@@ -15,7 +15,7 @@ mod source; // where the context and the Dockerfile are
 
 use std::{collections::HashMap, fs, path::Path};
 
-use hako_client::build::ImageBuild;
+use hako_client::{ClientError, build::ImageBuild};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -25,6 +25,7 @@ pub(crate) use progress::{Mode, show};
 pub(crate) use request::wanted;
 
 use crate::{
+    builder::site::Site,
     command::{Arguments, Command, Shape},
     config::default_platform,
     context::Context,
@@ -56,11 +57,11 @@ impl Command for Build {
         if flags.platforms.is_empty() {
             flags.platforms.extend(default_platform());
         }
-        let limits = flags.limits().is_empty() || cx.client()?.system_version().await?.platform.name == "hako";
-        flags.ignored(limits).iter().for_each(|warning| cx.remark(warning));
-        let wanted = wanted(cx, &flags, &words[0])?;
+        flags.ignored().iter().for_each(|warning| cx.remark(warning));
+        let site = Site::find(cx, flags.builder.as_deref(), &flags.platforms).await?;
+        let wanted = wanted(cx, &site, &flags, &words[0])?;
         let mode = if flags.quiet { Mode::Quiet } else { Mode::parse(&flags.progress())? };
-        let built = build(cx, wanted, mode).await?;
+        let built = build(cx, &site, wanted, mode).await?;
         if let Some(text) = built.said() {
             let wants_json = flags.call.as_deref().is_some_and(|call| call.ends_with(",format=json"));
             let json = built.answer.get("result.json").filter(|_| wants_json);
@@ -130,31 +131,41 @@ impl Built {
     }
 }
 
+/// How a build ended that did not end well.
+enum Failure {
+    /// Nothing was asked of the builder.
+    Before(CommandError),
+    Within(ClientError),
+}
+
 /// Builds, and shows how it goes.
 ///
 /// # Errors
 /// Whatever made the build fail; the step that did and its last lines have been shown by then.
-pub(crate) async fn build(cx: &Context, wanted: ImageBuild, mode: Mode) -> Result<Built, CommandError> {
-    let client = cx.client()?;
+pub(crate) async fn build(cx: &Context, site: &Site, wanted: ImageBuild, mode: Mode) -> Result<Built, CommandError> {
     let (send, news) = mpsc::channel(NEWS_QUEUED);
-    let building = client.image_build(wanted, send);
+    let building = async {
+        let news = send;
+        let (builder, wanted) = site.ready(cx, wanted, &news).await.map_err(Failure::Before)?;
+        builder.build(wanted, news).await.map_err(Failure::Within)
+    };
     let (done, board) = tokio::join!(building, progress::show(news, mode));
-    match done {
-        Ok(answer) => Ok(Built { board, answer }),
-        Err(error) => {
-            let failure = board.failure();
-            if mode != Mode::Json && !failure.is_empty() {
-                cx.remark(failure.trim_end_matches('\n'));
-            }
-            Err(match error {
-                hako_client::ClientError::Build { message, excerpt, .. } => {
-                    if mode != Mode::Json && !excerpt.is_empty() {
-                        cx.remark(excerpt.trim_end_matches('\n'));
-                    }
-                    CommandError::Said(format!("ERROR: failed to build: failed to solve: {message}"))
-                }
-                other => other.into(),
-            })
-        }
+    let error = match done {
+        Ok(answer) => return Ok(Built { board, answer }),
+        Err(error) => error,
+    };
+    let failure = board.failure();
+    if mode != Mode::Json && !failure.is_empty() {
+        cx.remark(failure.trim_end_matches('\n'));
     }
+    Err(match error {
+        Failure::Before(error) => error,
+        Failure::Within(ClientError::Build { message, excerpt, .. }) => {
+            if mode != Mode::Json && !excerpt.is_empty() {
+                cx.remark(excerpt.trim_end_matches('\n'));
+            }
+            CommandError::Said(format!("ERROR: failed to build: failed to solve: {message}"))
+        }
+        Failure::Within(other) => other.into(),
+    })
 }

@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub http_headers: BTreeMap<String, String>,
     #[serde(rename = "currentContext")]
     pub current_context: String,
+    /// `builder` is `buildx` where `docker buildx install` has been.
+    pub aliases: BTreeMap<String, String>,
     pub proxies: BTreeMap<String, Proxy>,
     #[serde(rename = "cliPluginsExtraDirs")]
     pub plugin_directories: Vec<String>,

@@ -11,6 +11,7 @@ use hako_client::{Client, ClientError, Host, Tls, TlsFiles};
 
 use crate::{
     config::Config,
+    contexts::store::{DEFAULT, Store},
     error::{CommandError, client_message},
 };
 
@@ -85,15 +86,39 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let host = Host::parse(self.host()?, self.tls.is_some()).map_err(ClientError::from)?;
-        let tls = self.tls.as_ref().map(Tls::new).transpose().map_err(|error| {
+        let client = self.client_of(self.host()?, self.tls.as_ref())?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// The daemon of a context, or at an address: what nodes of builders are made with.
+    ///
+    /// # Errors
+    /// When there is no such context, or its address makes no sense.
+    pub(crate) fn client_at(&self, endpoint: &str) -> Result<Client, CommandError> {
+        if endpoint == self.context_name || self.host().is_ok_and(|host| host == endpoint) {
+            return self.client();
+        }
+        let store = Store::new(&self.directory);
+        let (host, tls) = match endpoint {
+            DEFAULT => (std::env::var("DOCKER_HOST").unwrap_or_else(|_| self.default_host().to_owned()), None),
+            address if address.contains("://") => (address.to_owned(), None),
+            name => {
+                let document = store.get(name)?;
+                (document.endpoint().host, store.tls_files(&document))
+            }
+        };
+        self.client_of(&host, tls.as_ref())
+    }
+
+    fn client_of(&self, host: &str, tls: Option<&TlsFiles>) -> Result<Client, CommandError> {
+        let host = Host::parse(host, tls.is_some()).map_err(ClientError::from)?;
+        let tls = tls.map(Tls::new).transpose().map_err(|error| {
             CommandError::Said(format!(
                 "Failed to initialize: unable to resolve docker endpoint: {}",
                 hako_base::error::chain(&error)
             ))
         })?;
-        let client = Client::at(host, tls, fixed_version()?, &self.config.http_headers)?;
-        Ok(self.client.get_or_init(|| client).clone())
+        Ok(Client::at(host, tls, fixed_version()?, &self.config.http_headers)?)
     }
 
     /// Prints to standard output.

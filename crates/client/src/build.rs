@@ -4,8 +4,12 @@
 //!   POST /grpc (h2c)     we ask:   Control.Solve lasts as long as the build; Control.Status tells its news
 //!   POST /session (h2c)  we are asked for files, secrets, credentials, agents, and are sent results
 //! ```
-//! The protocol is the one of every Docker daemon since 18.09, so that this works against those too.
+//! The protocol is the one of every Docker daemon since 18.09, so that this works against those too, and against
+//! BuildKit by itself, which is reached in other ways (`builder.rs`).
 
+mod builder; // who builds, and how it is reached
+mod cache; // what a builder keeps
+mod container; // BuildKit in a container
 mod history; // builds that are over
 mod news; // messages as plain values
 mod place; // where a build failed
@@ -14,7 +18,8 @@ mod request; // what a build is asked for
 mod send; // files from here
 mod services; // what the session offers
 mod store; // directories of caches
-mod worker; // what the daemon builds for
+mod tunnel; // a session within a call
+mod worker; // what a builder is
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -48,16 +53,15 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::sync::mpsc;
-use tonic::{
-    Status,
-    service::Routes,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, service::Routes, transport::Channel};
 
+pub use builder::Builder;
 pub use request::{BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget};
 pub use store::{layout_context, layout_digest};
+pub use worker::{BuilderInfo, CacheRule};
 
 use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
+use builder::Connection;
 use services::Services;
 use store::Stores;
 
@@ -94,23 +98,24 @@ impl Client {
     pub async fn build_prune(&self, query: &BuildPruneQuery) -> Result<BuildPruneResponse, ClientError> {
         self.call(Operation::BuildPrune, &[]).query(query).read().await
     }
+}
 
+impl Builder {
     /// Builds an image; answers what the daemon says of it (`containerimage.digest`, …). Dropping the future ends the
     /// build.
     ///
     /// # Errors
     /// When the daemon has no BuildKit, and whatever made the build fail.
-    pub async fn image_build(
+    pub async fn build(
         &self,
         build: ImageBuild,
         news: mpsc::Sender<BuildNews>,
     ) -> Result<HashMap<String, String>, ClientError> {
         let build = Arc::new(build);
         let session = hako_base::random::hex(13);
-        let connection = self.session_start(&session, &build.shared_key, &methods(&build)).await?;
+        let connection = self.session(&session, &build.shared_key, &methods(&build)).await?;
         let serving = serve(build.clone(), connection);
-        let control = ControlClient::new(channel(self.grpc_start().await?).await?)
-            .max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX);
+        let control = self.control().await?;
         let reference = hako_base::random::hex(13);
         let request = solve_request(&build, &reference, &session);
         let mut solver = control.clone();
@@ -172,7 +177,7 @@ fn methods(build: &ImageBuild) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    if build.outputs.iter().any(|output| output.target != OutputTarget::Daemon) {
+    if build.outputs.iter().any(|output| output.target != OutputTarget::Builder) {
         methods.push("/moby.filesync.v1.FileSend/DiffCopy".to_owned());
     }
     if !Stores::new(build).is_empty() {
@@ -187,7 +192,7 @@ fn methods(build: &ImageBuild) -> Vec<String> {
 }
 
 // Answers what the daemon asks on its session, for as long as it lasts.
-async fn serve(build: Arc<ImageBuild>, connection: Hijacked) {
+async fn serve(build: Arc<ImageBuild>, connection: Connection) {
     let takes_tree = build.outputs.iter().any(|output| matches!(output.target, OutputTarget::Directory(_)));
     let stores = Stores::new(&build);
     let services = Services(build);
@@ -205,28 +210,12 @@ async fn serve(build: Arc<ImageBuild>, connection: Hijacked) {
     } else {
         routes.add_service(FileSendServer::new(services).max_decoding_message_size(size))
     };
-    let (reader, writer) = connection.split();
-    let stream = TokioIo::new(tokio::io::join(reader, writer));
+    let stream = TokioIo::new(connection);
     // How it ends is told by the build itself.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .serve_connection(stream, TowerToHyperService::new(routes.prepare()))
         .await;
-}
-
-async fn channel(connection: Hijacked) -> Result<Channel, ClientError> {
-    let (reader, writer) = connection.split();
-    let once = std::sync::Mutex::new(Some(TokioIo::new(tokio::io::join(reader, writer))));
-    let connector = tower::service_fn(move |_| {
-        let stream = once.lock().ok().and_then(|mut slot| slot.take());
-        async move { stream.ok_or_else(|| std::io::Error::other("the connection to the daemon has ended")) }
-    });
-    let connected = Endpoint::from_static("http://daemon").connect_with_connector(connector).await;
-    connected.map_err(|error| ClientError::Build {
-        kind: hako_base::ErrorKind::Unavailable,
-        message: hako_base::error::chain(&error),
-        excerpt: String::new(),
-    })
 }
 
 fn solve_request(build: &ImageBuild, reference: &str, session: &str) -> SolveRequest {

@@ -1,5 +1,7 @@
 //! How much of an answer the client takes.
 
+use std::time::Duration;
+
 /// One JSON answer held in memory. `ps -a` of 10,000 containers is about 20 MB.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -26,3 +28,6 @@ pub(crate) const BUILD_PACKETS_QUEUED: usize = 64;
 
 /// One message of a build: the largest are logs and files in pieces.
 pub(crate) const BUILD_MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// How long a builder in a container may be silent at first. It greets in milliseconds, or never.
+pub(crate) const BUILD_GREETING_WAIT: Duration = Duration::from_secs(3);

@@ -42,7 +42,8 @@ impl Socket {
 }
 
 async fn secured(stream: TcpStream, address: &str, tls: &Tls) -> io::Result<Socket> {
-    let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']);
+    let address = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_matches(['[', ']']);
+    let name = tls.server_name.as_deref().unwrap_or(address);
     let name =
         name.to_owned().try_into().map_err(|_| io::Error::other(format!("{name:?} cannot be in a certificate")))?;
     let stream = TlsConnector::from(tls.config.clone()).connect(name, stream).await?;

@@ -24,6 +24,8 @@ pub struct TlsFiles {
 #[derive(Debug, Clone)]
 pub struct Tls {
     pub(crate) config: Arc<ClientConfig>,
+    /// Whose certificate is expected, where that is not the name in the address.
+    pub(crate) server_name: Option<String>,
 }
 
 impl Tls {
@@ -42,6 +44,14 @@ impl Tls {
             (Some(certificate), Some(key)) => Some(Pair { certificate: certificate.clone(), key: key.clone() }),
             (Some(path), None) | (None, Some(path)) => return Err(TlsError::Half { path: path.clone() }),
         };
-        Ok(Self { config: Arc::new(hako_tls::client(&trust, own.as_ref())?) })
+        Ok(Self { config: Arc::new(hako_tls::client(&trust, own.as_ref())?), server_name: None })
+    }
+
+    /// For BuildKit, which speaks HTTP/2 alone; its certificate may be for another name than that in its address.
+    #[must_use]
+    pub fn http2(self, server_name: Option<String>) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config), server_name }
     }
 }

@@ -110,8 +110,8 @@ impl Socket {
                 }
             },
             Self::Tcp(stream) => stream.peek(&mut first).await?,
-            // The protocol is chosen while TLS is set up, and HTTP/1.1 is all that is offered.
-            Self::Tls(_) => 0,
+            // Chosen while TLS was set up.
+            Self::Tls(stream) => return Ok(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
         };
         Ok(first[..count] == *HTTP2)
     }

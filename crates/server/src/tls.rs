@@ -21,7 +21,10 @@ impl Tls {
     /// # Errors
     /// A file that is missing or holds something else, or a key that is not the certificate's.
     pub fn new(files: &ServerFiles) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(hako_tls::server(files)?).into()))
+        let mut config = hako_tls::server(files)?;
+        // Clients of gRPC have nothing else; whoever has both is spoken to as ever.
+        config.alpn_protocols.push(b"h2".to_vec());
+        Ok(Self(Arc::new(config).into()))
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {

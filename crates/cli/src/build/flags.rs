@@ -12,6 +12,7 @@ pub(crate) struct BuildFlags {
     pub allow: Vec<String>,
     pub annotations: Vec<String>,
     pub attest: Vec<String>,
+    pub builder: Option<String>,
     pub arguments: Vec<String>,
     pub contexts: Vec<String>,
     pub cache_from: Vec<String>,
@@ -52,7 +53,6 @@ pub(crate) struct BuildFlags {
 
 #[derive(Default)]
 pub(crate) struct Old {
-    builder: Option<String>,
     compress: bool,
     cpu_period: Option<i64>,
     cpu_quota: Option<i64>,
@@ -77,6 +77,7 @@ impl BuildFlags {
             .kind("list");
         set.add(&mut self.annotations, "--annotation", "Annotation of the image").kind("stringArray");
         set.add(&mut self.attest, "--attest", "Attestation (type=provenance, type=sbom)").kind("stringArray");
+        set.add(&mut self.builder, "--builder", "Builder that makes it (default: the daemon, or what is in use)");
         set.add(&mut self.arguments, "--build-arg", "Variable for the build (NAME=value)").kind("stringArray");
         set.add(&mut self.contexts, "--build-context", "Further context (name=path)").kind("stringArray");
         set.add(&mut self.cache_from, "--cache-from", "Where to take results of steps from").kind("stringArray");
@@ -88,7 +89,11 @@ impl BuildFlags {
         set.add(&mut self.flatten, "--flatten", "All layers of the image as one");
         set.add(&mut self.iid_file, "--iidfile", "Write the image's id to this file");
         set.add(&mut self.labels, "--label", "Label of the image").kind("stringArray");
-        set.add(&mut self.load, "--load", "Leave the image with the daemon, which is the default");
+        set.add(
+            &mut self.load,
+            "--load",
+            "Leave the image with the daemon, which is where the daemon's own builder leaves it",
+        );
         set.add(&mut self.metadata_file, "--metadata-file", "Write what is known of the result to this file");
         set.add(&mut self.network, "--network", "Network of RUN steps (default, none, host)");
         set.add(&mut self.no_cache, "--no-cache", "Do everything anew");
@@ -137,24 +142,21 @@ impl BuildFlags {
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// Warnings about flags of the classic builder that have no effect, in Buildx's words. `limits`: whether the daemon
-    /// limits steps, which only hako's does by this protocol.
-    pub(crate) fn ignored(&self, limits: bool) -> Vec<String> {
+    /// Warnings about flags of the classic builder that have no effect, in Buildx's words.
+    pub(crate) fn ignored(&self) -> Vec<String> {
         let old = &self.old;
         let given = [
             (old.isolation.is_some(), "isolation"),
             (!old.security.is_empty(), "security-opt"),
             (old.squash, "squash"),
         ];
-        let ignored = given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, name)| name);
-        let unlimited = self.limits().into_iter().filter(|_| !limits).map(|(name, _)| name);
-        unlimited.chain(ignored).map(|name| format!("WARNING: {name} flag is ignored")).collect()
+        let ignored = given.into_iter().filter(|(is_given, _)| *is_given);
+        ignored.map(|(_, name)| format!("WARNING: {name} flag is ignored")).collect()
     }
 }
 
 impl Old {
     fn bind<'a>(&'a mut self, set: &mut FlagSet<'a>) {
-        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
         set.add(&mut self.compress, "--compress", "Accepted, without effect").hide();
         set.add(&mut self.cpu_period, "--cpu-period", "Limit the CPU of steps: period in microseconds");
         set.add(&mut self.cpu_quota, "--cpu-quota", "Limit the CPU of steps: microseconds in each period");

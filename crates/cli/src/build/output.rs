@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use hako_client::build::{BuildOption, BuildOutput, OutputTarget};
 
 use super::BuildFlags;
-use crate::{error::CommandError, parse::csv};
+use crate::{builder::site::Site, error::CommandError, parse::csv};
 
 fn said<T>(text: impl Into<String>) -> Result<T, CommandError> {
     Err(CommandError::Said(text.into()))
@@ -39,25 +39,53 @@ pub(super) fn option(text: &str, default: (&str, &str)) -> Result<BuildOption, C
     Ok(option)
 }
 
-/// All outputs; without any, an image with the daemon.
+/// Who has an image when it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeper {
+    /// The daemon, which builds itself.
+    Daemon,
+    /// Nobody: images are pushed, or loaded into the daemon if that is said. `loads`: if nothing is said, too.
+    Nobody { loads: bool },
+}
+
+impl Keeper {
+    pub(super) fn of(site: &Site) -> Self {
+        if site.is_daemon() { Self::Daemon } else { Self::Nobody { loads: site.loads() } }
+    }
+
+    // The kind of an image that the builder itself has.
+    fn image(self) -> &'static str {
+        if self == Self::Daemon { "moby" } else { "image" }
+    }
+}
+
+/// All outputs; without any, an image with the daemon if it builds, and nothing if another builder does.
 ///
 /// # Errors
 /// An output that makes no sense, or two that this end would have to keep.
-pub(super) fn of(flags: &BuildFlags) -> Result<Vec<BuildOutput>, CommandError> {
-    let mut outputs = flags.outputs.iter().map(|text| one(text)).collect::<Result<Vec<_>, _>>()?;
-    if flags.push && flags.load && outputs.is_empty() {
-        outputs.push(image("moby"));
+pub(super) fn of(flags: &BuildFlags, keeper: Keeper) -> Result<Vec<BuildOutput>, CommandError> {
+    let mut outputs = flags.outputs.iter().map(|text| one(text, keeper)).collect::<Result<Vec<_>, _>>()?;
+    let image = || image(keeper.image());
+    match keeper {
+        Keeper::Daemon if flags.push && flags.load && outputs.is_empty() => outputs.push(image()),
+        Keeper::Nobody { loads } => {
+            let is_loaded = outputs.iter().any(|output| output.target == OutputTarget::Load);
+            if (flags.load || (loads && outputs.is_empty() && !flags.push)) && !is_loaded {
+                outputs.push(loaded(HashMap::new()));
+            }
+        }
+        Keeper::Daemon => {}
     }
     if flags.push {
-        let is_empty = outputs.is_empty();
+        let is_alone = outputs.iter().all(|output| output.target == OutputTarget::Load);
         match outputs.iter_mut().find(|output| is_image(output)) {
             Some(output) => drop(output.option.attributes.insert("push".to_owned(), "true".to_owned())),
-            None if is_empty => outputs.push(pushed(image("moby"))),
+            None if is_alone => outputs.push(pushed(image())),
             None => return said("push and this output are not possible together"),
         }
     }
-    if outputs.is_empty() {
-        outputs.push(image("moby"));
+    if outputs.is_empty() && keeper == Keeper::Daemon {
+        outputs.push(image());
     }
     let names = flags.tags.join(",");
     for output in &mut outputs {
@@ -68,7 +96,7 @@ pub(super) fn of(flags: &BuildFlags) -> Result<Vec<BuildOutput>, CommandError> {
             output.option.attributes.extend(annotation(text)?);
         }
     }
-    if outputs.iter().filter(|output| output.target != OutputTarget::Daemon).count() > 1 {
+    if outputs.iter().filter(|output| output.target != OutputTarget::Builder).count() > 1 {
         return said("more than one output of this machine (local, tar, docker, oci with dest) is not built");
     }
     Ok(outputs)
@@ -93,13 +121,13 @@ fn annotation(text: &str) -> Result<Vec<(String, String)>, CommandError> {
 }
 
 fn is_image(output: &BuildOutput) -> bool {
-    matches!(output.option.kind.as_str(), "moby" | "image") && output.target == OutputTarget::Daemon
+    matches!(output.option.kind.as_str(), "moby" | "image") && output.target == OutputTarget::Builder
 }
 
 fn image(kind: &str) -> BuildOutput {
     BuildOutput {
         option: BuildOption { kind: kind.to_owned(), attributes: HashMap::new() },
-        target: OutputTarget::Daemon,
+        target: OutputTarget::Builder,
     }
 }
 
@@ -108,7 +136,12 @@ fn pushed(mut output: BuildOutput) -> BuildOutput {
     output
 }
 
-fn one(text: &str) -> Result<BuildOutput, CommandError> {
+// A tar that comes here and goes on to the daemon.
+fn loaded(attributes: HashMap<String, String>) -> BuildOutput {
+    BuildOutput { option: BuildOption { kind: "docker".to_owned(), attributes }, target: OutputTarget::Load }
+}
+
+fn one(text: &str, keeper: Keeper) -> Result<BuildOutput, CommandError> {
     // A word alone is a directory; `-` a tar on standard output.
     let mut option = option(text, ("local", "dest"))?;
     if option.kind == "local" && option.attributes.get("dest").is_some_and(|dest| dest == "-") {
@@ -118,18 +151,19 @@ fn one(text: &str) -> Result<BuildOutput, CommandError> {
     let target = match (option.kind.as_str(), dest) {
         ("local", None) => return said("dest is required for local output"),
         ("local", Some(dest)) => OutputTarget::Directory(PathBuf::from(dest)),
+        ("docker", None) if keeper != Keeper::Daemon => return Ok(loaded(option.attributes)),
         ("docker", None) => {
             option.kind = "moby".to_owned();
-            OutputTarget::Daemon
+            OutputTarget::Builder
         }
         ("image" | "moby", _) => {
-            option.kind = "moby".to_owned();
-            OutputTarget::Daemon
+            keeper.image().clone_into(&mut option.kind);
+            OutputTarget::Builder
         }
         ("registry", _) => {
-            option.kind = "moby".to_owned();
+            keeper.image().clone_into(&mut option.kind);
             option.attributes.insert("push".to_owned(), "true".to_owned());
-            OutputTarget::Daemon
+            OutputTarget::Builder
         }
         ("tar" | "oci", None) => return to_stdout(option),
         ("tar" | "oci" | "docker", Some(dest)) if dest == "-" => return to_stdout(option),
@@ -152,20 +186,27 @@ fn to_stdout(option: BuildOption) -> Result<BuildOutput, CommandError> {
 mod tests {
     use super::*;
 
-    fn check(outputs: &[&str], tags: &[&str], push: bool, expected: &str) {
+    fn flags(outputs: &[&str], tags: &[&str], push: bool) -> BuildFlags {
         let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let flags = BuildFlags { outputs: all(outputs), tags: all(tags), push, ..BuildFlags::default() };
+        BuildFlags { outputs: all(outputs), tags: all(tags), push, ..BuildFlags::default() }
+    }
+
+    fn check(outputs: &[&str], tags: &[&str], push: bool, expected: &str) {
+        check_with(flags(outputs, tags, push), Keeper::Daemon, expected);
+    }
+
+    fn check_with(flags: BuildFlags, keeper: Keeper, expected: &str) {
         let shown = |output: BuildOutput| {
             let mut attributes: Vec<_> =
                 output.option.attributes.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
             attributes.sort();
             format!("{} {} {:?}", output.option.kind, attributes.join(" "), output.target)
         };
-        let got = match of(&flags) {
+        let got = match of(&flags, keeper) {
             Ok(outputs) => outputs.into_iter().map(shown).collect::<Vec<_>>().join("; "),
             Err(error) => error.to_string(),
         };
-        assert_eq!(got, expected, "{outputs:?}");
+        assert_eq!(got, expected, "{:?}", flags.outputs);
     }
 
     #[test]
@@ -186,12 +227,12 @@ mod tests {
 
     #[test]
     fn results_go_where_they_are_wanted() {
-        check(&[], &["a", "b:1"], false, "moby name=a,b:1 Daemon");
+        check(&[], &["a", "b:1"], false, "moby name=a,b:1 Builder");
         check(&["out"], &["a"], false, "local  Directory(\"out\")");
         check(&["type=tar,dest=x.tar"], &[], false, "tar  File(\"x.tar\")");
-        check(&["type=registry"], &["h/a"], false, "moby name=h/a push=true Daemon");
-        check(&["type=image,name=x"], &["h/a"], true, "moby name=x push=true Daemon");
-        check(&[], &["h/a"], true, "moby name=h/a push=true Daemon");
+        check(&["type=registry"], &["h/a"], false, "moby name=h/a push=true Builder");
+        check(&["type=image,name=x"], &["h/a"], true, "moby name=x push=true Builder");
+        check(&[], &["h/a"], true, "moby name=h/a push=true Builder");
         check(&["type=docker,dest=x.tar"], &["a"], false, "docker name=a File(\"x.tar\")");
         check(
             &["type=odd"],
@@ -206,5 +247,22 @@ mod tests {
             false,
             "more than one output of this machine (local, tar, docker, oci with dest) is not built",
         );
+    }
+
+    #[test]
+    fn what_another_builder_makes_goes_where_it_is_told() {
+        let nobody = Keeper::Nobody { loads: false };
+        let check = |flags: BuildFlags, expected: &str| check_with(flags, nobody, expected);
+        check(flags(&[], &["a"], false), "");
+        check(BuildFlags { load: true, ..flags(&[], &["a"], false) }, "docker name=a Load");
+        check(flags(&["type=docker"], &["a"], false), "docker name=a Load");
+        check(flags(&["type=registry"], &["h/a"], false), "image name=h/a push=true Builder");
+        check(flags(&[], &["h/a"], true), "image name=h/a push=true Builder");
+        check(
+            BuildFlags { load: true, ..flags(&[], &["h/a"], true) },
+            "docker name=h/a Load; image name=h/a push=true Builder",
+        );
+        check_with(flags(&[], &["a"], false), Keeper::Nobody { loads: true }, "docker name=a Load");
+        check_with(flags(&["out"], &["a"], false), Keeper::Nobody { loads: true }, "local  Directory(\"out\")");
     }
 }

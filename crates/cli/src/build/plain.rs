@@ -31,7 +31,8 @@ impl Plain {
                         continue;
                     }
                     let done = if is_over { " done" } else { "" };
-                    (*at, format!("{}{}{done}", part.name, part.amount()))
+                    // BuildKit's names are the same for all of a kind.
+                    (*at, format!("{}{}{done}", part.id, part.amount()))
                 }
                 Change::Ended(at) => {
                     let step = &board.steps[*at];

@@ -7,11 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use hako_client::build::{BuildOption, BuildSecret, BuildSource, ImageBuild, layout_context, layout_digest};
+use hako_client::{
+    Client,
+    build::{
+        BuildOption, BuildOutput, BuildSecret, BuildSource, ImageBuild, OutputTarget, layout_context, layout_digest,
+    },
+};
 use hako_model::Reference;
 
 use super::{BuildFlags, commit, output, source};
 use crate::{
+    builder::site::Site,
     context::Context,
     credentials::{self, Credentials},
     error::CommandError,
@@ -29,7 +35,7 @@ fn said<T>(text: impl Into<String>) -> Result<T, CommandError> {
 ///
 /// # Errors
 /// What makes no sense, before anything is sent.
-pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<ImageBuild, CommandError> {
+pub(crate) fn wanted(cx: &Context, site: &Site, flags: &BuildFlags, context: &str) -> Result<ImageBuild, CommandError> {
     question(flags)?;
     for name in &flags.tags {
         if let Err(error) = name.parse::<Reference>() {
@@ -73,6 +79,7 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
         // What `builder history` calls it.
         attributes.insert("hako.name".to_owned(), directory.to_string_lossy().into_owned());
     }
+    let (outputs, daemon) = kept(cx, site, flags)?;
     let shared = found.directory.map(|directory| directory.display().to_string()).unwrap_or_default();
     Ok(ImageBuild {
         attributes,
@@ -82,13 +89,29 @@ pub(crate) fn wanted(cx: &Context, flags: &BuildFlags, context: &str) -> Result<
         secrets: flags.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
         agents: flags.ssh.iter().map(|text| agent(text)).collect::<Result<_, _>>()?,
         credentials: Arc::new(move |domain| known.find(&credentials::key_of(domain))),
-        outputs: output::of(flags)?,
+        outputs,
+        daemon,
         entitlements: entitlements(flags)?,
         cache_from: cache_from(cx, &flags.cache_from)?,
         cache_to: cache(&flags.cache_to)?,
         // Whose directory it is: another machine may have one of the same name.
         shared_key: format!("{}:{shared}", host_name()),
     })
+}
+
+// Where results go, and the daemon that takes what is loaded.
+fn kept(cx: &Context, site: &Site, flags: &BuildFlags) -> Result<(Vec<BuildOutput>, Option<Client>), CommandError> {
+    let outputs = output::of(flags, output::Keeper::of(site))?;
+    if outputs.is_empty() && question(flags)?.is_none() {
+        cx.remark(&format!(
+            "WARNING: No output specified with {} driver. Build result will only remain in the build cache. To push \
+             result image into registry use --push or to load image into docker use --load",
+            site.driver()
+        ));
+    }
+    let is_loaded = outputs.iter().any(|output| output.target == OutputTarget::Load);
+    let daemon = if is_loaded { Some(cx.client()?) } else { None };
+    Ok((outputs, daemon))
 }
 
 /// What `--call` asks about the Dockerfile, instead of building it.

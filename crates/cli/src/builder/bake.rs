@@ -13,6 +13,7 @@ use std::{
 
 use serde_json::Map;
 
+use super::site::Site;
 use crate::{
     build::{self, BuildFlags, Mode},
     command::{Arguments, Command, Shape},
@@ -61,7 +62,7 @@ impl Command for Bake {
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.allow, "--allow", "Allow what reaches the host (network.host, security.insecure)")
             .kind("stringArray");
-        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
+        set.add(&mut self.builder, "--builder", "Builder that makes them (default: what is in use)");
         set.add(&mut self.call, "--call", "build, check, outline or targets (default \"build\")");
         set.add(&mut self.check, "--check", "Look for mistakes in the Dockerfiles, and build nothing");
         set.add(&mut self.files, "-f, --file", "The file (docker-bake.json, compose.yaml, …)").kind("stringArray");
@@ -97,8 +98,10 @@ impl Command for Bake {
             let flags = self.flags_of(&resolved, &name);
             let context = resolved.targets[&name].context.clone().unwrap_or_default();
             let named = |error: CommandError| said(format!("target {name}: {error}"));
-            let wanted = build::wanted(cx, &flags, &context).map_err(named)?;
-            let built = build::build(cx, wanted, mode).await.map_err(named)?;
+            let site = Site::find(cx, self.builder.as_deref(), &flags.platforms).await.map_err(named)?;
+            is_possible(&site, &resolved.targets[&name]).map_err(named)?;
+            let wanted = build::wanted(cx, &site, &flags, &context).map_err(named)?;
+            let built = build::build(cx, &site, wanted, mode).await.map_err(named)?;
             if let Some(text) = built.said() {
                 cx.print(text)?;
             }
@@ -218,6 +221,17 @@ impl Bake {
             ulimits: target.ulimits.clone(),
             ..BuildFlags::default()
         }
+    }
+}
+
+// A target is a context as an image, which only the daemon has when it was built.
+fn is_possible(site: &Site, target: &Target) -> Result<(), CommandError> {
+    match target.contexts.values().find(|place| place.starts_with("target:")) {
+        Some(place) if !site.is_daemon() => Err(CommandError::Said(format!(
+            "the context {place} is not built with the {} driver: the daemon's own builder has it",
+            site.driver()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,9 @@
 //! `builder prune`, `buildx prune`, `buildx du`: what the build cache keeps.
 
-use hako_api::{
-    build::BuildCache,
-    query::{BuildPruneQuery, SystemDfQuery},
-};
+use hako_api::{build::BuildCache, query::BuildPruneQuery};
 use hako_base::clock;
 
+use super::chosen;
 use crate::{
     command::{Arguments, Command, Shape},
     context::Context,
@@ -40,7 +38,7 @@ impl Command for Prune {
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.all, "-a, --all", "Also what images have too");
-        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
+        set.add(&mut self.builder, "--builder", "Builder whose cache it is");
         set.add(&mut self.filter, "--filter", "Only what matches (\"until=24h\", \"type=exec.cachemount\")");
         set.add(&mut self.force, "-f, --force", "Do not ask");
         set.add(&mut self.keep_storage, "--keep-storage", "So much of what was used last stays");
@@ -67,12 +65,17 @@ impl Command for Prune {
             min_free_space: bytes(self.min_free),
             filters: self.filter.0,
         };
-        let pruned = cx.client()?.build_prune(&query).await?;
+        let (mut deleted, mut reclaimed) = (Vec::new(), 0);
+        for node in &chosen::chosen(cx, self.builder.as_deref())?.nodes {
+            let pruned = node.builder()?.prune(&query).await?;
+            deleted.extend(pruned.caches_deleted.unwrap_or_default());
+            reclaimed += pruned.space_reclaimed;
+        }
         let mut text = String::new();
-        if let Some(deleted) = pruned.caches_deleted.filter(|deleted| !deleted.is_empty()) {
+        if !deleted.is_empty() {
             text.push_str(&format!("Deleted build cache objects:\n{}\n\n", deleted.join("\n")));
         }
-        text.push_str(&format!("Total reclaimed space: {}\n", size::human(pruned.space_reclaimed.cast_signed(), 4)));
+        text.push_str(&format!("Total reclaimed space: {}\n", size::human(reclaimed.cast_signed(), 4)));
         cx.print(&text)
     }
 }
@@ -93,13 +96,15 @@ impl Command for Disk {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
-        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
+        set.add(&mut self.builder, "--builder", "Builder whose cache it is");
         set.add(&mut self.verbose, "--verbose", "All that is known of each record");
     }
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
-        let usage = cx.client()?.system_df(&SystemDfQuery::default()).await?;
-        let records = usage.build_cache.unwrap_or_default();
+        let mut records = Vec::new();
+        for node in &chosen::chosen(cx, self.builder.as_deref())?.nodes {
+            records.extend(node.builder()?.disk_usage().await?);
+        }
         cx.print(&if self.verbose { every_word(&records) } else { list(&records) })
     }
 }

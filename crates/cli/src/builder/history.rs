@@ -1,12 +1,14 @@
-//! `builder history ls`, `logs`, `inspect`, `rm`: builds that the daemon remembers.
+//! `builder history ls`, `logs`, `inspect`, `rm`: builds that a builder remembers.
 //!
 //! A build is meant by its id or the beginning of it, by `^N` for the last but N, or not at all for the last.
 
 use hako_api::build::BuildRecord;
 use hako_base::clock;
+use hako_client::build::Builder;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::chosen;
 use crate::{
     build::{Mode, show},
     command::{Arguments, Command, Shape},
@@ -53,17 +55,35 @@ fn seconds(record: &BuildRecord) -> String {
     format!("{took:.1}s")
 }
 
+/// A build, and who remembers it.
+struct Remembered {
+    builder: Builder,
+    record: BuildRecord,
+}
+
+/// Every build that the nodes of the builder remember, the oldest first.
+async fn remembered(cx: &Context, asked: Option<&str>) -> Result<Vec<Remembered>, CommandError> {
+    let mut all = Vec::new();
+    for node in &chosen::chosen(cx, asked)?.nodes {
+        let builder = node.builder()?;
+        let records = builder.history().await?.into_iter();
+        all.extend(records.map(|record| Remembered { builder: builder.clone(), record }));
+    }
+    all.sort_by_key(|one| time(&one.record.created));
+    Ok(all)
+}
+
 /// The build that a person means.
-fn meant(records: &[BuildRecord], text: Option<&str>) -> Result<BuildRecord, CommandError> {
+fn meant<'r>(records: &'r [Remembered], text: Option<&str>) -> Result<&'r Remembered, CommandError> {
     let missing = |what: &str| CommandError::Said(format!("ERROR: no record found for {what:?}"));
     let text = text.unwrap_or("^0");
     if let Some(back) = text.strip_prefix('^') {
         let back: usize = back.parse().map_err(|_| missing(text))?;
-        return records.iter().rev().nth(back).cloned().ok_or_else(|| missing(text));
+        return records.iter().rev().nth(back).ok_or_else(|| missing(text));
     }
-    let mut found = records.iter().filter(|record| record.reference.starts_with(text));
+    let mut found = records.iter().filter(|one| one.record.reference.starts_with(text));
     match (found.next(), found.next()) {
-        (Some(record), None) => Ok(record.clone()),
+        (Some(one), None) => Ok(one),
         (None, _) => Err(missing(text)),
         (Some(_), Some(_)) => Err(CommandError::Said(format!("ERROR: several builds begin with {text:?}"))),
     }
@@ -71,6 +91,7 @@ fn meant(records: &[BuildRecord], text: Option<&str>) -> Result<BuildRecord, Com
 
 #[derive(Default)]
 pub(crate) struct List {
+    builder: Option<String>,
     format: Option<String>,
     no_trunc: bool,
 }
@@ -85,12 +106,13 @@ impl Command for List {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.builder, "--builder", "Builder that remembers them");
         set.add(&mut self.format, "--format", "\"table\" or \"json\"");
         set.add(&mut self.no_trunc, "--no-trunc", "Accepted, without effect").hide();
     }
 
     async fn run(self, cx: &mut Context, _words: Vec<String>) -> Result<(), CommandError> {
-        let records = cx.client()?.build_history().await?;
+        let records = remembered(cx, self.builder.as_deref()).await?;
         let json = match self.format.as_deref() {
             None | Some("table") => false,
             Some("json") => true,
@@ -100,7 +122,7 @@ impl Command for List {
         };
         let mut rows = String::from("BUILD ID\tNAME\tSTATUS\tCREATED AT\tDURATION\n");
         let mut lines = String::new();
-        for record in records.iter().rev() {
+        for Remembered { record, .. } in records.iter().rev() {
             let ago = time(&record.created).map_or_else(String::new, |at| duration::ago(at.as_second(), clock::now()));
             let (name, status, took) = (name(record), status(record), seconds(record));
             rows.push_str(&format!("{}\t{name}\t{status}\t{ago}\t{took}\n", record.reference));
@@ -112,6 +134,7 @@ impl Command for List {
 
 #[derive(Default)]
 pub(crate) struct Logs {
+    builder: Option<String>,
     progress: Option<String>,
 }
 
@@ -125,15 +148,16 @@ impl Command for Logs {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.builder, "--builder", "Builder that remembers them");
         set.add(&mut self.progress, "--progress", "plain, tty or rawjson (default \"plain\")");
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
         let mode = Mode::parse(self.progress.as_deref().unwrap_or("plain"))?;
-        let client = cx.client()?;
-        let record = meant(&client.build_history().await?, words.first().map(String::as_str))?;
+        let records = remembered(cx, self.builder.as_deref()).await?;
+        let Remembered { builder, record } = meant(&records, words.first().map(String::as_str))?;
         let (send, news) = mpsc::channel(NEWS_QUEUED);
-        let (told, board) = tokio::join!(client.build_history_logs(&record.reference, send), show(news, mode));
+        let (told, board) = tokio::join!(builder.history_logs(&record.reference, send), show(news, mode));
         let failure = board.failure();
         if mode != Mode::Json && !failure.is_empty() {
             cx.remark(failure.trim_end_matches('\n'));
@@ -144,6 +168,7 @@ impl Command for Logs {
 
 #[derive(Default)]
 pub(crate) struct Inspect {
+    builder: Option<String>,
     format: Option<String>,
 }
 
@@ -157,14 +182,16 @@ impl Command for Inspect {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.builder, "--builder", "Builder that remembers them");
         set.add(&mut self.format, "--format", "\"pretty\" or \"json\"");
     }
 
     async fn run(self, cx: &mut Context, words: Vec<String>) -> Result<(), CommandError> {
-        let record = meant(&cx.client()?.build_history().await?, words.first().map(String::as_str))?;
+        let records = remembered(cx, self.builder.as_deref()).await?;
+        let record = &meant(&records, words.first().map(String::as_str))?.record;
         match self.format.as_deref() {
-            None | Some("pretty") => cx.print(&described(&record)),
-            Some("json") => cx.print_line(&serde_json::to_string_pretty(&record).unwrap_or_default()),
+            None | Some("pretty") => cx.print(&described(record)),
+            Some("json") => cx.print_line(&serde_json::to_string_pretty(record).unwrap_or_default()),
             Some(other) => Err(CommandError::Said(format!("unsupported format {other:?}: expected pretty or json"))),
         }
     }
@@ -193,6 +220,7 @@ fn described(record: &BuildRecord) -> String {
 
 #[derive(Default)]
 pub(crate) struct Remove {
+    builder: Option<String>,
     all: bool,
 }
 
@@ -206,6 +234,7 @@ impl Command for Remove {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
+        set.add(&mut self.builder, "--builder", "Builder that remembers them");
         set.add(&mut self.all, "--all", "Every build that is over");
     }
 
@@ -213,15 +242,14 @@ impl Command for Remove {
         if self.all != words.is_empty() {
             return Err(CommandError::Said("builds to be forgotten are named, or --all is given".to_owned()));
         }
-        let client = cx.client()?;
-        let records = client.build_history().await?;
-        let meant: Vec<BuildRecord> = if self.all {
-            records.into_iter().filter(|record| !record.completed.is_empty()).collect()
+        let records = remembered(cx, self.builder.as_deref()).await?;
+        let meant: Vec<&Remembered> = if self.all {
+            records.iter().filter(|one| !one.record.completed.is_empty()).collect()
         } else {
             words.iter().map(|word| meant(&records, Some(word))).collect::<Result<_, _>>()?
         };
-        for record in meant {
-            client.build_history_remove(&record.reference).await?;
+        for Remembered { builder, record } in meant {
+            builder.history_remove(&record.reference).await?;
             cx.print_line(&record.reference)?;
         }
         Ok(())
@@ -239,9 +267,11 @@ mod tests {
 
     #[test]
     fn a_build_is_meant_by_its_id_or_its_place() {
-        let records = [record("abc", &[]), record("abd", &[]), record("xyz", &[])];
+        let builder = || Builder::Remote { host: "unix:///nowhere".parse().unwrap(), tls: None };
+        let records =
+            ["abc", "abd", "xyz"].map(|reference| Remembered { builder: builder(), record: record(reference, &[]) });
         let check = |text: Option<&str>, expected: &str| {
-            let got = meant(&records, text).map_or_else(|error| error.to_string(), |record| record.reference);
+            let got = meant(&records, text).map_or_else(|error| error.to_string(), |one| one.record.reference.clone());
             assert_eq!(got, expected);
         };
         check(None, "xyz");

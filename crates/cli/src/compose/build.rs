@@ -21,6 +21,7 @@ use hako_compose::{
 use super::{actor, project, selection};
 use crate::{
     build::{self, BuildFlags, Mode},
+    builder::site::Site,
     command::{Arguments, Command, Shape},
     context::Context,
     error::CommandError,
@@ -38,12 +39,12 @@ struct Asked {
     provenance: Option<String>,
     sbom: Option<String>,
     ssh: Vec<String>,
+    builder: Option<String>,
 }
 
 #[derive(Default)]
 pub(crate) struct Build {
     asked: Asked,
-    builder: Option<String>,
     dependencies: bool,
     memory: Option<Bytes>,
     print: bool,
@@ -61,7 +62,7 @@ impl Command for Build {
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
         set.add(&mut self.asked.arguments, "--build-arg", "Variable for the build (NAME=value)").kind("stringArray");
-        set.add(&mut self.builder, "--builder", "Accepted: there is one builder").hide();
+        set.add(&mut self.asked.builder, "--builder", "Builder that makes them (default: what is in use)");
         set.add(&mut self.asked.check, "--check", "Look for mistakes in the Dockerfiles, and build nothing");
         set.add(&mut self.memory, "-m, --memory", "Of the classic builder").hide();
         set.add(&mut self.asked.no_cache, "--no-cache", "Do everything anew");
@@ -156,7 +157,10 @@ async fn build_all(
             cx.remark(&format!(" Image {image} (dry run)  Built"));
             continue;
         }
-        let built = build::build(cx, wanted_of(cx, project, service, recipe, asked)?, mode).await;
+        let flags = flags_of(project, service, recipe, asked);
+        let site = Site::find(cx, asked.builder.as_deref(), &flags.platforms).await?;
+        let wanted = wanted_of(cx, &site, project, (recipe, &flags))?;
+        let built = build::build(cx, &site, wanted, mode).await;
         built.map_err(|error| {
             let message = format!("service {}: image {image}: {error}", service.name);
             CommandError::Usage { message, hint: None, code: BUILD_FAILED }
@@ -212,13 +216,20 @@ fn in_order<'p>(project: &'p Project, wanted: &BTreeSet<&str>) -> Vec<&'p Servic
 
 fn wanted_of(
     cx: &Context,
+    site: &Site,
     project: &Project,
-    service: &Service,
-    recipe: &Recipe,
-    asked: &Asked,
+    (recipe, flags): (&Recipe, &BuildFlags),
 ) -> Result<ImageBuild, CommandError> {
-    let flags = flags_of(project, service, recipe, asked);
-    let mut wanted = build::wanted(cx, &flags, &recipe.context)?;
+    match recipe.additional_contexts.values().find(|place| place.starts_with("service:")) {
+        Some(place) if !site.is_daemon() => {
+            return Err(CommandError::Said(format!(
+                "the context {place} is not built with the {} driver: the daemon's own builder has it",
+                site.driver()
+            )));
+        }
+        _ => {}
+    }
+    let mut wanted = build::wanted(cx, site, flags, &recipe.context)?;
     for reference in &recipe.secrets {
         let id = if reference.target.is_empty() { &reference.source } else { &reference.target };
         let secret = secret(project, &reference.source).map_err(CommandError::Said)?;
@@ -279,6 +290,8 @@ fn flags_of(project: &Project, service: &Service, recipe: &Recipe, asked: &Asked
         inline: recipe.dockerfile_inline.clone(),
         labels: pairs(&recipe.labels).into_iter().chain(own.map(|(key, value)| format!("{key}={value}"))).collect(),
         network: some(&recipe.network),
+        // Containers are made of it, whoever builds it.
+        load: true,
         no_cache: recipe.no_cache || asked.no_cache,
         no_cache_filter: recipe.no_cache_filter.clone(),
         platforms,

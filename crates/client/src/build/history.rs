@@ -1,13 +1,11 @@
-//! Builds that the daemon remembers.
+//! Builds that a builder remembers.
 
-use bollard_buildkit_proto::moby::buildkit::v1::{
-    BuildHistoryRecord, BuildHistoryRequest, UpdateBuildHistoryRequest, control_client::ControlClient,
-};
+use bollard_buildkit_proto::moby::buildkit::v1::{BuildHistoryRecord, BuildHistoryRequest, UpdateBuildHistoryRequest};
 use hako_api::build::{BuildNews, BuildRecord};
 use tokio::sync::mpsc;
 
-use super::{build_error, channel, news, tell};
-use crate::{Client, ClientError};
+use super::{Builder, build_error, news, tell};
+use crate::ClientError;
 
 fn read(record: BuildHistoryRecord) -> BuildRecord {
     let time = |at| news::time(at).unwrap_or_default();
@@ -25,13 +23,13 @@ fn read(record: BuildHistoryRecord) -> BuildRecord {
     }
 }
 
-impl Client {
+impl Builder {
     /// Every build that is remembered, the oldest first.
     ///
     /// # Errors
-    /// When the daemon remembers no builds.
-    pub async fn build_history(&self) -> Result<Vec<BuildRecord>, ClientError> {
-        let mut control = ControlClient::new(channel(self.grpc_start().await?).await?);
+    /// When the builder remembers no builds.
+    pub async fn history(&self) -> Result<Vec<BuildRecord>, ClientError> {
+        let mut control = self.control().await?;
         let request = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
         let events = control.listen_build_history(request).await.map_err(|status| build_error(&status))?;
         let (mut events, mut records) = (events.into_inner(), Vec::new());
@@ -44,9 +42,9 @@ impl Client {
     /// Everything that a build has told.
     ///
     /// # Errors
-    /// When the daemon cannot be asked; of a build that there is none of nothing is told.
-    pub async fn build_history_logs(&self, reference: &str, news: mpsc::Sender<BuildNews>) -> Result<(), ClientError> {
-        let control = ControlClient::new(channel(self.grpc_start().await?).await?);
+    /// When the builder cannot be asked; of a build that there is none of nothing is told.
+    pub async fn history_logs(&self, reference: &str, news: mpsc::Sender<BuildNews>) -> Result<(), ClientError> {
+        let control = self.control().await?;
         tell(control, reference.to_owned(), news).await;
         Ok(())
     }
@@ -55,8 +53,8 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such build.
-    pub async fn build_history_remove(&self, reference: &str) -> Result<(), ClientError> {
-        let mut control = ControlClient::new(channel(self.grpc_start().await?).await?);
+    pub async fn history_remove(&self, reference: &str) -> Result<(), ClientError> {
+        let mut control = self.control().await?;
         let request = UpdateBuildHistoryRequest {
             r#ref: reference.to_owned(),
             delete: true,

@@ -1,4 +1,4 @@
-//! Results from the daemon: a tree of files into a directory, or one file.
+//! Results from the builder: a tree of files into a directory, one file, or an image for a daemon.
 //!
 //! The daemon's names are placed below the directory by descriptor, and none may climb: what was built is somebody
 //! else's work.
@@ -15,12 +15,14 @@ use bollard_buildkit_proto::{
     fsutil::types::{Packet, Stat, packet::PacketType},
     moby::filesync::v1::BytesMessage,
 };
+use hako_api::query::ImageLoadQuery;
 use hako_archive::{go_mode, walk};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::OutputTarget;
+use crate::{Client, ClientError, RequestBody, limits};
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Status {
     move |error| Status::unknown(format!("{what}: {error}"))
@@ -213,4 +215,35 @@ pub(super) async fn file(target: &OutputTarget, mut messages: Streaming<BytesMes
         let _ = std::fs::remove_file(&unfinished);
     }
     done
+}
+
+/// Takes a tar of an image, which goes on to a daemon as it comes.
+pub(super) async fn image(daemon: &Client, mut messages: Streaming<BytesMessage>) -> Result<(), Status> {
+    let (send, chunks) = mpsc::channel(limits::BUILD_PACKETS_QUEUED);
+    let sending = async move {
+        loop {
+            let chunk = match messages.message().await {
+                Ok(Some(message)) => Ok(message.data.into()),
+                Ok(None) => return,
+                // The load must not take for an end what is none.
+                Err(status) => Err(io::Error::other(status.message().to_owned())),
+            };
+            if send.send(chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    let loading = async {
+        let told = |error: ClientError| Status::unknown(format!("cannot load the image: {error}"));
+        let query = ImageLoadQuery::default();
+        let mut progress = daemon.image_load(&query, RequestBody::Stream(chunks)).await.map_err(told)?;
+        while let Some(line) = progress.next().await.map_err(told)? {
+            if !line.error.is_empty() {
+                return Err(Status::unknown(format!("cannot load the image: {}", line.error)));
+            }
+        }
+        Ok(())
+    };
+    let ((), loaded) = tokio::join!(sending, loading);
+    loaded
 }

@@ -8,6 +8,8 @@ use std::{
 
 use hako_api::auth::AuthConfig;
 
+use crate::Client;
+
 /// One build.
 #[derive(Clone)]
 pub struct ImageBuild {
@@ -25,6 +27,8 @@ pub struct ImageBuild {
     /// Who we are at a registry.
     pub credentials: Arc<dyn Fn(&str) -> AuthConfig + Send + Sync>,
     pub outputs: Vec<BuildOutput>,
+    /// The daemon that takes what is to be loaded.
+    pub daemon: Option<Client>,
     /// What the build may do beyond a sandbox: `network.host`, `security.insecure`.
     pub entitlements: Vec<String>,
     pub cache_from: Vec<BuildOption>,
@@ -44,6 +48,7 @@ impl Default for ImageBuild {
             agents: BTreeMap::new(),
             credentials: Arc::new(|_| AuthConfig::default()),
             outputs: Vec::new(),
+            daemon: None,
             entitlements: Vec::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
@@ -112,7 +117,9 @@ pub struct BuildOutput {
 /// Which end of the connection keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputTarget {
-    Daemon,
+    Builder,
+    /// The daemon of the build: a tar that comes here goes on to it.
+    Load,
     /// A directory here.
     Directory(PathBuf),
     /// A file here, which is there as a whole or not at all.

@@ -89,7 +89,7 @@ impl FileSync for Services {
 impl Services {
     fn target(&self) -> Result<OutputTarget, Status> {
         let mut targets = self.0.outputs.iter().map(|output| &output.target);
-        let here = targets.find(|target| !matches!(target, OutputTarget::Daemon));
+        let here = targets.find(|target| !matches!(target, OutputTarget::Builder));
         here.cloned().ok_or_else(|| Status::failed_precondition("no result was asked for"))
     }
 }
@@ -122,13 +122,16 @@ impl FileSend for Services {
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Answers<BytesMessage>>, Status> {
-        let target = self.target()?;
+        let (target, daemon) = (self.target()?, self.0.daemon.clone());
         let (out, messages) = mpsc::channel::<Result<BytesMessage, Status>>(1);
         let input = request.into_inner();
         serve(out.clone(), async move {
             // Held to the end: the answers end when the file is whole.
             let _open = out;
-            receive::file(&target, input).await
+            match (target, daemon) {
+                (OutputTarget::Load, Some(daemon)) => receive::image(&daemon, input).await,
+                (target, _) => receive::file(&target, input).await,
+            }
         });
         Ok(answers(messages))
     }
