@@ -74,11 +74,11 @@ impl Site {
         let asks = wanted.attributes.keys().any(|key| key == "requestid" || is_own(key));
         // A daemon that is asked for nothing of ours needs no questions before.
         let info = match &builder {
-            Builder::Daemon(_) if !asks => BuilderInfo::default(),
-            Builder::Daemon(_) => builder.info().await?,
-            _ => driver::boot(cx, &self.chosen, &self.node, news).await?,
+            Builder::Daemon(_) if !asks => None,
+            Builder::Daemon(_) => Some(builder.info().await?),
+            _ => Some(driver::boot(cx, &self.chosen, &self.node, news).await?),
         };
-        if !info.is_hako() {
+        if info.is_some_and(|info: BuilderInfo| !info.is_hako()) {
             let name = format!("the builder {} ({} driver)", self.chosen.name, self.driver());
             for key in adapt(&mut wanted, &name)? {
                 cx.remark(&format!("WARNING: {key} flag is ignored"));
