@@ -90,6 +90,8 @@ fn modules(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
         std::fs::create_dir_all(&folder).map_err(|error| format!("needs a folder: {error}"))?;
         let mut npm = program("npm");
         npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(&folder).args(packages);
+        // By itself it waits five minutes for each connection that says nothing, three times.
+        npm.args(["--fetch-timeout=30000", "--fetch-retries=2"]);
         run(npm, &format!("the packages {} for Node", packages.join(", ")))?;
         std::fs::write(folder.join("ready"), "").map_err(|error| format!("needs a folder: {error}"))?;
     }
