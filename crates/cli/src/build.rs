@@ -12,6 +12,7 @@ mod progress; // which way a build is shown
 mod request; // from flags to what the client takes
 mod screen; // progress on a terminal
 mod source; // where the context and the Dockerfile are
+mod step; // what is done here, as a step
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -23,6 +24,7 @@ pub(crate) use board::Board;
 pub(crate) use flags::BuildFlags;
 pub(crate) use progress::{Mode, show};
 pub(crate) use request::wanted;
+pub(crate) use step::Step;
 
 use crate::{
     builder::site::Site,

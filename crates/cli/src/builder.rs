@@ -6,7 +6,6 @@ mod boot; // builders that are started without a build
 pub(crate) mod chosen; // from a name to nodes
 pub(crate) mod driver; // nodes that are ours to make
 pub(crate) mod site; // where one build is made
-mod step; // what is done before a build
 mod store; // the files of builders
 
 pub(crate) mod bake; // what a file describes

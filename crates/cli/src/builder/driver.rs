@@ -28,10 +28,9 @@ use tokio::sync::mpsc;
 
 use super::{
     chosen::{Chosen, Driver, Node},
-    step::Step,
     store::NodeRecord,
 };
-use crate::{context::Context, credentials::Credentials, error::CommandError, format::size};
+use crate::{build::Step, context::Context, credentials::Credentials, error::CommandError, format::size};
 
 /// BuildKit's image, where no option names one.
 const IMAGE: &str = "moby/buildkit:buildx-stable-1";

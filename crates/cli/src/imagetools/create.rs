@@ -2,14 +2,12 @@
 
 use std::fs;
 
-use hako_api::build::{BuildLog, BuildNews, BuildVertex};
-use hako_base::clock;
 use hako_model::{Digest, Platform, Reference};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    build::{Mode, show},
+    build::{Mode, Step, show},
     command::{Arguments, Command, Shape},
     context::Context,
     error::CommandError,
@@ -162,11 +160,9 @@ async fn push(
     let pushing = async move {
         let mut digest = None;
         for tag in tags {
-            let step = Step { name: format!("[internal] pushing {tag}"), started: now(), news: send.clone() };
-            step.say(None, "").await;
+            let step = Step::begin(send.clone(), format!("[internal] pushing {tag}")).await;
             let pushed = to(cx, made, found, tag, &step).await;
-            let error = pushed.as_ref().err().and_then(CommandError::message).unwrap_or_default();
-            step.say(Some(now()), &error).await;
+            step.end(pushed.as_ref().err().and_then(CommandError::message)).await;
             digest = Some(pushed?);
         }
         Ok(digest)
@@ -218,36 +214,4 @@ fn tell(path: &str, made: &Made, digest: Option<Digest>, tags: &[Reference]) -> 
     });
     let text = serde_json::to_string_pretty(&known).unwrap_or_default();
     fs::write(path, text).map_err(CommandError::local(format!("write {path}")))
-}
-
-/// A push as it is shown: like a step of a build.
-struct Step {
-    name: String,
-    started: String,
-    news: mpsc::Sender<BuildNews>,
-}
-
-fn now() -> String {
-    clock::rfc3339_nano(clock::now())
-}
-
-impl Step {
-    async fn say(&self, completed: Option<String>, error: &str) {
-        let vertex = BuildVertex {
-            digest: self.name.clone(),
-            name: self.name.clone(),
-            started: Some(self.started.clone()),
-            completed,
-            error: error.to_owned(),
-            ..BuildVertex::default()
-        };
-        // Whoever shows it may have gone.
-        let _ = self.news.send(BuildNews { vertexes: vec![vertex], ..BuildNews::default() }).await;
-    }
-
-    async fn log(&self, line: &str) {
-        let log =
-            BuildLog { vertex: self.name.clone(), stream: 1, data: format!("{line}\n").into_bytes(), timestamp: now() };
-        let _ = self.news.send(BuildNews { logs: vec![log], ..BuildNews::default() }).await;
-    }
 }

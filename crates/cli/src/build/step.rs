@@ -1,11 +1,11 @@
-//! What is done for a build before it: told as a step among those of the build.
+//! What is done here and not by a builder: told as a step among those of a build.
 
-use hako_api::build::{BuildNews, BuildStatus, BuildVertex};
+use hako_api::build::{BuildLog, BuildNews, BuildStatus, BuildVertex};
 use hako_base::clock;
 use tokio::sync::mpsc;
 
 /// A step of our own.
-pub(super) struct Step {
+pub(crate) struct Step {
     news: mpsc::Sender<BuildNews>,
     vertex: BuildVertex,
 }
@@ -15,7 +15,7 @@ fn now() -> String {
 }
 
 impl Step {
-    pub(super) async fn begin(news: mpsc::Sender<BuildNews>, name: String) -> Self {
+    pub(crate) async fn begin(news: mpsc::Sender<BuildNews>, name: String) -> Self {
         let digest = format!("sha256:{}", hako_base::random::hex(32));
         let vertex = BuildVertex { digest, name, started: Some(now()), ..BuildVertex::default() };
         let step = Self { news, vertex };
@@ -24,7 +24,7 @@ impl Step {
     }
 
     /// Something that is done within the step.
-    pub(super) async fn part<T>(&self, name: &str, doing: impl Future<Output = T>) -> T {
+    pub(crate) async fn part<T>(&self, name: &str, doing: impl Future<Output = T>) -> T {
         let mut status = BuildStatus {
             id: name.to_owned(),
             vertex: self.vertex.digest.clone(),
@@ -39,7 +39,14 @@ impl Step {
         done
     }
 
-    pub(super) async fn end(mut self, error: Option<String>) {
+    /// A line that it says.
+    pub(crate) async fn log(&self, line: &str) {
+        let (vertex, data) = (self.vertex.digest.clone(), format!("{line}\n").into_bytes());
+        let log = BuildLog { vertex, stream: 1, data, timestamp: now() };
+        self.send(BuildNews { logs: vec![log], ..BuildNews::default() }).await;
+    }
+
+    pub(crate) async fn end(mut self, error: Option<String>) {
         self.vertex.completed = Some(now());
         self.vertex.error = error.unwrap_or_default().trim_start_matches("ERROR: ").to_owned();
         self.tell().await;
