@@ -424,6 +424,42 @@ fn buildx_makes_builders_in_containers() {
     .says_not("own0");
 }
 
+/// Buildx gets the tokens of registries for the daemon, which so needs no password.
+#[test]
+fn buildx_gets_tokens_for_the_daemon() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    needs!(require::program("python3"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("cp -r {config} config; ")).unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    host.run("hako registry serve --listen 127.0.0.1:5001 --root registry >registry.log 2>&1 </dev/null &").success();
+    host.write("service.py", include_str!("token_service.py"));
+    host.run("python3 service.py 5000 > service.log 2>&1 < /dev/null &").success();
+    let are_ready = "grep -c ' ready ' registry.log && cat tokens.ready";
+    host.wait_until("the registry", |host| host.run(are_ready), |shown| shown.text() == "1\nyes");
+    host.run("docker tag busybox localhost:5001/base && docker push -q localhost:5001/base").success();
+    host.run(&format!("{config}mkdir -p config ctx")).success();
+    // me:hush
+    host.write("config/config.json", r#"{"auths": {"localhost:5000": {"auth": "bWU6aHVzaA=="}}}"#);
+    host.write("ctx/Dockerfile", "FROM localhost:5000/base\nCOPY Dockerfile /\n");
+    // On its driver `docker` Buildx pushes by the daemon's own API, with the password.
+    let buildx = format!("DOCKER_CONFIG=$PWD/config {} buildx", docker.display());
+    host.run(&format!("{buildx} create --use --driver remote $DOCKER_HOST")).success();
+    let build = format!("{buildx} build --pull --push -t localhost:5000/made ctx");
+    host.run(&build).success();
+    host.run("cut -d' ' -f1-3 tokens.log | sort -u; rm tokens.log").shows(expect_test::expect![[r#"
+        POST containerd hush
+    "#]]);
+    host.run(&format!("{build} && test ! -e tokens.log")).success();
+    // Neither command line has to have them to be the same person.
+    host.run("DOCKER_CONFIG=$PWD/config hako buildx build --pull --push -t localhost:5000/made ctx").success();
+    host.run("test ! -e tokens.log").success();
+}
+
 /// BuildKit itself in a container, by both command lines.
 #[test]
 fn buildkit_builds_in_a_container() {

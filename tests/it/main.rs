@@ -39,6 +39,7 @@ mod build_layout; // contexts that are images in OCI layouts
 mod build_platform; // builds for several platforms, and what is attested of them
 mod build_remote; // builds from somewhere else
 mod build_sbom; // which packages results are made of
+mod build_token; // tokens of registries for builds
 mod builder; // builders: made, used, removed, built with
 mod compose; // compose: up, down, plan and the rest
 mod compose_face; // compose: on a terminal, by other names, over ssh

@@ -13,6 +13,7 @@ mod request; // from flags to what the client takes
 mod screen; // progress on a terminal
 mod source; // where the context and the Dockerfile are
 mod step; // what is done here, as a step
+mod token; // tokens of registries for builders
 
 use std::{collections::HashMap, fs, path::Path};
 

@@ -74,8 +74,7 @@ impl Place {
     pub(crate) fn of(cx: &Context, name: &Reference, insecure: bool) -> Result<Self, CommandError> {
         let own = credentials::Credentials::read(&cx.directory)?.of_image(name);
         let insecure = if insecure { vec![name.domain().to_owned()] } else { Vec::new() };
-        let proxies = Proxies::from_environment(|variable| std::env::var(variable).ok());
-        Ok(Self { client: Client::new(Settings { insecure, proxies, ..Settings::default() }), credentials: shown(own) })
+        Ok(Self { client: client(insecure), credentials: shown(own) })
     }
 
     /// What the registry has under a name; `None`: nothing.
@@ -148,12 +147,22 @@ impl Place {
     }
 }
 
-fn shown(own: AuthConfig) -> Credentials {
+/// A client that asks from here; `insecure` are registries that need not prove who they are.
+pub(crate) fn client(insecure: Vec<String>) -> Client {
+    let proxies = Proxies::from_environment(|variable| std::env::var(variable).ok());
+    // Registries tell in their logs what a person asked for and what a daemon did.
+    let user_agent = concat!("hako-cli/", env!("CARGO_PKG_VERSION")).to_owned();
+    Client::new(Settings { insecure, proxies, user_agent, ..Settings::default() })
+}
+
+/// The same credentials, as registries are shown them.
+pub(crate) fn shown(own: AuthConfig) -> Credentials {
     Credentials {
         username: own.username,
         password: own.password,
         identity_token: own.identitytoken,
         registry_token: own.registrytoken,
+        holder: None,
     }
 }
 

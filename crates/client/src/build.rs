@@ -18,6 +18,7 @@ mod request; // what a build is asked for
 mod send; // files from here
 mod services; // what the session offers
 mod store; // directories of caches
+mod token; // who we are at registries
 mod tunnel; // a session within a call
 mod worker; // what a builder is
 
@@ -56,7 +57,10 @@ use tokio::sync::mpsc;
 use tonic::{Status, service::Routes, transport::Channel};
 
 pub use builder::Builder;
-pub use request::{BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget};
+pub use request::{
+    BuildOption, BuildOutput, BuildSecret, BuildSource, BuildUpload, ImageBuild, OutputTarget, TokenAnswer, TokenGiven,
+    TokenWish, Tokens,
+};
 pub use store::{layout_context, layout_digest};
 pub use worker::{BuilderInfo, CacheRule};
 
@@ -179,6 +183,12 @@ fn methods(build: &ImageBuild) -> Vec<String> {
     .to_vec();
     if build.outputs.iter().any(|output| output.target != OutputTarget::Builder) {
         methods.push("/moby.filesync.v1.FileSend/DiffCopy".to_owned());
+    }
+    if build.tokens.is_some() {
+        methods.extend(
+            ["FetchToken", "GetTokenAuthority", "VerifyTokenAuthority"]
+                .map(|method| format!("/moby.filesync.v1.Auth/{method}")),
+        );
     }
     if !Stores::new(build).is_empty() {
         let of = |method| format!("/{}/{method}", <Stores as tonic::server::NamedService>::NAME);

@@ -459,6 +459,8 @@ pub struct DistributionView {
     pub platforms: Vec<Platform>,
 }
 
+/// Who answers for us there without giving a password away.
+pub use hako_registry::client::{Answer, Answers, Holder, Token, TokenAsk, lifetime};
 /// Who we are at a registry, and what was found there.
 pub use hako_registry::client::{Credentials, SearchResult};
 /// What a web server has at an address.

@@ -16,6 +16,7 @@ mod depots; // caches elsewhere
 mod export; // results to where the client wants them
 mod files; // trees of files to a client
 mod graph; // graphs of other front ends
+mod held; // who clients are at registries
 mod history; // builds that are over
 mod index; // the documents of images that go elsewhere
 mod layout; // those in an archive

@@ -6,7 +6,7 @@ use bollard_buildkit_proto::{
     health::{HealthCheckRequest, health_client::HealthClient},
     moby::{
         buildkit::secrets::v1::{GetSecretRequest, secrets_client::SecretsClient},
-        filesync::v1::{CredentialsRequest, auth_client::AuthClient},
+        filesync::v1::auth_client::AuthClient,
         sshforward::v1::{BytesMessage, CheckAgentRequest, ssh_client::SshClient},
     },
 };
@@ -25,7 +25,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{Connection, content::ContentStore, depots::ClientSource};
+use super::{Connection, content::ContentStore, depots::ClientSource, held};
 use crate::{
     limits,
     request::{AgentFuture, AgentSocket, CredentialsFuture, Layout, SecretFuture, Secrets},
@@ -149,20 +149,9 @@ impl Secrets for SessionSecrets {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry }.to_owned();
         let session = self.0.clone();
         Box::pin(async move {
-            let Some(session) = session else { return Credentials::default() };
-            let mut client = AuthClient::new(session.channel);
-            match client.credentials(CredentialsRequest { host }).await.map(tonic::Response::into_inner) {
-                Ok(answer) if answer.username.is_empty() => {
-                    Credentials { identity_token: answer.secret, ..Credentials::default() }
-                }
-                Ok(answer) => {
-                    Credentials { username: answer.username, password: answer.secret, ..Credentials::default() }
-                }
-                // Without credentials the registry may still answer; if not, it says so itself.
-                Err(status) => {
-                    tracing::debug!(%status, "a session gives no credentials");
-                    Credentials::default()
-                }
+            match session {
+                Some(session) => held::credentials(AuthClient::new(session.channel), host).await,
+                None => Credentials::default(),
             }
         })
     }

@@ -15,7 +15,7 @@ use hako_client::{
 };
 use hako_model::Reference;
 
-use super::{BuildFlags, commit, output, source};
+use super::{BuildFlags, commit, output, source, token::Keeper};
 use crate::{
     builder::site::Site,
     context::Context,
@@ -74,7 +74,8 @@ pub(crate) fn wanted(cx: &Context, site: &Site, flags: &BuildFlags, context: &st
         attributes.insert(format!("context:{name}"), value);
     }
     let directory = cx.directory.clone();
-    let known = Credentials::read(&directory)?;
+    let known = Arc::new(Credentials::read(&directory)?);
+    let keeper = Keeper::new(&directory, known.clone());
     if let Some(directory) = found.directory.as_ref().and_then(|directory| directory.file_name()) {
         // What `builder history` calls it.
         attributes.insert("hako.name".to_owned(), directory.to_string_lossy().into_owned());
@@ -89,6 +90,7 @@ pub(crate) fn wanted(cx: &Context, site: &Site, flags: &BuildFlags, context: &st
         secrets: flags.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
         agents: flags.ssh.iter().map(|text| agent(text)).collect::<Result<_, _>>()?,
         credentials: Arc::new(move |domain| known.find(&credentials::key_of(domain))),
+        tokens: Some(Arc::new(keeper)),
         outputs,
         daemon,
         entitlements: entitlements(flags)?,

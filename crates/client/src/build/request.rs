@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
+    pin::Pin,
     sync::Arc,
 };
 
@@ -26,6 +27,8 @@ pub struct ImageBuild {
     pub agents: BTreeMap<String, PathBuf>,
     /// Who we are at a registry.
     pub credentials: Arc<dyn Fn(&str) -> AuthConfig + Send + Sync>,
+    /// Who gets tokens from registries, so that the builder needs no password.
+    pub tokens: Option<Arc<dyn Tokens>>,
     pub outputs: Vec<BuildOutput>,
     /// The daemon that takes what is to be loaded.
     pub daemon: Option<Client>,
@@ -47,6 +50,7 @@ impl Default for ImageBuild {
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             credentials: Arc::new(|_| AuthConfig::default()),
+            tokens: None,
             outputs: Vec::new(),
             daemon: None,
             entitlements: Vec::new(),
@@ -74,6 +78,37 @@ impl ImageBuild {
         let read = read.filter_map(|option| option.attributes.get("src").map(PathBuf::from));
         read.chain(self.cache_directories().into_iter().map(|(directory, _)| directory)).collect()
     }
+}
+
+/// What a builder wants a token for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenWish {
+    /// The registry's host.
+    pub host: String,
+    /// Where its tokens are to be had.
+    pub realm: String,
+    pub service: String,
+    pub scopes: Vec<String>,
+}
+
+/// A token, and for how many seconds it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenGiven {
+    pub text: String,
+    pub lifetime_s: u64,
+}
+
+/// An answer that takes its time.
+pub type TokenAnswer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Gets tokens with credentials that it keeps.
+pub trait Tokens: Send + Sync {
+    /// What proves that credentials for this registry are the same as before; nothing: the builder is to ask for the
+    /// password.
+    fn seed<'a>(&'a self, host: &'a str) -> TokenAnswer<'a, Option<Vec<u8>>>;
+
+    /// A token, or why there is none.
+    fn token(&self, wish: TokenWish) -> TokenAnswer<'_, Result<TokenGiven, String>>;
 }
 
 /// Files that the daemon may ask for.

@@ -1,4 +1,5 @@
-//! What a build's client offers the daemon on its session: files, secrets, credentials, agents, and a place for results.
+//! What a build's client offers the daemon on its session: files, secrets, agents, and a place for results; credentials
+//! are in `token.rs`.
 
 use std::{io::Read as _, path::PathBuf, pin::Pin, sync::Arc};
 
@@ -12,11 +13,7 @@ use bollard_buildkit_proto::{
         buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse, secrets_server::Secrets},
         filesync::{
             packet::{file_send_server::FileSend as TreeSend, file_sync_server::FileSync},
-            v1::{
-                BytesMessage, CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
-                GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
-                VerifyTokenAuthorityResponse, auth_server::Auth, file_send_server::FileSend,
-            },
+            v1::{BytesMessage, file_send_server::FileSend},
         },
         sshforward::v1::{BytesMessage as SshBytes, CheckAgentRequest, CheckAgentResponse, ssh_server::Ssh},
         upload::v1::{BytesMessage as UploadBytes, upload_server::Upload},
@@ -134,37 +131,6 @@ impl FileSend for Services {
             }
         });
         Ok(answers(messages))
-    }
-}
-
-#[tonic::async_trait]
-impl Auth for Services {
-    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
-        let host = request.into_inner().host;
-        let domain = if host == "registry-1.docker.io" { "docker.io" } else { &host };
-        let found = (self.0.credentials)(domain);
-        Ok(Response::new(match found.identitytoken.as_str() {
-            "" => CredentialsResponse { username: found.username, secret: found.password },
-            token => CredentialsResponse { username: String::new(), secret: token.to_owned() },
-        }))
-    }
-
-    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
-        Err(Status::unimplemented("tokens are fetched by the daemon"))
-    }
-
-    async fn get_token_authority(
-        &self,
-        _: Request<GetTokenAuthorityRequest>,
-    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
-        Err(Status::unimplemented("tokens are fetched by the daemon"))
-    }
-
-    async fn verify_token_authority(
-        &self,
-        _: Request<VerifyTokenAuthorityRequest>,
-    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
-        Err(Status::unimplemented("tokens are fetched by the daemon"))
     }
 }
 

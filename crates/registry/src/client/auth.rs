@@ -5,15 +5,22 @@
 //!                                    └─► Bearer: a token from the service that is named, kept while it holds
 //! ```
 //! A password goes to the registry that it is for and to the token service that this registry names, nowhere else.
+//! Whoever holds the password may also be somebody else ([`Holder`]), who is asked for tokens instead.
 
 use std::{
     collections::HashMap,
+    fmt,
+    hash::{Hash, Hasher},
+    pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use parking_lot::Mutex;
 use serde::Deserialize;
+
+use super::{Address, RegistryError};
 
 /// Who we are at one registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -24,6 +31,74 @@ pub struct Credentials {
     pub identity_token: String,
     /// A token to show as it is.
     pub registry_token: String,
+    /// Somebody else, who has the password and answers for us.
+    pub holder: Option<Holder>,
+}
+
+/// What a token is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenAsk {
+    /// Where tokens are to be had, as the registry said it.
+    pub realm: String,
+    pub service: String,
+    pub scopes: Vec<String>,
+}
+
+/// A token, and how long it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    pub text: String,
+    pub lifetime: Duration,
+}
+
+/// An answer that takes its time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Answers for somebody.
+pub trait Answers: Send + Sync {
+    /// A token for this purpose, or why there is none.
+    fn token(&self, ask: TokenAsk) -> Answer<'_, Result<Token, String>>;
+
+    /// The password itself, for a registry that takes nothing else.
+    fn password(&self) -> Answer<'_, Credentials>;
+}
+
+/// Who holds a password that we do not have.
+#[derive(Clone)]
+pub struct Holder {
+    /// Whose word it is: two with the same have the same tokens.
+    identity: Vec<u8>,
+    answers: Arc<dyn Answers>,
+}
+
+impl Holder {
+    pub fn new(identity: Vec<u8>, answers: Arc<dyn Answers>) -> Self {
+        Self { identity, answers }
+    }
+
+    pub(crate) fn answers(&self) -> &dyn Answers {
+        self.answers.as_ref()
+    }
+}
+
+impl PartialEq for Holder {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+}
+
+impl Eq for Holder {}
+
+impl Hash for Holder {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity.hash(state);
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holder").finish_non_exhaustive()
+    }
 }
 
 impl Credentials {
@@ -117,15 +192,22 @@ pub(crate) struct TokenAnswer {
 }
 
 impl TokenAnswer {
-    pub(crate) fn token(&self) -> Option<&str> {
-        [&self.token, &self.access_token].into_iter().find(|token| !token.is_empty()).map(String::as_str)
+    pub(crate) fn token(&self, address: &Address) -> Result<Token, RegistryError> {
+        match [&self.token, &self.access_token].into_iter().find(|token| !token.is_empty()) {
+            Some(text) => Ok(Token { text: text.clone(), lifetime: lifetime(self.expires_in) }),
+            None => Err(RegistryError::Malformed {
+                what: "a token",
+                address: address.to_string(),
+                why: "authorization server did not include a token in the response".to_owned(),
+            }),
+        }
     }
+}
 
-    /// How long it may be used: a little less than the service says, a minute if it says nothing.
-    pub(crate) fn lifetime(&self) -> Duration {
-        let seconds = self.expires_in.unwrap_or(60).max(60);
-        Duration::from_secs(seconds - 10)
-    }
+/// How long a token may be used: a little less than its service says, a minute if it says nothing.
+pub fn lifetime(expires_in: Option<u64>) -> Duration {
+    let seconds = expires_in.unwrap_or(60).max(60);
+    Duration::from_secs(seconds - 10)
 }
 
 /// Tokens that hold, by service, person and scope.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::{
     Client, Credentials, RegistryError,
-    auth::{Challenge, TokenAnswer, TokenKey},
+    auth::{Challenge, TokenAnswer, TokenAsk, TokenKey},
     connect::{self, Connection, objection},
     origin::{Address, Origin, Scheme, encode},
     parsed,
@@ -212,7 +212,7 @@ impl Client {
                 self.remember(&host, credentials, scopes, format!("Bearer {}", token.0), token.1);
                 self.follow(ask, Some(format!("Bearer {}", token.0))).await
             }
-            Some(Challenge::Basic) => match credentials.basic() {
+            Some(Challenge::Basic) => match self.basic(credentials).await {
                 Some(basic) if remembered.as_ref() == Some(&basic) => Ok(answer),
                 Some(basic) => {
                     self.remember(&host, credentials, scopes, basic.clone(), Duration::from_secs(300));
@@ -221,6 +221,13 @@ impl Client {
                 None => Err(ask.failed("no basic auth credentials")),
             },
             None => Ok(answer),
+        }
+    }
+
+    async fn basic(&self, credentials: &Credentials) -> Option<String> {
+        match &credentials.holder {
+            Some(holder) => holder.answers().password().await.basic(),
+            None => credentials.basic(),
         }
     }
 
@@ -271,16 +278,15 @@ impl Client {
             return Ok((token, Duration::from_secs(30)));
         }
         let address = self.trusted(parsed(realm, &ask.address)?);
-        let answer = self.token_fetch(&address, service, &wanted, credentials).await?;
-        let Some(token) = answer.token().map(str::to_owned) else {
-            return Err(RegistryError::Malformed {
-                what: "a token",
-                address: address.to_string(),
-                why: "authorization server did not include a token in the response".to_owned(),
-            });
+        let token = match &credentials.holder {
+            Some(holder) => {
+                let wanted = TokenAsk { realm: address.to_string(), service: service.to_owned(), scopes: wanted };
+                holder.answers().token(wanted).await.map_err(|why| ask.failed(why))?
+            }
+            None => self.token_fetch(&address, service, &wanted, credentials).await?.token(&address)?,
         };
-        self.0.tokens.keep(key, token.clone(), answer.lifetime());
-        Ok((token, answer.lifetime()))
+        self.0.tokens.keep(key, token.text.clone(), token.lifetime);
+        Ok((token.text, token.lifetime))
     }
 
     /// Asks a token service (`GET`; with a refresh token `POST`, as OAuth has it).
@@ -332,7 +338,7 @@ impl Client {
     }
 
     // A token service of an insecure registry may be insecure as well.
-    fn trusted(&self, mut address: Address) -> Address {
+    pub(crate) fn trusted(&self, mut address: Address) -> Address {
         if address.origin.scheme == Scheme::Https && self.settings().is_insecure(&address.origin.authority()) {
             address.origin.scheme = Scheme::Unverified;
         }

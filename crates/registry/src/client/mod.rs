@@ -8,6 +8,7 @@ mod connect; // connections
 mod error; // why it failed
 mod exchange; // one request and its answer
 mod fetch; // anything of the web
+mod held; // tokens for somebody who has no password
 mod hosts; // hosts.toml
 mod login; // whether a registry takes our word
 mod lookup; // addresses of names
@@ -24,7 +25,7 @@ use hyper::Method;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-pub use auth::Credentials;
+pub use auth::{Answer, Answers, Credentials, Holder, Token, TokenAsk, lifetime};
 pub use error::RegistryError;
 pub(crate) use exchange::{Reading, pause};
 pub use fetch::Fetching;

@@ -16,7 +16,7 @@ use hako_image::{ImportOptions, Store};
 use hako_model::Reference;
 use hako_registry::{
     PullOptions, Pulled, PushOptions, Steps,
-    client::{Client, Credentials, RegistryError, Settings},
+    client::{Client, Credentials, RegistryError, Settings, TokenAsk},
 };
 
 use crate::place::{Folder, Place, digest, manifest};
@@ -375,6 +375,33 @@ fn a_token_is_got_where_the_registry_says_and_used() {
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].starts_with("GET /token?service=the%20registry&scope=repository:some/image:pull "), "{asked:?}");
     assert!(!asked[0].to_ascii_lowercase().contains("authorization"), "{asked:?}");
+}
+
+#[test]
+fn a_password_is_shown_to_the_service_that_the_registry_names() {
+    let heads = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = heads.clone();
+    let address = hostile(move |head, socket| {
+        heads.lock().push(head.to_ascii_lowercase());
+        if head.starts_with("GET /token?") {
+            let _ = socket.write_all(&answer("200 OK", "", b"{\"token\":\"T0ken\"}"));
+            return;
+        }
+        let here = socket.local_addr().unwrap();
+        let ask = format!("WWW-Authenticate: Bearer realm=\"http://{here}/token\",service=\"the registry\"\r\n");
+        let _ = socket.write_all(&answer("401 Unauthorized", &ask, b"{}"));
+    });
+    let credentials = Credentials { username: "me".to_owned(), password: "hush".to_owned(), ..Credentials::default() };
+    let token = |path: &str| {
+        let realm = format!("http://{address}/{path}");
+        let ask = TokenAsk { realm, service: "the registry".to_owned(), scopes: vec!["repository:a:pull".to_owned()] };
+        let client = Client::new(Settings::default());
+        run(async { client.token_for(&address.to_string(), &ask, &credentials).await })
+    };
+    assert!(token("elsewhere").unwrap_err().to_string().contains("no password is shown"));
+    assert!(seen.lock().iter().all(|head| !head.contains("authorization")), "{seen:?}");
+    assert_eq!(token("token").unwrap().text, "T0ken");
+    assert!(seen.lock().iter().any(|head| head.contains("get /token?") && head.contains("authorization: basic")));
 }
 
 #[test]

@@ -97,6 +97,7 @@ pub(super) fn credentials(config: &AuthConfig) -> Credentials {
         password: config.password.clone(),
         identity_token: config.identitytoken.clone(),
         registry_token: config.registrytoken.clone(),
+        holder: None,
     };
     // Some clients send what `config.json` has: user and password in one.
     if credentials.username.is_empty()
