@@ -140,6 +140,99 @@ def whole():
     return graph, copied, merged
 
 
+def states(channel):
+    """Operations on whole states: a difference between two that do not stand on each other, inputs passed on, a graph
+    that a process has made, files that fit patterns, a cache that begins with files."""
+    def done(name, graph, top, index=0):
+        solve(channel, name, graph.finish(top, index), attributes={"name": name})
+
+    def tree(graph, *names):
+        actions = [action(-1, -1, 6, message((1, "/d"), (2, 0o755), (5, -1)))]
+        for at, (name, text) in enumerate(names):
+            actions.append(action(at, -1, 5, mkfile(name, text)))
+        actions.append(action(len(names), 0, 8, message((1, "d"), (2, "/link"), (4, -1))))
+        return graph.files(actions)
+
+    def diff(graph, lower, upper):
+        body = message((1, message()), (2, message((1, 1))))
+        return graph.op(7, body, [(lower, 0), (upper, 0)])
+
+    def merge(graph, *inputs):
+        body = message(*[(1, message((1, at))) for at in range(len(inputs))])
+        return graph.op(6, body, [(one, 0) for one in inputs])
+
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    lower = tree(graph, ("/d/same", "1"), ("/d/bytes", "one"), ("/d/gone", "1"), ("/gone", "1"))
+    upper = tree(graph, ("/d/same", "1"), ("/d/bytes", "two"), ("/d/new", "1"))
+    change = diff(graph, lower, upper)
+    # Seen by itself it has what came, and no sign of what went; put on the lower one it makes the upper one.
+    whole = merge(graph, base, lower, change)
+    line = "cd /in; ls -R . > /seen; cat d/bytes >> /seen; ls /d / | grep -c gone >> /seen; cat /d/* >> /seen"
+    ran = graph.shell(line, [mount(0, "/", 0), mount(1, "/in", read_only=True)], [(whole, 0), (change, 0)])
+    done("difference", graph, ran)
+    # The second of these outputs is the first of the inputs.
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    other = tree(graph, ("/other", "1"))
+    passed = graph.op(8, message((1, "order"), (2, varint(1) + varint(0))), [(base, 0), (other, 0)])
+    done("passed", graph, passed, 1)
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    done("passed-wrong", graph, graph.op(8, message((1, "order"), (2, varint(3))), [(base, 0)]))
+    # A definition as a file, once under its usual name and once under one of its own.
+    inner = Graph()
+    within = inner.finish(tree(inner, ("/within", "made")))
+    for name, attributes, file in (("built", {}, "/buildkit.llb.definition"),
+                                   ("built-named", {"llbbuild.filename": "a/graph"}, "/a/graph"),
+                                   ("built-wrong", {"llbbuild.filename": "none"}, "/some")):
+        graph = Graph()
+        base = graph.source("docker-image://docker.io/library/busybox:latest")
+        above = [action(-1, -1, 6, message((1, "/a"), (2, 0o755), (5, -1)))]
+        made = graph.files(above + [action(0, 0, 5, mkfile(file, within))])
+        named = [(2, message((1, "buildkit.llb.definition"), (2, message())))]
+        body = message((1, -1), *named, *pairs(4, attributes))
+        built = graph.op(5, body, [(made, 0)])
+        ran = graph.shell("cp /in/within /said", [mount(0, "/", 0), mount(1, "/in", read_only=True)],
+                          [(base, 0), (built, 0)])
+        done(name, graph, ran)
+    graph = Graph()
+    body = message((1, 0), (2, message((1, "buildkit.llb.definition"), (2, message()))))
+    done("built-by-others", graph, graph.op(5, body, [(tree(graph), 0)]))
+    # A graph that makes itself anew each time would have no end.
+    graph = Graph()
+    done("built-without-end", graph, endless(graph, 20))
+    # Copies of what fits, with the directories that lead there.
+    graph = Graph()
+    base = graph.source("docker-image://docker.io/library/busybox:latest")
+    words = tree(graph, ("/d/a.txt", "1"), ("/d/b.bin", "1"), ("/c.txt", "1"))
+    some = graph.files([action(-1, 0, 4, message(
+        (1, "/"), (2, "/"), (4, -1), (6, 1), (8, 1), (11, -1), (12, "**/*.txt"), (13, "c.*")), second=0)], [(words, 0)])
+    ran = graph.shell("cd /in; find . | sort > /said", [mount(0, "/", 0), mount(1, "/in", read_only=True)],
+                      [(base, 0), (some, 0)])
+    done("fitting", graph, ran)
+    # A cache with files in it: what one process leaves there is there for the next.
+    for turn in ("1", "2"):
+        graph = Graph()
+        base = graph.source("docker-image://docker.io/library/busybox:latest")
+        words = tree(graph, ("/d/first", "begin "))
+        cache = message((1, 1), (2, "d"), (3, "/cache"), (4, -1), (6, 3), (20, message((1, "files"))))
+        line = f"echo {turn} >> /cache/log; cat /cache/first /cache/log > /said"
+        ran = graph.shell(line, [mount(0, "/", 0), cache], [(base, 0), (words, 0)])
+        done("cache-" + turn, graph, ran)
+
+
+def endless(graph, depth):
+    """A graph that makes one that makes one … and so on."""
+    if not depth:
+        return graph.files([action(-1, 0, 5, mkfile("/end", "1"))])
+    inner = Graph()
+    definition = inner.finish(endless(inner, depth - 1))
+    made = graph.files([action(-1, 0, 5, mkfile("/buildkit.llb.definition", definition))])
+    body = message((1, -1), (2, message((1, "buildkit.llb.definition"), (2, message()))))
+    return graph.op(5, body, [(made, 0)])
+
+
 class Bridge:
     """A front end that drives a build by itself: results are looked at before one of them is returned."""
 
@@ -299,6 +392,7 @@ def main():
     solve(channel, "layout", graph.finish(graph.source("oci-layout://x@sha256:" + "0" * 64)))
     graph = Graph()
     solve(channel, "build", graph.finish(graph.op(5, message((1, -1)))))
+    states(channel)
     solve(channel, "gone", message((1, message((1, message((1, "sha256:" + "0" * 64)))))))
     solve(channel, "odd", message((1, b"\xff\xff")))
     graph = Graph()

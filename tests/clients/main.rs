@@ -216,7 +216,11 @@ fn graphs_of_other_front_ends_are_solved() {
     assert_eq!(lines[..3], ["copied done", "merged done", "again done"], "{told}");
     for (name, expected) in [
         ("layout", "the client offers none"),
-        ("build", "UNIMPLEMENTED a build within a graph"),
+        ("build ", "no llb definition input buildkit.llb.definition found"),
+        ("passed-wrong", "an operation of the graph has no input 3"),
+        ("built-wrong", "open none: no such file or directory"),
+        ("built-by-others", "only LLB builder is currently allowed"),
+        ("built-without-end", "more than 16 builds are within each other"),
         ("gone", "INVALID_ARGUMENT the graph names sha256:0000"),
         ("odd", "INVALID_ARGUMENT an operation of the graph is malformed"),
         ("fails", "did not complete successfully: exit code: 3"),
@@ -253,6 +257,11 @@ fn graphs_of_other_front_ends_are_solved() {
     assert!(lines.contains(&"of-layout done"), "{told}");
     assert_eq!(look("of-layout", "cat /said"), "own");
     blobs_are_files(&host, &told, &blob);
+    assert_eq!(look("difference", "cat /seen"), ".:\nd\nlink\n\n./d:\nbytes\nnew\ntwo0\ntwo11");
+    assert!(look("passed", "ls /bin/sh").ends_with("/bin/sh"));
+    assert_eq!(look("built", "cat /said") + &look("built-named", "cat /said"), "mademade");
+    assert_eq!(look("fitting", "cat /said"), ".\n./d\n./d/a.txt");
+    assert_eq!(look("cache-1", "cat /said") + "|" + &look("cache-2", "cat /said"), "begin 1|begin 1\n2");
     assert_eq!(look("merged", "cat /said /link; ls /bin/gunzip /copied 2>&1 | grep -c No"), "wordword2");
     // What was done once is not done again.
     assert_eq!(look("merged", "cat /stamp"), look("again", "cat /stamp"));
@@ -374,6 +383,44 @@ fn buildx_has_contexts_in_layouts() {
             .says("layout own own");
     }
     host.run(&format!("{docker} buildx build --build-context base=oci-layout://nowhere ctx")).code(1);
+}
+
+/// Targets that stand on other targets: Buildx builds those first and gives what they came to as inputs of the others.
+#[test]
+fn buildx_bakes_targets_on_targets() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("DOCKER_CONFIG={config} ")).unwrap_or_default();
+    let docker = format!("{config}{}", docker.display());
+    let host = Host::with_images(&["busybox"]);
+    host.write("base/Dockerfile", "FROM busybox\nENV SAID=base\nWORKDIR /w\nRUN echo own > own\n");
+    host.write("files/Dockerfile", "FROM scratch\nCOPY Dockerfile /list\n");
+    host.write(
+        "app/Dockerfile",
+        "FROM base\nCOPY --from=files /list /\nRUN --mount=from=files,target=/m echo $SAID $PWD $(cat own) $(wc -l < /m/list) > /said\n",
+    );
+    let contexts = |platforms: &str| {
+        let target = |name: &str, more: &str| {
+            format!("target \"{name}\" {{\n context = \"{name}\"\n {platforms}\n {more}\n}}\n")
+        };
+        let more =
+            "contexts = { base = \"target:base\", files = \"target:files\" }\n output = [\"type=local,dest=out\"]";
+        format!("{}{}{}", target("base", ""), target("files", ""), target("app", more))
+    };
+    host.write("docker-bake.hcl", contexts(""));
+    host.run(&format!("{docker} buildx bake --progress plain app && cat out/said")).success().says("base /w own 2");
+    // One build of each platform stands on that platform's.
+    host.write("base/Dockerfile", "FROM --platform=$BUILDPLATFORM busybox AS make\nARG TARGETARCH\nRUN echo $TARGETARCH > /own\nFROM scratch\nCOPY --from=make /own /\n");
+    host.write("app/Dockerfile", "FROM base\nCOPY --from=files /list /\n");
+    host.write("docker-bake.hcl", contexts("platforms = [\"linux/amd64\", \"linux/arm64\"]"));
+    host.run(&format!("{docker} buildx bake --progress plain app && cat out/linux_amd64/own out/linux_arm64/own"))
+        .success()
+        .says("amd64\narm64");
+    host.run("wc -l < out/linux_arm64/list").says("2");
 }
 
 /// Buildx's driver `docker-container`: what it asks of the engine to make, fill, start and reach a container, with a

@@ -384,7 +384,7 @@ fn set_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn times_of(stat: &Stat) -> Timestamps {
+pub(crate) fn times_of(stat: &Stat) -> Timestamps {
     let at = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     Timestamps { last_access: at, last_modification: at }
 }

@@ -5,6 +5,7 @@
 //! else: layers, root filesystems, volumes and copies into and out of containers share them, on both sides of the API.
 #![forbid(unsafe_code)]
 
+mod align; // one tree made like another
 mod copy; // files from one root into another
 mod ids; // owners where ids are shifted
 mod ignore; // which files of a tree are left out (.dockerignore)
@@ -24,6 +25,7 @@ pub mod walk; // below a directory by descriptor
 pub mod codec; // compression, recognised by the first bytes
 pub mod limits; // every limit, with its reason
 
+pub use align::align;
 pub use copy::{Copier, CopyOptions, Keep, KnownDigests, TreeDigest};
 pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};

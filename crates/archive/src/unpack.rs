@@ -440,7 +440,9 @@ impl Unpacker<'_> {
             }
             Some(_) => Ok(()),
             None => rustix::fs::mknodat(place.parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)
-                .map_err(|error| place.error("make the whiteout")(error.into())),
+                .map_err(io::Error::from)
+                .and_then(|()| set_whiteouts(place.parent))
+                .map_err(place.error("make the whiteout")),
         }
     }
 
@@ -623,6 +625,13 @@ impl Unpacker<'_> {
 
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
+}
+
+// Where no layer below has a directory, overlayfs lists what is in it as it is, whiteouts too (as names that nothing
+// stands for), unless it has this attribute, which it gives to what it copies up itself.
+fn set_whiteouts(directory: BorrowedFd<'_>) -> io::Result<()> {
+    let directory = walk::open_leaf(directory, b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    Ok(rustix::fs::fsetxattr(directory, "trusted.overlay.origin", b"", XattrFlags::empty())?)
 }
 
 fn set_opaque(directory: BorrowedFd<'_>) -> io::Result<()> {

@@ -26,7 +26,7 @@ pub enum BuildError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Io { what: String, source: std::io::Error },
     #[error("the build was cancelled")]
     Cancelled,

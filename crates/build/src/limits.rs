@@ -6,6 +6,12 @@ pub(crate) const DOCKERFILE_BYTES_MAX: usize = 4 << 20;
 /// Operations of a graph. The largest known (of monorepos) have some ten thousand.
 pub(crate) const GRAPH_NODES_MAX: usize = 100_000;
 
+/// A graph that a build has made as a file: what a client may send at once has this size too.
+pub(crate) const GRAPH_BYTES_MAX: u64 = 16 << 20;
+
+/// Graphs within each other. Nobody is known to have more than two; a process may make one more each time.
+pub(crate) const GRAPH_DEPTH_MAX: usize = 16;
+
 /// Packets of a transfer that wait for the other side.
 pub(crate) const PACKETS_QUEUED: usize = 64;
 

@@ -1,12 +1,13 @@
 //! Graphs that other front ends make (LLB): operations by digest, each naming the outputs of others that it takes.
 //!
 //! A definition is a list of messages; the digest of one is its name for the others, so that there are no circles. Here
-//! they are read and joined; what they do is the solver's business (`solve/graph.rs`).
+//! they are read and joined; what they do is the solver's business (`solve/graph.rs`). A result of ours goes to front
+//! ends as a definition too, which names it ([`definition_of`]).
 
 use std::collections::HashMap;
 
 use bollard_buildkit_proto::pb::{self, op};
-use hako_model::Platform;
+use hako_model::{Digest, Platform};
 use prost::Message;
 
 use crate::{cache::digest, limits};
@@ -22,14 +23,55 @@ pub(crate) struct Graph {
 /// One operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
-    pub(crate) digest: String,
-    pub(crate) op: op::Op,
+    pub(crate) action: Action,
     pub(crate) inputs: Vec<Edge>,
     pub(crate) platform: Option<Platform>,
     /// As progress shows it.
     pub(crate) name: String,
     /// Nothing is taken from the cache.
     pub(crate) is_fresh: bool,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Known(Box<op::Op>),
+    /// Its outputs are these of its inputs (`PassthroughOp`).
+    Pass(Vec<i64>),
+}
+
+/// `Op` as far as the messages that we share with others do not have it yet.
+#[derive(Clone, PartialEq, Message)]
+struct NewerOp {
+    #[prost(message, optional, tag = "8")]
+    passthrough: Option<PassthroughOp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PassthroughOp {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(int64, repeated, tag = "2")]
+    outputs: Vec<i64>,
+}
+
+/// One message of a definition.
+struct Known {
+    inputs: Vec<pb::Input>,
+    platform: Option<pb::Platform>,
+    action: Option<Action>,
+}
+
+impl Known {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let malformed = |error| format!("an operation of the graph is malformed: {error}");
+        let pb::Op { inputs, platform, op, .. } = pb::Op::decode(bytes).map_err(malformed)?;
+        let action = match op {
+            Some(op) => Some(Action::Known(Box::new(op))),
+            None => NewerOp::decode(bytes).map_err(malformed)?.passthrough.map(|pass| Action::Pass(pass.outputs)),
+        };
+        Ok(Self { inputs, platform, action })
+    }
 }
 
 /// An output of a node.
@@ -48,20 +90,17 @@ impl Graph {
         if definition.def.len() > limits::GRAPH_NODES_MAX {
             return Err(format!("the graph has more than {} operations", limits::GRAPH_NODES_MAX));
         }
-        let mut ops: HashMap<String, pb::Op> = HashMap::new();
+        let mut ops: HashMap<String, Known> = HashMap::new();
         let mut last = None;
         for bytes in &definition.def {
-            let op = pb::Op::decode(&bytes[..])
-                .map_err(|error| format!("an operation of the graph is malformed: {error}"))?;
             let name = digest(bytes).to_string();
-            last = Some(name.clone());
-            ops.insert(name, op);
+            ops.insert(name.clone(), Known::read(bytes)?);
+            last = Some(name);
         }
-        let Some(last) = last else { return Ok(Self::default()) };
         let mut graph = Self::default();
-        let top = ops.get(&last).cloned().unwrap_or_default();
+        let Some((last, top)) = last.and_then(|last| Some((last.clone(), ops.get(&last)?))) else { return Ok(graph) };
         // The last message has no operation of its own.
-        let root = match (&top.op, top.inputs.as_slice()) {
+        let root = match (&top.action, top.inputs.as_slice()) {
             (None, [input]) => (input.digest.clone(), input.index),
             (None, _) => return Err("the graph's last message does not say what is wanted".to_owned()),
             (Some(_), _) => (last, 0),
@@ -73,7 +112,7 @@ impl Graph {
 
     // A node after all of its inputs; without recursion, for a graph may be as deep as it is large. There are no circles: a
     // name is the digest of what names its inputs.
-    fn add(&mut self, top: &str, ops: &HashMap<String, pb::Op>, definition: &pb::Definition) -> Result<usize, String> {
+    fn add(&mut self, top: &str, ops: &HashMap<String, Known>, definition: &pb::Definition) -> Result<usize, String> {
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut open = vec![top.to_owned()];
         while let Some(name) = open.last().cloned() {
@@ -90,13 +129,12 @@ impl Graph {
             }
             let edge = |input: &pb::Input| Ok(Edge { node: known[&input.digest], output: output(input.index)? });
             let inputs = op.inputs.iter().map(edge).collect::<Result<Vec<_>, String>>()?;
-            let kind = op.op.clone().ok_or_else(|| format!("the operation {name} does nothing"))?;
+            let action = op.action.clone().ok_or_else(|| format!("the operation {name} does nothing"))?;
             let metadata = definition.metadata.get(&name);
             let told = metadata.and_then(|metadata| metadata.description.get("llb.customname")).cloned();
             self.nodes.push(Node {
-                name: told.unwrap_or_else(|| shown(&kind)),
-                digest: name.clone(),
-                op: kind,
+                name: told.unwrap_or_else(|| shown(&action)),
+                action,
                 inputs,
                 platform: op.platform.as_ref().map(platform),
                 is_fresh: metadata.is_some_and(|metadata| metadata.ignore_cache),
@@ -106,17 +144,19 @@ impl Graph {
         }
         known.get(top).copied().ok_or_else(|| "the graph is empty".to_owned())
     }
+}
 
-    /// Directories of the client's that it takes: by the digest of the operation, with its attributes.
-    pub(crate) fn locals(&self) -> impl Iterator<Item = (&str, &str, &pb::SourceOp)> {
-        self.nodes.iter().filter_map(|node| match &node.op {
-            op::Op::Source(source) => {
-                let name = source.identifier.strip_prefix("local://")?;
-                Some((node.digest.as_str(), name, source))
-            }
-            _ => None,
-        })
-    }
+/// A definition that stands for a result, as a source: `hako-result://` and the digest of its layers, or `scratch`.
+pub(crate) fn definition_of(stack: Option<Digest>) -> pb::Definition {
+    let stack = stack.map_or_else(|| "scratch".to_owned(), |stack| stack.to_string());
+    let source = pb::SourceOp { identifier: format!("hako-result://{stack}"), ..pb::SourceOp::default() };
+    let source = pb::Op { op: Some(op::Op::Source(source)), ..pb::Op::default() }.encode_to_vec();
+    let input = pb::Input { digest: digest(&source).to_string(), index: 0 };
+    let top = pb::Op { inputs: vec![input], ..pb::Op::default() }.encode_to_vec();
+    let def = vec![source, top];
+    // Clients take no operation of which nothing else is said.
+    let metadata = def.iter().map(|bytes| (digest(bytes).to_string(), pb::OpMetadata::default())).collect();
+    pb::Definition { def, metadata, ..pb::Definition::default() }
 }
 
 fn output(index: i64) -> Result<usize, String> {
@@ -128,12 +168,16 @@ fn platform(own: &pb::Platform) -> Platform {
     Platform { os: own.os.clone(), architecture: own.architecture.clone(), variant }
 }
 
-fn shown(op: &op::Op) -> String {
+fn shown(action: &Action) -> String {
+    let op = match action {
+        Action::Known(op) => &**op,
+        Action::Pass(_) => return "passthrough".to_owned(),
+    };
     match op {
         op::Op::Exec(exec) => exec.meta.as_ref().map(|meta| meta.args.join(" ")).unwrap_or_default(),
         op::Op::Source(source) => source.identifier.clone(),
         op::Op::File(file) => {
-            let names: Vec<&str> = file.actions.iter().map(action).collect();
+            let names: Vec<&str> = file.actions.iter().map(action_on_files).collect();
             names.join(", ")
         }
         op::Op::Merge(_) => "merge".to_owned(),
@@ -142,7 +186,7 @@ fn shown(op: &op::Op) -> String {
     }
 }
 
-fn action(one: &pb::FileAction) -> &'static str {
+fn action_on_files(one: &pb::FileAction) -> &'static str {
     use pb::file_action::Action;
     match &one.action {
         Some(Action::Copy(_)) => "copy",
@@ -208,5 +252,23 @@ mod tests {
         check(&[pb::Op::default()], "the graph's last message does not say what is wanted");
         let definition = pb::Definition { def: vec![vec![0xff, 0xff]], ..Default::default() };
         assert!(Graph::read(&definition).unwrap_err().contains("malformed"));
+    }
+
+    #[test]
+    fn what_is_newer_than_our_messages_is_read_too() {
+        let base = source("docker-image://busybox");
+        let pass = NewerOp { passthrough: Some(PassthroughOp { id: "order".to_owned(), outputs: vec![0] }) };
+        let bytes = [on(&base, None).encode_to_vec(), pass.encode_to_vec()].concat();
+        let definition = pb::Definition { def: vec![base.encode_to_vec(), bytes], ..Default::default() };
+        let graph = Graph::read(&definition).unwrap();
+        assert!(matches!(&graph.nodes[1].action, Action::Pass(outputs) if outputs == &[0]), "{graph:?}");
+    }
+
+    #[test]
+    fn a_result_is_a_definition() {
+        let stack = digest(b"files");
+        let graph = Graph::read(&definition_of(Some(stack))).unwrap();
+        assert_eq!(graph.nodes[0].name, format!("hako-result://{stack}"));
+        assert_eq!(Graph::read(&definition_of(None)).unwrap().nodes[0].name, "hako-result://scratch");
     }
 }

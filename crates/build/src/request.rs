@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use crate::{
     context::Context,
     depot::{Depot, Source},
+    plan::platform_text,
+    solve::Built,
 };
 
 /// One build.
@@ -21,8 +23,10 @@ pub struct BuildRequest {
     /// Contexts by name (`--build-context`): they stand before stages and images of that name.
     pub contexts: BTreeMap<String, Arc<Context>>,
     /// Images by name (`--build-context NAME=docker-image://…`): the same. One that begins with `oci-layout://` is in a
-    /// layout of the client's.
+    /// layout of the client's, one that begins with `hako-input://` is one of `inputs`.
     pub images: BTreeMap<String, String>,
+    /// What other builds of the client's came to, by the name that it has for them.
+    pub inputs: BTreeMap<String, Arc<Built>>,
     /// `--build-arg`; `None`: named without a value.
     pub arguments: BTreeMap<String, Option<String>>,
     pub labels: BTreeMap<String, String>,
@@ -61,6 +65,27 @@ pub struct BuildRequest {
     pub sbom: Option<crate::sbom::Wish>,
 }
 
+impl BuildRequest {
+    /// The same for one platform: contexts for it alone (`NAME::PLATFORM`) stand before those for all.
+    pub(crate) fn for_platform(self, platform: Platform) -> Self {
+        let contexts = for_platform(&self.contexts, &platform);
+        let images = for_platform(&self.images, &platform);
+        Self { contexts, images, platform: Some(platform), ..self }
+    }
+}
+
+/// What concerns a platform, of things by `NAME` or `NAME::PLATFORM`.
+pub(crate) fn for_platform<T: Clone>(all: &BTreeMap<String, T>, platform: &Platform) -> BTreeMap<String, T> {
+    let wanted = platform_text(platform);
+    let split = |name: &str| name.split_once("::").map(|(name, platform)| (name.to_owned(), platform.to_owned()));
+    let general = all.iter().filter(|(name, _)| !name.contains("::")).map(|(name, one)| (name.clone(), one.clone()));
+    let own = all.iter().filter_map(|(name, one)| {
+        let (name, _) = split(name).filter(|(_, platform)| *platform == wanted)?;
+        Some((name, one.clone()))
+    });
+    general.chain(own).collect()
+}
+
 /// Which devices steps may have that no description gives to everybody (`--allow device`, `--allow device=NAME`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceGrants {
@@ -91,7 +116,7 @@ pub struct RemoteSource {
     pub time: Option<i64>,
 }
 
-/// What the client of a build has: secrets, agents, credentials, images in OCI layouts.
+/// What the client of a build has: secrets, agents, credentials, directories, images in OCI layouts.
 pub trait Secrets: Send + Sync {
     /// The secret with this id; `None` when there is none.
     fn secret(&self, id: &str) -> SecretFuture;
@@ -103,11 +128,27 @@ pub trait Secrets: Send + Sync {
     /// Who we are at a registry; empty when nobody said.
     fn credentials(&self, registry: &str) -> CredentialsFuture;
 
+    /// Fills `context` with the directory that has this name, as far as it is wanted; why not, in words.
+    fn directory(&self, name: &str, _wanted: Wanted, _context: Context) -> DirectoryFuture {
+        let text = format!("the client offers no directory {name}");
+        Box::pin(async move { Err(text) })
+    }
+
     /// The OCI layout that has this name; `None` when the client offers none.
     fn layout(&self, _store: &str) -> Option<Layout> {
         None
     }
 }
+
+/// What is wanted of a client's directory.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+/// The answer to come.
+pub(crate) type DirectoryFuture = std::pin::Pin<Box<dyn Future<Output = Result<Context, String>> + Send>>;
 
 /// An OCI layout of the client's.
 pub struct Layout(pub(crate) Box<dyn Source>);

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::Engine as _;
 use bollard_buildkit_proto::moby::upload::v1::upload_client::UploadClient;
 use hako_model::{HostSpec, Limits, NetworkMode, Platform, PlatformError, Ulimit};
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use super::{
     bridge::failed,
     news,
     place::failed_in,
-    receive::{self, Wanted},
+    receive,
     session::{Session, SessionSecrets},
     solves::Solve,
 };
@@ -30,8 +31,9 @@ use crate::{
     language::{Around, Dockerfile, Finding, Ignore, SyntaxError, lint},
     limits, outline,
     plan::{Plan, Wishes, plan},
-    request::{BuildRequest, DeviceGrants, RemoteSource},
+    request::{BuildRequest, DeviceGrants, RemoteSource, Wanted, for_platform},
     sbom,
+    solve::inputs,
 };
 
 /// The request to look for mistakes, and to build nothing.
@@ -92,6 +94,8 @@ const UPLOADED: &str = "http://buildkit-session/";
 const IMAGE: &str = "docker-image://";
 /// One that is an image in an OCI layout of the client's.
 const LAYOUT: &str = "oci-layout://";
+/// One that is what another build came to, by the client's name for it.
+const INPUT: &str = "input:";
 
 type Attributes = HashMap<String, String>;
 /// The Dockerfile, the context, and what that is if it has an address.
@@ -243,6 +247,7 @@ impl BuildKit {
             context: Arc::new(context),
             contexts,
             images: images(attributes),
+            inputs: BTreeMap::new(),
             arguments: arguments.into_iter().map(|(name, value)| (name, Some(value))).collect(),
             labels: with_prefix(attributes, "label:"),
             target: attributes.get("target").cloned(),
@@ -527,13 +532,13 @@ fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxErr
     let arguments = arguments.into_iter().map(|(name, value)| (name, Some(value))).collect();
     let named = platforms(attributes).unwrap_or_default();
     let platform = named.into_iter().next().unwrap_or_else(Platform::host);
-    let places = with_prefix(attributes, "context:").into_iter();
+    let places = for_platform(&with_prefix(attributes, "context:"), &platform).into_iter();
     let wishes = Wishes {
         arguments: &arguments,
         target: attributes.get("target").map(String::as_str),
         platform: &platform,
         contexts: places.filter(|(_, place)| !is_image(place)).map(|(name, _)| name.to_lowercase()).collect(),
-        images: &images(attributes),
+        images: &for_platform(&images(attributes), &platform),
     };
     plan(file, &wishes)
 }
@@ -542,11 +547,26 @@ fn planned(file: &Dockerfile, attributes: &Attributes) -> Result<Plan, SyntaxErr
 fn images(attributes: &Attributes) -> BTreeMap<String, String> {
     let named = with_prefix(attributes, "context:").into_iter();
     let images = named.filter(|(_, place)| is_image(place));
-    images.map(|(name, place)| (name.to_lowercase(), place.strip_prefix(IMAGE).unwrap_or(&place).to_owned())).collect()
+    let place_of = |place: &str| match (place.strip_prefix(IMAGE), place.strip_prefix(INPUT)) {
+        (Some(image), _) => image.to_owned(),
+        (_, Some(input)) => format!("{}{input}", inputs::PREFIX),
+        _ => place.to_owned(),
+    };
+    images.map(|(name, place)| (name.to_lowercase(), place_of(&place))).collect()
 }
 
 fn is_image(place: &str) -> bool {
-    place.starts_with(IMAGE) || place.starts_with(LAYOUT)
+    [IMAGE, LAYOUT, INPUT].iter().any(|start| place.starts_with(start))
+}
+
+/// The configuration that a client has for an input, as it was told when that was built.
+pub(super) fn input_configuration(attributes: &Attributes, input: &str) -> Result<Option<Vec<u8>>, Status> {
+    let Some(text) = attributes.get(&format!("input-metadata:{input}")) else { return Ok(None) };
+    let wrong = |why: String| Status::invalid_argument(format!("failed to parse input metadata of {input}: {why}"));
+    let all: HashMap<String, String> = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let Some(text) = all.get("containerimage.config") else { return Ok(None) };
+    let read = base64::engine::general_purpose::STANDARD.decode(text);
+    read.map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 fn is_elsewhere(place: &str) -> bool {

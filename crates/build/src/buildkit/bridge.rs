@@ -20,6 +20,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
         StatFileResponse, WarnRequest, WarnResponse, llb_bridge_server::LlbBridge, result,
     },
 };
+use bollard_buildkit_proto::pb;
 use hako_image::StackView;
 use hako_model::Platform;
 use serde_json::json;
@@ -36,7 +37,8 @@ use super::{
     solves::Solve,
 };
 use crate::{
-    error::BuildError, event::Progress, plan::platform_text, request::BuildRequest, solve::Built, solve::blocking,
+    error::BuildError, event::Progress, llb::definition_of, plan::platform_text, request::BuildRequest, solve::Built,
+    solve::blocking,
 };
 
 /// Which build a call speaks of.
@@ -62,10 +64,16 @@ const CAPABILITIES: [&str; 16] = [
     "gateway.warnings",
 ];
 
-/// What graphs and exports can have, by the names that clients look for.
-const LLB_CAPABILITIES: [&str; 31] = [
+/// What graphs and exports can have, by the names that clients look for (one of them has a slip of the pen).
+const LLB_CAPABILITIES: [&str; 57] = [
+    "exporter.image.annotations",
     "exporter.image.attestations",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
     "source.image",
+    "source.image.checksum",
+    "source.imageblob",
+    "source.ocilayout",
     "source.local",
     "source.local.unique",
     "source.local.sessionid",
@@ -78,12 +86,22 @@ const LLB_CAPABILITIES: [&str; 31] = [
     "source.git.fullurl",
     "source.http",
     "source.http.checksum",
+    "source.http.perm",
+    "soruce.http.uidgid",
+    "source.buildop.llbfilename",
     "exec.meta.base",
+    "exec.meta.cdi",
+    "exec.meta.cgroup.parent",
     "exec.meta.network",
+    "exec.meta.proxyenv",
+    "exec.meta.removemountstubs.recursive",
     "exec.meta.security",
+    "exec.meta.setsdefaultpath",
     "exec.meta.ulimit",
     "exec.mount.bind",
+    "exec.mount.bind.readwrite-nooutput",
     "exec.mount.cache",
+    "exec.mount.cache.content",
     "exec.mount.cache.sharing",
     "exec.mount.selector",
     "exec.mount.tmpfs",
@@ -91,10 +109,20 @@ const LLB_CAPABILITIES: [&str; 31] = [
     "exec.mount.secret",
     "exec.mount.ssh",
     "exec.secretenv",
+    "exec.validexitcode",
     "file.base",
     "file.rm.wildcard",
+    "file.copy.includeexcludepatterns",
+    "file.copy.modestring",
+    "file.symlink.create",
+    "constraints",
+    "platform",
+    "meta.ignorecache",
+    "meta.description",
+    "meta.exportcache",
     "mergeop",
     "diffop",
+    "passthroughop",
 ];
 
 fn not_built(what: &str) -> Status {
@@ -144,6 +172,7 @@ impl BuildKit {
         frontend: &str,
         attributes: &HashMap<String, String>,
         imports: &[CacheOptionsEntry],
+        inputs: &HashMap<String, pb::Definition>,
     ) -> Result<Vec<Built>, Status> {
         attributes::check(frontend, attributes)?;
         export::check(solve, attributes)?;
@@ -152,6 +181,7 @@ impl BuildKit {
         news::told(solve, teller, |progress| async move {
             // Boxed, each: all of them in one future would overflow the stack of a thread.
             let mut request = Box::pin(self.request(solve, attributes, &progress)).await?;
+            request.inputs = Box::pin(self.inputs(solve, attributes, inputs, &progress)).await?;
             // Whoever drives a build through the bridge names them twice, here without what Solve has found out.
             let more = imports.iter().filter(|one| !solve.imports.iter().any(|known| is_same(known, one)));
             let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
@@ -179,12 +209,15 @@ impl BuildKit {
     ) -> Result<Vec<Built>, BuildError> {
         let builder = &self.0.builder;
         if platforms.len() < 2 {
-            let platform = platforms.into_iter().next();
-            return Ok(vec![Box::pin(builder.build(BuildRequest { platform, ..request }, progress)).await?]);
+            let request = match platforms.into_iter().next() {
+                Some(platform) => request.for_platform(platform),
+                None => BuildRequest { platform: None, ..request.for_platform(Platform::host()) },
+            };
+            return Ok(vec![Box::pin(builder.build(request, progress)).await?]);
         }
         let mut building = JoinSet::new();
         for (place, platform) in (0_u64..).zip(platforms) {
-            let request = BuildRequest { platform: Some(platform), place: Some(place), ..request.clone() };
+            let request = BuildRequest { place: Some(place), ..request.clone().for_platform(platform) };
             let (builder, progress) = (builder.clone(), progress.clone());
             building.spawn(async move { (place, builder.build(request, progress).await) });
         }
@@ -205,21 +238,29 @@ impl BuildKit {
     }
 }
 
-// Results as a client gets them: one, or one for each platform.
-fn results(solve: &Solve, attributes: &HashMap<String, String>, built: Vec<Built>) -> WireResult {
+// A result that a client may name, also as the input of another build.
+fn kept(solve: &Solve, built: Built) -> Ref {
+    let def = Some(definition_of(built.image.stack));
+    Ref { id: solve.keep(built), def }
+}
+
+// Results as a client gets them: one, or one for each platform, and what their images are.
+fn results(solve: &Solve, attributes: &HashMap<String, String>, built: Vec<(Vec<u8>, Built)>) -> WireResult {
     let is_one = built.len() == 1 && !attributes::wants_index(attributes);
     let mut platforms = Vec::new();
-    let mut refs = HashMap::new();
+    let (mut refs, mut metadata) = (HashMap::new(), HashMap::new());
     let mut only = None;
-    for built in built {
+    for (configuration, built) in built {
         let platform = built.image.platform.clone();
         let id = platform_text(&platform);
         platforms.push(json!({ "ID": id, "Platform": platform }));
-        let kept = Ref { id: solve.keep(built), def: None };
+        let of_one = if is_one { String::new() } else { format!("/{id}") };
+        metadata.insert(format!("containerimage.config{of_one}"), configuration);
+        let kept = kept(solve, built);
         only = Some(kept.clone());
         refs.insert(id, kept);
     }
-    let metadata = HashMap::from([("refs.platforms".to_owned(), json!({ "Platforms": platforms }).to_string().into())]);
+    metadata.insert("refs.platforms".to_owned(), json!({ "Platforms": platforms }).to_string().into());
     let result = if is_one { only.map(result::Result::Ref) } else { Some(result::Result::Refs(RefMap { refs })) };
     WireResult { result, metadata, ..WireResult::default() }
 }
@@ -269,8 +310,8 @@ impl LlbBridge for BuildKit {
             "" if request.definition.as_ref().is_none_or(|graph| graph.def.is_empty()) => WireResult::default(),
             "" => {
                 let definition = request.definition.unwrap_or_default();
-                let id = solve.keep(Box::pin(self.build_graph(&solve, &definition)).await?);
-                WireResult { result: Some(result::Result::Ref(Ref { id, def: None })), ..WireResult::default() }
+                let built = Box::pin(self.build_graph(&solve, &definition)).await?;
+                WireResult { result: Some(result::Result::Ref(kept(&solve, built))), ..WireResult::default() }
             }
             frontend if attributes::is_question(&request.frontend_opt) => {
                 let found = self.ask(&solve, frontend, &request.frontend_opt).await?;
@@ -279,8 +320,10 @@ impl LlbBridge for BuildKit {
             }
             frontend => {
                 let imports: Vec<CacheOptionsEntry> = request.cache_imports.iter().map(controls).collect();
-                let built = self.build(&solve, frontend, &request.frontend_opt, &imports).await?;
-                results(&solve, &request.frontend_opt, built)
+                let inputs = &request.frontend_inputs;
+                let built = self.build(&solve, frontend, &request.frontend_opt, &imports, inputs).await?;
+                let built = built.into_iter().map(|built| (self.0.builder.configuration(&built), built));
+                results(&solve, &request.frontend_opt, built.collect())
             }
         };
         Ok(Response::new(SolveResponse { r#ref: String::new(), result: Some(result) }))

@@ -85,7 +85,9 @@ impl BuildKit {
                 return self.ask(solve, &request.frontend, &request.frontend_attrs).await;
             }
             "dockerfile.v0" | "gateway.v0" => {
-                let built = self.build(solve, &request.frontend, &request.frontend_attrs, &[]).await?;
+                let built = self
+                    .build(solve, &request.frontend, &request.frontend_attrs, &[], &request.frontend_inputs)
+                    .await?;
                 built.into_iter().map(|built| solve.keep(built)).collect()
             }
             other => return Err(not_built(&format!("the front end {other}"))),

@@ -1,4 +1,4 @@
-//! Graphs of other front ends: what they take of the client is fetched, then the solver does them.
+//! Graphs of other front ends: what they may do is what the client of the build may.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,16 +6,14 @@ use std::{
 };
 
 use bollard_buildkit_proto::pb;
-use hako_archive::Ignore;
 use hako_model::{HostSpec, Platform};
 use tonic::Status;
 
 use super::{
-    BuildKit,
+    BuildKit, attributes,
     bridge::failed,
     export,
     news::{self, Teller},
-    receive::{self, Wanted},
     session::SessionSecrets,
     solves::Solve,
 };
@@ -33,8 +31,7 @@ impl BuildKit {
         let graph = Graph::read(definition).map_err(Status::invalid_argument)?;
         export::check(solve, &HashMap::new())?;
         news::told(solve, Teller::default(), |progress| async move {
-            let contexts = self.locals(solve, &graph, &progress).await?;
-            let mut request = self.graph_request(solve, contexts).await?;
+            let mut request = self.graph_request(solve).await?;
             request.depots = Box::pin(self.depots(solve, &solve.imports, &progress)).await?;
             let built = Box::pin(self.0.builder.build_graph(graph, request, progress)).await;
             built.map_err(|error| failed(&error))
@@ -42,41 +39,29 @@ impl BuildKit {
         .await
     }
 
-    // Directories of the client's, by the digest of the operation that takes them.
-    async fn locals(
+    /// Solves what a client gives to a build as its inputs: graphs by name, each with its configuration if it has one.
+    pub(super) async fn inputs(
         &self,
         solve: &Solve,
-        graph: &Graph,
+        attributes: &HashMap<String, String>,
+        given: &HashMap<String, pb::Definition>,
         progress: &Progress,
-    ) -> Result<BTreeMap<String, Arc<Context>>, Status> {
-        let mut contexts = BTreeMap::new();
-        for (number, (digest, name, source)) in graph.locals().enumerate() {
-            let session = self.0.sessions.get(&solve.session).await?;
-            let patterns = |key: &str| -> Result<Vec<String>, Status> {
-                let text = source.attrs.get(key).map(String::as_str).filter(|text| !text.is_empty());
-                let read = text.map(serde_json::from_str::<Vec<String>>).transpose();
-                read.map(Option::unwrap_or_default).map_err(|error| Status::invalid_argument(format!("{key}: {error}")))
-            };
-            let mut include = patterns("local.includepattern")?;
-            include.extend(patterns("local.followpaths")?);
-            let wanted = Wanted { include, exclude: patterns("local.excludepatterns")? };
-            let work = async {
-                let context = Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?;
-                let (context, _) = receive::receive(&session, name, &wanted, context).await?;
-                Ok::<_, Status>(context.with_ignore(Ignore::default()))
-            };
-            let title = format!("[local {name}] load from client");
-            let context = news::around(progress, news::CONTEXT - 1000 - number as u64, &title, work).await?;
-            contexts.insert(digest.to_owned(), Arc::new(context));
+    ) -> Result<BTreeMap<String, Arc<Built>>, Status> {
+        let mut inputs = BTreeMap::new();
+        for (name, definition) in given {
+            let graph = Graph::read(definition).map_err(Status::invalid_argument)?;
+            let request = self.graph_request(solve).await?;
+            let built = Box::pin(self.0.builder.build_graph(graph, request, progress.clone())).await;
+            let mut built = built.map_err(|error| failed(&error))?;
+            if let Some(raw) = attributes::input_configuration(attributes, name)? {
+                built = self.0.builder.configured(&built, &raw).map_err(|error| failed(&error))?;
+            }
+            inputs.insert(name.clone(), Arc::new(built));
         }
-        Ok(contexts)
+        Ok(inputs)
     }
 
-    async fn graph_request(
-        &self,
-        solve: &Solve,
-        contexts: BTreeMap<String, Arc<Context>>,
-    ) -> Result<BuildRequest, Status> {
+    async fn graph_request(&self, solve: &Solve) -> Result<BuildRequest, Status> {
         // A client that has nothing to offer needs no session.
         let session = match solve.session.as_str() {
             "" => None,
@@ -87,8 +72,9 @@ impl BuildKit {
             dockerfile: String::new(),
             dockerfile_name: String::new(),
             context: Arc::new(Context::empty(self.0.builder.root()).map_err(|error| failed(&error))?),
-            contexts,
+            contexts: BTreeMap::new(),
             images: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             arguments: BTreeMap::new(),
             labels: BTreeMap::new(),
             target: None,
@@ -102,7 +88,7 @@ impl BuildKit {
             secrets: Arc::new(SessionSecrets(session)),
             allow_host_network: allows("network.host"),
             allow_insecure: allows("security.insecure"),
-            devices: DeviceGrants::default(),
+            devices: DeviceGrants::of(&solve.entitlements),
             classic: false,
             epoch: None,
             rewrite_times: false,

@@ -28,14 +28,7 @@ use tonic::{
 };
 
 use super::session::Session;
-use crate::{context::Context, limits};
-
-/// What is wanted of a client's directory.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) include: Vec<String>,
-    pub(super) exclude: Vec<String>,
-}
+use crate::{context::Context, limits, request::Wanted};
 
 fn io_status(what: &str) -> impl Fn(io::Error) -> Status {
     move |error| {

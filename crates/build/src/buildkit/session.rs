@@ -25,10 +25,11 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{Connection, content::ContentStore, depots::ClientSource, held};
+use super::{Connection, content::ContentStore, depots::ClientSource, held, receive::receive};
 use crate::{
+    context::Context,
     limits,
-    request::{AgentFuture, AgentSocket, CredentialsFuture, Layout, SecretFuture, Secrets},
+    request::{AgentFuture, AgentSocket, CredentialsFuture, DirectoryFuture, Layout, SecretFuture, Secrets, Wanted},
 };
 
 /// How long a build waits for the session that it names: the client opens both at once.
@@ -135,6 +136,15 @@ impl Secrets for SessionSecrets {
             let listener =
                 UnixListener::bind(&path).map_err(|error| format!("cannot make the agent's socket: {error}"))?;
             Ok(Some(AgentSocket(tokio::spawn(forward_agent(listener, client, id)))))
+        })
+    }
+
+    fn directory(&self, name: &str, wanted: Wanted, context: Context) -> DirectoryFuture {
+        let (session, name) = (self.0.clone(), name.to_owned());
+        Box::pin(async move {
+            let session = session.ok_or_else(|| format!("the client offers no directory {name}"))?;
+            let received = receive(&session, &name, &wanted, context).await;
+            received.map(|(context, _)| context).map_err(|status| status.message().to_owned())
         })
     }
 

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Solving, layout, now};
+use super::{Solving, inputs, layout, now};
 use crate::{error::BuildError, event::Event};
 
 /// News of a pull that wait for a slow reader.
@@ -47,6 +47,9 @@ impl Solving {
         let engine = self.builder.engine();
         if let Some(place) = name.strip_prefix(layout::PREFIX) {
             return self.of_layout(place, platform, line).await;
+        }
+        if let Some(input) = name.strip_prefix(inputs::PREFIX) {
+            return self.of_input(input);
         }
         let here = engine.image_for_build(name);
         let is_other =

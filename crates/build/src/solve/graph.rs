@@ -6,10 +6,19 @@
 //!   source ─► file ─┴─► merge ─► the wanted output: a stack of layers
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bollard_buildkit_proto::pb::op;
-use hako_image::{BuiltImage, ShippedLayer, WantedLayer};
+use hako_archive::align;
+use hako_image::{BuiltImage, Hold, ShippedLayer, WantedLayer};
 use hako_model::{Digest, ImageConfig, Platform};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -19,7 +28,8 @@ use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
     event::{Completed, Event, Progress, Vertex},
-    llb::{Edge, Graph, Node},
+    limits,
+    llb::{Action, Edge, Graph, Node},
     plan::Plan,
     request::BuildRequest,
 };
@@ -31,7 +41,14 @@ pub(super) type Outputs = Arc<Vec<Option<Digest>>>;
 pub(super) struct Flow {
     graph: Graph,
     outputs: Vec<watch::Sender<Option<Outputs>>>,
+    /// How many graphs this one is within.
+    depth: usize,
+    /// Graphs of this build so far: each numbers its operations by itself.
+    graphs: Arc<AtomicU64>,
 }
+
+/// What a graph within a graph comes to; boxed, for it may have another within it.
+pub(super) type Within<'w> = Pin<Box<dyn Future<Output = Result<Option<Digest>, BuildError>> + Send + 'w>>;
 
 impl Flow {
     /// The stack that an edge stands for, as soon as it is there.
@@ -54,36 +71,51 @@ impl Builder {
         request: BuildRequest,
         progress: Progress,
     ) -> Result<Built, BuildError> {
-        let solving = Arc::new(Solving {
-            builder: self.clone(),
-            hold: Arc::new(self.store().hold()),
-            vertices: vertices(&graph),
-            request: Arc::new(request),
-            plan: Plan::none(),
-            progress: progress.clone(),
-            results: Vec::new(),
-            images: tokio::sync::Mutex::default(),
-            bases: bases::Bases::default(),
-            trail: parking_lot::Mutex::default(),
-            foresight: foresight::Foresight::of(0).0,
-        });
-        for vertex in solving.vertices.values() {
-            progress.tell(Event::Vertex(vertex.clone())).await;
-        }
-        let done = solving.flow(graph).await;
+        let hold = Arc::new(self.store().hold());
+        let solving = self.solving(&graph, 0, (Arc::new(request), hold, progress));
+        let done = solving.flow(graph, 0, Arc::default()).await;
         let builder = self.clone();
         let settled = blocking(move || builder.0.cache.settle(builder.store())).await;
         let stack = done?;
         settled?;
         Ok(solving.built(stack))
     }
+
+    fn solving(
+        &self,
+        graph: &Graph,
+        number: u64,
+        (request, hold, progress): (Arc<BuildRequest>, Arc<Hold>, Progress),
+    ) -> Arc<Solving> {
+        Arc::new(Solving {
+            builder: self.clone(),
+            hold,
+            vertices: vertices(graph, number),
+            request,
+            plan: Plan::none(),
+            progress,
+            results: Vec::new(),
+            images: tokio::sync::Mutex::default(),
+            bases: bases::Bases::default(),
+            trail: parking_lot::Mutex::default(),
+            foresight: foresight::Foresight::of(0).0,
+        })
+    }
 }
 
 impl Solving {
-    async fn flow(self: &Arc<Self>, graph: Graph) -> Result<Option<Digest>, BuildError> {
+    async fn flow(
+        self: &Arc<Self>,
+        graph: Graph,
+        depth: usize,
+        graphs: Arc<AtomicU64>,
+    ) -> Result<Option<Digest>, BuildError> {
         let Some(root) = graph.root else { return Ok(None) };
+        for vertex in self.vertices.values() {
+            self.progress.tell(Event::Vertex(vertex.clone())).await;
+        }
         let outputs = graph.nodes.iter().map(|_| watch::Sender::new(None)).collect();
-        let flow = Arc::new(Flow { graph, outputs });
+        let flow = Arc::new(Flow { graph, outputs, depth, graphs });
         let mut tasks = JoinSet::new();
         for at in 0..flow.graph.nodes.len() {
             let (solving, flow) = (self.clone(), flow.clone());
@@ -112,7 +144,7 @@ impl Solving {
         }
         let id = self.vertex(at).map_or(0, |vertex| vertex.id);
         self.progress.started(id).await;
-        let done = self.carry_out_node(at, node, &inputs).await;
+        let done = self.carry_out_node(flow, at, &inputs).await;
         let (cached, error) = match &done {
             Ok((_, cached)) => (*cached, None),
             Err(error) => (false, Some(error.modern())),
@@ -128,11 +160,23 @@ impl Solving {
 
     async fn carry_out_node(
         &self,
+        flow: &Flow,
         at: usize,
-        node: &Node,
         inputs: &[Option<Digest>],
     ) -> Result<(Vec<Option<Digest>>, bool), BuildError> {
-        match &node.op {
+        let node = &flow.graph.nodes[at];
+        let op = match &node.action {
+            Action::Known(op) => &**op,
+            Action::Pass(outputs) => {
+                let passed = outputs.iter().map(|output| input(inputs, *output).map(|stack| (*output >= 0, stack)));
+                let passed = passed.collect::<Result<Vec<_>, _>>()?;
+                if passed.iter().any(|(is_input, _)| !is_input) {
+                    return Err(BuildError::invalid("an output of a passthrough is none of its inputs"));
+                }
+                return Ok((passed.into_iter().map(|(_, stack)| stack).collect(), true));
+            }
+        };
+        match op {
             op::Op::Source(source) => self.source(at, node, source).await.map(|(stack, cached)| (vec![stack], cached)),
             op::Op::Exec(exec) => self.graph_exec(at, node, exec, inputs).await,
             op::Op::File(file) => self.graph_files(node, file, inputs).await,
@@ -144,12 +188,27 @@ impl Solving {
             op::Op::Diff(diff) => {
                 let lower = input(inputs, diff.lower.as_ref().map_or(-1, |lower| lower.input))?;
                 let upper = input(inputs, diff.upper.as_ref().map_or(-1, |upper| upper.input))?;
-                Ok((vec![self.difference(lower, upper).await?], false))
+                let (stack, cached) = self.difference(node, lower, upper).await?;
+                Ok((vec![stack], cached))
             }
-            op::Op::Build(_) => {
-                Err(BuildError::NotBuilt { text: "a build within a graph (BuildOp) is not built yet".to_owned() })
-            }
+            op::Op::Build(build) => Ok((vec![self.graph_within(flow, build, inputs).await?], false)),
         }
+    }
+
+    /// Solves a graph that an operation of another has made. What it did stays with what the other did.
+    pub(super) fn within<'w>(&'w self, outer: &'w Flow, graph: Graph) -> Within<'w> {
+        Box::pin(async move {
+            if outer.depth >= limits::GRAPH_DEPTH_MAX {
+                let text = format!("more than {} builds are within each other", limits::GRAPH_DEPTH_MAX);
+                return Err(BuildError::invalid(text));
+            }
+            let number = outer.graphs.fetch_add(1, Ordering::Relaxed) + 1;
+            let shared = (self.request.clone(), self.hold.clone(), self.progress.clone());
+            let solving = self.builder.solving(&graph, number, shared);
+            let done = solving.flow(graph, outer.depth + 1, outer.graphs.clone()).await;
+            self.trail.lock().take_over(std::mem::take(&mut *solving.trail.lock()));
+            done
+        })
     }
 
     // The layers of each on top of those before it: what one takes away, it takes away from those too.
@@ -162,15 +221,32 @@ impl Solving {
         Ok(stack)
     }
 
-    async fn difference(&self, lower: Option<Digest>, upper: Option<Digest>) -> Result<Option<Digest>, BuildError> {
-        let (below, all) = (self.store().stack_blobs(lower), self.store().stack_blobs(upper));
-        let same = below.iter().zip(&all).take_while(|(a, b)| a.diff_id == b.diff_id).count();
-        if same < below.len() {
-            return Err(BuildError::NotBuilt {
-                text: "a difference between states that do not stand on each other is not built yet".to_owned(),
-            });
+    // What of `upper` is not in `lower`: the layers that it has more, or one layer that leads from one to the other.
+    async fn difference(
+        &self,
+        node: &Node,
+        lower: Option<Digest>,
+        upper: Option<Digest>,
+    ) -> Result<(Option<Digest>, bool), BuildError> {
+        let (under, all) = (self.store().stack_blobs(lower), self.store().stack_blobs(upper));
+        let same = under.iter().zip(&all).take_while(|(a, b)| a.diff_id == b.diff_id).count();
+        if same == under.len() {
+            return Ok((self.stacked(None, all[same..].to_vec()).await?, false));
         }
-        self.stacked(None, all[same..].to_vec()).await
+        let mut key = Key::new("diff", &below(lower));
+        key.input("upper", &below(upper).to_string());
+        let (store, limit) = (self.store().clone(), self.times_limit());
+        let made = |hold: Arc<Hold>| {
+            blocking(move || {
+                let draft = store.draft(lower, false)?;
+                let (from, to) = (store.stack_view(lower)?, store.stack_view(upper)?);
+                let aligned = align(draft.as_fd(), from.as_fd(), to.as_fd());
+                aligned.map_err(BuildError::io("cannot tell two states apart"))?;
+                Ok(store.draft_finish(draft, None, &hold, limit)?)
+            })
+        };
+        let done = self.cached_on(key, None, &node.name, node.is_fresh, made).await?;
+        Ok((done.record.stack, done.cached))
     }
 
     // These layers on top of a stack. One that lies there already is taken; else its files are put there again.
@@ -246,15 +322,17 @@ pub(super) fn input(inputs: &[Option<Digest>], index: i64) -> Result<Option<Dige
     }
 }
 
-fn vertices(graph: &Graph) -> BTreeMap<usize, Vertex> {
+// `number`: which of the build's graphs it is, from 0.
+fn vertices(graph: &Graph, number: u64) -> BTreeMap<usize, Vertex> {
+    let id = |at: usize| (number << 32) + at as u64 + 1;
     let vertex = |(at, node): (usize, &Node)| {
         let vertex = Vertex {
-            id: at as u64 + 1,
+            id: id(at),
             name: node.name.clone(),
             original: node.name.clone(),
             step: at + 1,
             steps: graph.nodes.len(),
-            inputs: node.inputs.iter().map(|edge| edge.node as u64 + 1).collect(),
+            inputs: node.inputs.iter().map(|edge| id(edge.node)).collect(),
             lines: (0, 0),
         };
         (at, vertex)

@@ -2,6 +2,7 @@
 //! becomes an output.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
@@ -17,12 +18,13 @@ use super::{
     Solving, blocking,
     graph::{below, input},
     history,
-    run::{Held, Job, Place, missing_places, take_places_away},
+    run::{Held, Job, Place, give_devices, missing_places, take_places_away},
+    stage::PATH,
 };
 use crate::{
     cache::Key,
     error::BuildError,
-    language::{Mount, MountKind, Sharing},
+    language::{Device, Mount, MountKind, Sharing},
     llb::Node,
 };
 
@@ -46,6 +48,9 @@ impl Solving {
         key.input("user", &meta.user);
         key.input("working directory", &meta.cwd);
         key.input("network", &format!("{} {}", exec.network, exec.security));
+        if !exec.cdi_devices.is_empty() {
+            key.input("devices", &format!("{:?}", exec.cdi_devices));
+        }
         for mount in &exec.mounts {
             let stack = below(input(inputs, mount.input)?);
             let words = format!(
@@ -81,7 +86,7 @@ impl Solving {
     ) -> Result<Vec<Option<Digest>>, BuildError> {
         self.check_platform(&node.platform.clone().unwrap_or_else(Platform::host))?;
         let meta = exec.meta.clone().unwrap_or_default();
-        let job = self.graph_job(exec, &meta)?;
+        let job = self.graph_job(exec, &meta, inputs)?;
         let _slot = self.builder.0.slots.acquire().await.map_err(|_| BuildError::Cancelled)?;
         let mut held = self.mounts(Place { stage: 0, line: at }, &job).await?;
         let (mut root, mut drafts) = (None, Drafts::new());
@@ -100,6 +105,10 @@ impl Solving {
         let mut host = self.request.host.clone();
         host.network_mode = job.network.clone();
         host.privileged = job.insecure;
+        if !meta.cgroup_parent.is_empty() {
+            host.cgroup_parent.clone_from(&meta.cgroup_parent);
+        }
+        give_devices(&mut host, job.devices);
         host.extra_hosts.extend(meta.extra_hosts.iter().map(|one| format!("{}:{}", one.host, one.ip)));
         let limit = |one: &pb::Ulimit| Ulimit { name: one.name.clone(), soft: one.soft, hard: one.hard };
         host.limits.ulimits.extend(meta.ulimit.iter().map(limit));
@@ -107,7 +116,7 @@ impl Solving {
         let spec = StepSpec {
             root,
             argv: job.argv.clone(),
-            env: job.env.into_iter().chain(std::mem::take(&mut held.env)).collect(),
+            env: job.env.into_iter().chain(job.predefined).chain(std::mem::take(&mut held.env)).collect(),
             working_dir: meta.cwd.clone(),
             user: meta.user.clone(),
             hostname,
@@ -177,10 +186,9 @@ impl Solving {
         Ok(opened)
     }
 
-    fn graph_job(&self, exec: &ExecOp, meta: &pb::Meta) -> Result<Job, BuildError> {
-        if !exec.cdi_devices.is_empty() {
-            return Err(BuildError::NotBuilt { text: "devices of a graph's process are not built yet".to_owned() });
-        }
+    fn graph_job(&self, exec: &ExecOp, meta: &pb::Meta, inputs: &[Option<Digest>]) -> Result<Job, BuildError> {
+        let wish = |one: &pb::CdiDevice| Device { name: one.name.clone(), required: !one.optional };
+        let devices = self.granted(&exec.cdi_devices.iter().map(wish).collect::<Vec<_>>())?;
         let network = match exec.network() {
             NetMode::Unset => self.request.host.network_mode.clone(),
             NetMode::None => NetworkMode::None,
@@ -191,9 +199,13 @@ impl Solving {
         if insecure && !self.request.allow_insecure {
             return Err(BuildError::invalid("security.insecure is not allowed"));
         }
-        let mut mounts = Vec::new();
+        let (mut mounts, mut begins) = (Vec::new(), BTreeMap::new());
         for mount in &exec.mounts {
-            mounts.extend(graph_mount_of(mount)?);
+            let stack = input(inputs, mount.input)?;
+            if mount.mount_type() == MountType::Cache {
+                begins.extend(stack.map(|stack| (mount.dest.clone(), stack)));
+            }
+            mounts.extend(graph_mount_of(mount, stack));
         }
         let secret = |one: &pb::SecretEnv| Mount {
             id: Some(one.id.clone()),
@@ -202,31 +214,46 @@ impl Solving {
             ..Mount::new(MountKind::Secret, "")
         };
         mounts.extend(exec.secretenv.iter().map(secret));
-        let (argv, env) = (meta.args.clone(), meta.env.clone());
-        Ok(Job { argv, env, predefined: Vec::new(), mounts, script: None, network, insecure, devices: Vec::new() })
+        let (argv, mut env) = (meta.args.clone(), meta.env.clone());
+        if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+            env.push(PATH.to_owned());
+        }
+        let predefined = meta.proxy_env.as_ref().map(proxies).unwrap_or_default();
+        Ok(Job { argv, env, predefined, mounts, script: None, network, insecure, devices, begins })
     }
 }
 
 /// Stands for the root among the outputs, whatever its number.
 const ROOT: i64 = i64::MAX;
 
-// Mounts that are no output of another operation, in the words of RUN --mount.
-fn graph_mount_of(mount: &pb::Mount) -> Result<Option<Mount>, BuildError> {
+// Both spellings of each, as nothing agrees on one.
+fn proxies(proxy: &pb::ProxyEnv) -> Vec<String> {
+    let all = [
+        ("http_proxy", &proxy.http_proxy),
+        ("https_proxy", &proxy.https_proxy),
+        ("ftp_proxy", &proxy.ftp_proxy),
+        ("no_proxy", &proxy.no_proxy),
+        ("all_proxy", &proxy.all_proxy),
+    ];
+    let said = all.into_iter().filter(|(_, value)| !value.is_empty());
+    said.flat_map(|(name, value)| [format!("{}={value}", name.to_uppercase()), format!("{name}={value}")]).collect()
+}
+
+// Mounts that are no output of another operation, in the words of RUN --mount. A cache that begins with files is
+// another one than one that begins with others.
+fn graph_mount_of(mount: &pb::Mount, stack: Option<Digest>) -> Option<Mount> {
     let one = |kind| Mount::new(kind, &mount.dest);
-    Ok(Some(match mount.mount_type() {
-        MountType::Bind => return Ok(None),
+    Some(match mount.mount_type() {
+        MountType::Bind => return None,
         MountType::Cache => {
-            if mount.input >= 0 {
-                let text = "a cache mount of a graph that begins with files is not built yet".to_owned();
-                return Err(BuildError::NotBuilt { text });
-            }
             let options = mount.cache_opt.clone().unwrap_or_default();
             let sharing = match options.sharing() {
                 CacheSharingOpt::Shared => Sharing::Shared,
                 CacheSharingOpt::Private => Sharing::Private,
                 CacheSharingOpt::Locked => Sharing::Locked,
             };
-            let (id, source) = (Some(options.id), mount.selector.clone());
+            let files = stack.map(|stack| format!(" {stack}")).unwrap_or_default();
+            let (id, source) = (Some(format!("{}{files}", options.id)), mount.selector.clone());
             Mount { id, sharing, source, read_only: Some(mount.readonly), ..one(MountKind::Cache) }
         }
         MountType::Tmpfs => {
@@ -245,5 +272,5 @@ fn graph_mount_of(mount: &pb::Mount) -> Result<Option<Mount>, BuildError> {
             let mode = Some(options.mode & 0o7777).filter(|mode| *mode != 0);
             Mount { id, required, mode, uid: options.uid, gid: options.gid, ..one(MountKind::Ssh) }
         }
-    }))
+    })
 }

@@ -1,6 +1,7 @@
 //! `FileOp`: files made, copied and removed, without a process. Actions that follow on each other make one layer.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
@@ -225,13 +226,12 @@ impl Step {
 
     fn copy(&self, to: BorrowedFd<'_>, from: Root, wanted: &FileActionCopy) -> Result<(), BuildError> {
         let failed = |source| BuildError::Io { what: format!("copy {} to {}", wanted.src, wanted.dest), source };
-        if !wanted.include_patterns.is_empty() {
-            return Err(BuildError::NotBuilt {
-                text: "a copy with patterns of what is included is not built yet".to_owned(),
-            });
-        }
-        let exclude = Ignore::of(wanted.exclude_patterns.iter().map(String::as_str));
-        let exclude = exclude.map_err(|error| BuildError::invalid(format!("a copy's exclude patterns: {error}")))?;
+        let patterns = |what: &str, all: &[String]| {
+            let read = Ignore::of(all.iter().map(String::as_str));
+            read.map_err(|error| BuildError::invalid(format!("a copy's {what} patterns: {error}")))
+        };
+        let exclude = patterns("exclude", &wanted.exclude_patterns)?;
+        let include = patterns("include", &wanted.include_patterns)?;
         let number = u32::try_from(wanted.mode).ok().map(|mode| mode & 0o7777).filter(|_| wanted.mode > 0);
         let mode = match wanted.mode_str.as_str() {
             "" => number.map(ModeWish::Exactly),
@@ -244,13 +244,16 @@ impl Step {
             is_there(to, above).map_err(failed)?;
         }
         let is_directory = wanted.dest.ends_with('/') || copy::is_directory_in(to, &wanted.dest);
-        for (part, chosen) in &all {
-            let keep = |path: &[u8], is_directory: bool| job.keep(part, path, is_directory);
+        for (part, one) in all.iter().flat_map(|(part, chosen)| chosen.iter().map(move |one| (part, one))) {
+            let all_of_it = wanted.include_patterns.is_empty() || !one.is_directory;
+            let included = (!all_of_it).then(|| included(one, &include)).transpose().map_err(failed)?;
+            let keep = |path: &[u8], is_directory: bool| match &included {
+                Some(included) if !included.contains(path) => Keep::No,
+                _ => job.keep(part, path, is_directory),
+            };
             let options = job.options(&keep);
             let mut copier = Copier::new(to, &options);
-            for one in chosen {
-                self.place(one, &mut copier, &job, wanted, is_directory)?;
-            }
+            self.place(one, &mut copier, &job, wanted, is_directory)?;
             copier.finish().map_err(failed)?;
         }
         Ok(())
@@ -281,6 +284,25 @@ impl Step {
         };
         done.map_err(failed)
     }
+}
+
+// What of a directory fits the patterns, with the directories that lead there; as paths of the source.
+fn included(one: &Chosen, patterns: &Ignore) -> std::io::Result<BTreeSet<Vec<u8>>> {
+    let below = copy::directory(one)?;
+    let mut included = BTreeSet::new();
+    let whole = |path: &[u8]| match one.path.as_bytes() {
+        b"" => path.to_vec(),
+        above => [above, b"/", path].concat(),
+    };
+    walk::tree(below.as_fd(), |visit| -> std::io::Result<bool> {
+        if patterns.excluded_by(&String::from_utf8_lossy(visit.path)).is_some() {
+            included.insert(whole(visit.path));
+            let ends = visit.path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            included.extend(ends.map(|(end, _)| whole(&visit.path[..end])));
+        }
+        Ok(true)
+    })?;
+    Ok(included)
 }
 
 fn split(path: &str) -> (&str, &str) {

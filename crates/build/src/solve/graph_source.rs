@@ -10,11 +10,13 @@ use hako_model::{Digest, Reference};
 use super::{Solving, blocking, copy::Root, layout};
 use crate::{
     attest::{Material, package},
+    context::Context,
     depot::{Blob, BlobReader, RegistrySource, Source},
     error::BuildError,
     llb::Node,
     plan::platform_text,
     remote::{FetchedFile, Incoming, Remote},
+    request::Wanted,
 };
 
 /// Bytes of a blob read at a time.
@@ -55,6 +57,20 @@ impl FileWish {
     }
 }
 
+impl Wanted {
+    // BuildKit's `local.includepattern`, `local.followpaths` and `local.excludepatterns`, each a list in JSON.
+    fn read(source: &pb::SourceOp) -> Result<Self, BuildError> {
+        let patterns = |key: &str| -> Result<Vec<String>, BuildError> {
+            let text = source.attrs.get(key).map(String::as_str).filter(|text| !text.is_empty());
+            let read = text.map(serde_json::from_str::<Vec<String>>).transpose();
+            read.map(Option::unwrap_or_default).map_err(|error| BuildError::invalid(format!("{key}: {error}")))
+        };
+        let mut include = patterns("local.includepattern")?;
+        include.extend(patterns("local.followpaths")?);
+        Ok(Self { include, exclude: patterns("local.excludepatterns")? })
+    }
+}
+
 impl Solving {
     pub(super) async fn source(
         &self,
@@ -71,10 +87,18 @@ impl Solving {
                 self.graph_image(&format!("{}{store}@{digest}", layout::PREFIX), node, at).await
             }
             "local" => {
-                let context = self.request.contexts.get(&node.digest).cloned();
-                let context =
-                    context.ok_or_else(|| BuildError::invalid(format!("the client offers no directory {rest}")))?;
-                self.context_stack(Root::Context(context), ".", node.is_fresh).await
+                let context = Context::empty(self.builder.root())?;
+                let received = self.request.secrets.directory(rest, Wanted::read(source)?, context);
+                let context = received.await.map_err(BuildError::invalid)?;
+                self.context_stack(Root::Context(Arc::new(context)), ".", node.is_fresh).await
+            }
+            "hako-result" if rest == "scratch" => Ok((None, true)),
+            "hako-result" => {
+                let stack = rest.parse::<Digest>().map_err(|error| BuildError::invalid(format!("{error}")))?;
+                if !self.hold.stack(Some(stack)) {
+                    return Err(BuildError::invalid(format!("the result {stack} is gone")));
+                }
+                Ok((Some(stack), true))
             }
             "docker-image+blob" | "oci-layout+blob" => self.blob_source(node, source, (kind, rest)).await,
             "git" | "http" | "https" => self.remote_source(node, source, kind).await,

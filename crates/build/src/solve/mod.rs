@@ -13,10 +13,12 @@ mod facts; // what a build knows of itself
 mod flatten; // all layers as one
 mod foresight; // what stages are before they are solved
 mod graph; // graphs of other front ends
+mod graph_build; // graphs within them
 mod graph_exec; // their processes
 mod graph_file; // their files
 mod graph_source; // where the files of graphs are from
 mod history; // how instructions are spelled in histories
+pub(crate) mod inputs; // what other builds came to
 mod layout; // images in OCI layouts of the client's
 mod run; // RUN
 mod scan; // SBOMs
@@ -89,6 +91,15 @@ struct Trail {
     materials: BTreeSet<Material>,
     /// By the number of a step: the files that it came to.
     stacks: BTreeMap<u64, Digest>,
+}
+
+impl Trail {
+    fn take_over(&mut self, other: Self) {
+        self.records.extend(other.records);
+        self.mounts.extend(other.mounts);
+        self.materials.extend(other.materials);
+        self.stacks.extend(other.stacks);
+    }
 }
 
 impl Built {
@@ -333,6 +344,11 @@ impl Builder {
         Ok(Built { image, facts, sboms, steps: Vec::new(), hold, trail })
     }
 
+    /// The configuration of what was built, as an image has it.
+    pub(crate) fn configuration(&self, built: &Built) -> Vec<u8> {
+        self.store().built_config(&built.image)
+    }
+
     /// The files of what was built.
     ///
     /// # Errors
@@ -508,7 +524,7 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
             }
             let prefix = if several { format!("{for_platform}{name} ") } else { for_platform.clone() };
             let words = match (&stage.base, place) {
-                (Base::Image(name), 0) if !request.classic && !name.starts_with(layout::PREFIX) => {
+                (Base::Image(name), 0) if !request.classic && !is_given(name) => {
                     format!("FROM {}", whole_name(name))
                 }
                 _ => history::title(instruction),
@@ -529,6 +545,11 @@ fn vertices(plan: &Plan, request: &BuildRequest) -> BTreeMap<usize, Vertex> {
         number += stage.instructions.len() + 1;
     }
     vertices
+}
+
+/// Whether an image is one that the client gives, and no registry's.
+fn is_given(name: &str) -> bool {
+    name.starts_with(layout::PREFIX) || name.starts_with(inputs::PREFIX)
 }
 
 // With its registry and tag, as BuildKit's users know it.

@@ -4,6 +4,7 @@
 //! even its place. Secrets are in memory while the step runs and part of no key, layer or message.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -15,7 +16,7 @@ use hako_engine::{
     view::OutputStream,
 };
 use hako_image::{Draft, Hold, StackView};
-use hako_model::{Digest, NetworkMode, Platform, container::DeviceRequest};
+use hako_model::{Digest, HostSpec, NetworkMode, Platform, container::DeviceRequest};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
@@ -54,6 +55,8 @@ pub(super) struct Job {
     pub(super) insecure: bool,
     /// Devices by their full names.
     pub(super) devices: Vec<String>,
+    /// What new cache mounts begin with, by their target, where that has no name.
+    pub(super) begins: BTreeMap<String, Digest>,
 }
 
 impl Job {
@@ -166,15 +169,29 @@ impl Solving {
             ));
         }
         let (argv, script) = words(state, command, heredocs);
-        Ok(Job { argv, env, predefined, mounts, script, network, insecure: flags.insecure, devices })
+        Ok(Job {
+            argv,
+            env,
+            predefined,
+            mounts,
+            script,
+            network,
+            insecure: flags.insecure,
+            devices,
+            begins: BTreeMap::new(),
+        })
     }
 
     // By their full names. One that is not required may be missing.
     fn devices(&self, state: &State, flags: &RunFlags) -> Result<Vec<String>, BuildError> {
+        let wishes = flags.devices.iter().map(|text| Device::parse(&state.expand(text)?).map_err(BuildError::invalid));
+        self.granted(&wishes.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The devices that a step may have of those that it wishes for.
+    pub(super) fn granted(&self, wishes: &[Device]) -> Result<Vec<String>, BuildError> {
         let mut names = Vec::new();
-        for text in &flags.devices {
-            let text = state.expand(text)?;
-            let wish = Device::parse(&text).map_err(BuildError::invalid)?;
+        for wish in wishes {
             let found = self.builder.engine().step_devices(&wish.name);
             if found.is_empty() && wish.required {
                 return Err(BuildError::invalid(format!(
@@ -252,10 +269,7 @@ impl Solving {
         let mut host = self.request.host.clone();
         host.network_mode = job.network.clone();
         host.privileged = job.insecure;
-        if !job.devices.is_empty() {
-            let driver = "cdi".to_owned();
-            host.device_requests.push(DeviceRequest { driver, ids: job.devices, ..DeviceRequest::default() });
-        }
+        give_devices(&mut host, job.devices);
         let command = job.argv.join(" ");
         let spec = StepSpec {
             root,
@@ -327,7 +341,10 @@ impl Solving {
         for mount in &job.mounts {
             match mount.kind {
                 MountKind::Bind => self.bind(at, mount, &mut held).await?,
-                MountKind::Cache => self.cache_mount(at, mount, &mut held).await?,
+                MountKind::Cache => {
+                    let begins = job.begins.get(&mount.target).copied();
+                    self.cache_mount(at, mount, begins, &mut held).await?;
+                }
                 MountKind::Tmpfs => {
                     held.add(&mount.target, StepSource::Tmpfs { size_bytes: mount.size }, false);
                 }
@@ -370,7 +387,13 @@ impl Solving {
         Ok(())
     }
 
-    async fn cache_mount(&self, at: Place, mount: &Mount, held: &mut Held) -> Result<(), BuildError> {
+    async fn cache_mount(
+        &self,
+        at: Place,
+        mount: &Mount,
+        begins: Option<Digest>,
+        held: &mut Held,
+    ) -> Result<(), BuildError> {
         let id = mount.id.clone().unwrap_or_else(|| mount.target.clone());
         let mut name = self.cache_name(mount);
         match mount.sharing {
@@ -400,8 +423,16 @@ impl Solving {
             };
             own().map_err(failed)?;
             let is_filled = self.fill_from_depots(&name, &opened).await;
-            if !is_filled && mount.from.is_some() {
-                self.fill_cache(at, mount, opened).await?;
+            match begins {
+                _ if is_filled => {}
+                Some(_) => {
+                    let view = Arc::new(self.store().stack_view(begins)?);
+                    fill_cache(Source::Stack(view, begins), String::new(), opened).await?;
+                }
+                None if mount.from.is_some() => {
+                    fill_cache(self.bind_source(at, mount).await?, mount.source.clone(), opened).await?;
+                }
+                None => {}
             }
         }
         let opened = rustix::fs::open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -441,22 +472,6 @@ impl Solving {
             }
         }
         false
-    }
-
-    // A new cache begins with what `from` has.
-    async fn fill_cache(&self, at: Place, mount: &Mount, directory: OwnedFd) -> Result<(), BuildError> {
-        let source = self.bind_source(at, mount).await?;
-        let path = mount.source.clone();
-        blocking(move || {
-            let failed = |source| BuildError::Io { what: format!("cannot fill a cache mount from {path:?}"), source };
-            let below = walk::open_in_root(source.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
-            let keep = |_: &[u8], _: bool| Keep::Yes;
-            let options = CopyOptions { owner: None, mode: None, keep: &keep };
-            let mut copier = hako_archive::Copier::new(directory.as_fd(), &options);
-            copier.contents(below.map_err(failed)?.as_fd(), b"", b"").map_err(failed)?;
-            copier.finish().map_err(failed)
-        })
-        .await
     }
 
     async fn lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -535,6 +550,20 @@ impl AsFd for Source {
     }
 }
 
+// A new cache begins with what is there.
+async fn fill_cache(source: Source, path: String, directory: OwnedFd) -> Result<(), BuildError> {
+    blocking(move || {
+        let failed = |source| BuildError::Io { what: format!("cannot fill a cache mount from {path:?}"), source };
+        let below = walk::open_in_root(source.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let keep = |_: &[u8], _: bool| Keep::Yes;
+        let options = CopyOptions { owner: None, mode: None, keep: &keep };
+        let mut copier = hako_archive::Copier::new(directory.as_fd(), &options);
+        copier.contents(below.map_err(failed)?.as_fd(), b"", b"").map_err(failed)?;
+        copier.finish().map_err(failed)
+    })
+    .await
+}
+
 impl Held {
     pub(super) fn add(&mut self, target: &str, source: StepSource, read_only: bool) {
         self.targets.push(target.to_owned());
@@ -596,6 +625,12 @@ fn words(state: &State, command: &Command, heredocs: &[Heredoc]) -> (Vec<String>
         return (vec![path], Some((first.name.clone(), first.content.clone())));
     }
     (state.argv(&Command::Shell(first.content.clone())), None)
+}
+
+pub(super) fn give_devices(host: &mut HostSpec, ids: Vec<String>) {
+    if !ids.is_empty() {
+        host.device_requests.push(DeviceRequest { driver: "cdi".to_owned(), ids, ..DeviceRequest::default() });
+    }
 }
 
 // Which of the places of mounts, and of the directories above them, are not there yet: deepest last.

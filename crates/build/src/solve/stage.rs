@@ -9,7 +9,7 @@ use hako_image::{BuiltImage, BuiltLine, Image};
 use hako_model::{Digest, ImageConfig, Platform, PortKey};
 use jiff::Timestamp;
 
-use super::{Solving, blocking, copy::Root, history, layout, now, scan};
+use super::{Solving, blocking, copy::Root, history, is_given, now, scan};
 use crate::{
     cache::{Key, Record, digest},
     error::BuildError,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The search path of an image that says none.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
 /// What a stage is so far.
@@ -372,7 +372,7 @@ impl Solving {
             arguments: BTreeMap::new(),
             predefined: BTreeMap::new(),
             cmd_is_own: false,
-            image_id: Some(image.id).filter(|_| !name.starts_with(layout::PREFIX)),
+            image_id: Some(image.id).filter(|_| !is_given(name)),
             escape: self.plan.escape,
             stage: 0,
             is_recalled: false,

@@ -196,13 +196,12 @@ impl Store {
     /// # Errors
     /// When it cannot be mounted.
     pub fn stack_view(&self, stack: Option<Digest>) -> Result<StackView, ImageError> {
-        let lowers = self.inner.lowers(stack);
-        let mount = match lowers.as_slice() {
-            // One layer needs no overlay (which wants two where nothing can be written): there is nothing to merge. It
-            // has no whiteouts either, since there was nothing below it.
-            [only] => walk::open_trusted(only),
-            _ => hako_sys::mount::overlay(&lowers, None, false),
-        };
+        let mut lowers = self.inner.lowers(stack);
+        if stack.is_some() && lowers.len() == 1 {
+            // One layer by itself would show its whiteouts, which it has if it is but a difference.
+            lowers.push(self.inner.layers.empty());
+        }
+        let mount = hako_sys::mount::overlay(&lowers, None, false);
         Ok(StackView { mount: mount.map_err(ImageError::io("cannot open the files of a build stage"))? })
     }
 

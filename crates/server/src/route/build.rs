@@ -215,6 +215,7 @@ fn request(
         context: Arc::new(context),
         contexts: BTreeMap::new(),
         images: BTreeMap::new(),
+        inputs: BTreeMap::new(),
         arguments,
         labels: json("labels", &query.labels)?,
         target: Some(query.target.clone()).filter(|target| !target.is_empty()),
