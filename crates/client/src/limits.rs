@@ -29,5 +29,5 @@ pub(crate) const BUILD_PACKETS_QUEUED: usize = 64;
 /// One message of a build: the largest are logs and files in pieces.
 pub(crate) const BUILD_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// How long a builder in a container may be silent at first. It greets in milliseconds, or never.
+/// How long a builder in a container may be silent when it was greeted. It answers in milliseconds, or never.
 pub(crate) const BUILD_GREETING_WAIT: Duration = Duration::from_secs(3);

@@ -1,13 +1,17 @@
 //! BuildKit in a container: `buildctl dial-stdio` there joins its standard input and output to BuildKit's socket.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use hako_api::{
     container::{ExecCreateRequest, ExecStartRequest},
     multiplex::{Decoder, Stream},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, WriteHalf},
     sync::oneshot,
 };
 
@@ -42,15 +46,23 @@ pub(super) async fn dial(client: &Client, container: &str) -> Result<Connection,
     begun(ours, said, container).await
 }
 
-// BuildKit speaks first as soon as there is a connection: its settings. A program that cannot connect says why on
-// standard error and ends. One that is silent for long may be waiting for us.
+/// What every HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+// BuildKit greets as soon as there is a connection; one behind something that looks first who comes, when it has heard
+// the preface, which is so said here. A program that cannot connect says why on standard error and ends.
 async fn begun(
     mut stream: DuplexStream,
     said: oneshot::Receiver<Option<String>>,
     container: &str,
 ) -> Result<Connection, ClientError> {
     let mut first = vec![0; limits::BUILD_DATA_BYTES];
-    let count = match tokio::time::timeout(limits::BUILD_GREETING_WAIT, stream.read(&mut first)).await {
+    let greeting = async {
+        // Whoever has gone has said why.
+        let _ = stream.write_all(PREFACE).await;
+        stream.read(&mut first).await
+    };
+    let count = match tokio::time::timeout(limits::BUILD_GREETING_WAIT, greeting).await {
         Err(_) => 0,
         Ok(Ok(count)) if count > 0 => count,
         Ok(_) => {
@@ -60,7 +72,33 @@ async fn begun(
     };
     first.truncate(count);
     let (reader, writer) = tokio::io::split(stream);
+    let writer = Rest { inner: writer, said: PREFACE.len() };
     Ok(Box::new(tokio::io::join(AsyncReadExt::chain(io::Cursor::new(first), reader), writer)))
+}
+
+/// Takes what was said already, and writes the rest.
+struct Rest {
+    inner: WriteHalf<DuplexStream>,
+    said: usize,
+}
+
+impl AsyncWrite for Rest {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.said > 0 {
+            let count = self.said.min(bytes.len());
+            self.said -= count;
+            return Poll::Ready(Ok(count));
+        }
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
 }
 
 // Standard output is BuildKit's; what is on standard error is kept.
