@@ -4,6 +4,7 @@
 
 mod boot; // builders that are started without a build
 pub(crate) mod chosen; // from a name to nodes
+mod configuration; // BuildKit's configuration, and files that it names
 pub(crate) mod driver; // nodes that are ours to make
 pub(crate) mod site; // where one build is made
 mod store; // the files of builders

@@ -7,7 +7,7 @@ use hako_model::Platform;
 use super::{
     boot,
     chosen::{self, Driver, Node},
-    driver,
+    configuration, driver,
     store::{Lasting, NodeRecord, Record, Store, check_name},
 };
 use crate::{
@@ -175,13 +175,9 @@ impl Create {
             None => return Ok(BTreeMap::new()),
         };
         let text = fs::read_to_string(Path::new(&path)).map_err(CommandError::local(format!("read {path}")))?;
-        if let Some(line) = certificate(&text) {
-            return said(format!(
-                "{path}: {line:?}: certificates of registries are not put into a builder's container so far"
-            ));
-        }
-        let text = hako_api::text::base64_standard(text.as_bytes());
-        Ok(BTreeMap::from([("buildkitd.toml".to_owned(), text)]))
+        let files = configuration::files(&text).map_err(|why| ours(format!("{path}: {why}")))?;
+        let written = |(name, bytes): (String, Vec<u8>)| (name, hako_api::text::base64_standard(&bytes));
+        Ok(files.into_iter().map(written).collect())
     }
 
     // The node with its name, if its driver and its daemon take it.
@@ -268,15 +264,6 @@ fn options(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
         }
     }
     Ok(all)
-}
-
-// The first line about a certificate: a file that would have to go where BuildKit is.
-fn certificate(text: &str) -> Option<&str> {
-    let is_one = |line: &&str| {
-        let key = line.split('=').next().unwrap_or_default().trim();
-        line.contains('=') && matches!(key, "ca" | "keypair")
-    };
-    text.lines().map(str::trim).find(is_one)
 }
 
 // Words as a shell takes them apart, without its variables.
@@ -373,11 +360,5 @@ mod tests {
         check("--debug  --x 'a b' \"c\\\"d\"e", &["--debug", "--x", "a b", "c\"de"]);
         check(" ", &[]);
         assert!(split("'a").is_err());
-    }
-
-    #[test]
-    fn certificates_in_a_configuration_are_found() {
-        assert_eq!(certificate("[registry.\"h\"]\n  ca = [\"x.pem\"]\n"), Some("ca = [\"x.pem\"]"));
-        assert_eq!(certificate("cache = 1\n[registry.ca]\nhttp = true\n"), None);
     }
 }

@@ -28,15 +28,13 @@ use tokio::sync::mpsc;
 
 use super::{
     chosen::{Chosen, Driver, Node},
+    configuration::{CONFIGURATION, ROOT},
     store::NodeRecord,
 };
 use crate::{build::Step, context::Context, credentials::Credentials, error::CommandError, format::size};
 
 /// BuildKit's image, where no option names one.
 const IMAGE: &str = "moby/buildkit:buildx-stable-1";
-
-/// Where BuildKit looks for its configuration.
-const CONFIGURATION: &str = "buildkitd.toml";
 
 /// How long a node may take to answer, as in Buildx.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -225,7 +223,7 @@ fn request(container: &str, node: &NodeRecord, info: &SystemInfo) -> Result<Cont
     let environment = node.driver_opts.iter().filter_map(|(key, value)| Some((key.strip_prefix("env.")?, value)));
     let mut command = node.flags.clone();
     if node.files.contains_key(CONFIGURATION) {
-        command.splice(0..0, ["--config".to_owned(), format!("/etc/buildkit/{CONFIGURATION}")]);
+        command.splice(0..0, ["--config".to_owned(), format!("{ROOT}/{CONFIGURATION}")]);
     }
     let state = Mount {
         kind: "volume".to_owned(),
@@ -312,7 +310,7 @@ fn files(files: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o600);
         header.set_size(bytes.len() as u64);
-        let added = tar.append_data(&mut header, format!("etc/buildkit/{name}"), bytes.as_slice());
+        let added = tar.append_data(&mut header, format!("{}/{name}", ROOT.trim_start_matches('/')), bytes.as_slice());
         added.map_err(|error| format!("the file {name}: {error}"))?;
     }
     tar.into_inner().map_err(|error| error.to_string())
