@@ -12,11 +12,13 @@ mod progress; // which way a build is shown
 mod request; // from flags to what the client takes
 mod screen; // progress on a terminal
 mod source; // where the context and the Dockerfile are
+mod spread; // one build on several nodes
 mod step; // what is done here, as a step
 mod token; // tokens of registries for builders
 
 use std::{collections::HashMap, fs, path::Path};
 
+use hako_api::build::BuildNews;
 use hako_client::{ClientError, build::ImageBuild};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -28,7 +30,7 @@ pub(crate) use request::wanted;
 pub(crate) use step::Step;
 
 use crate::{
-    builder::site::Site,
+    builder::site::{Part, Site},
     command::{Arguments, Command, Shape},
     config::default_platform,
     context::Context,
@@ -65,12 +67,9 @@ impl Command for Build {
         let wanted = wanted(cx, &site, &flags, &words[0])?;
         let mode = if flags.quiet { Mode::Quiet } else { Mode::parse(&flags.progress())? };
         let built = build(cx, &site, wanted, mode).await?;
-        if let Some(text) = built.said() {
-            let wants_json = flags.call.as_deref().is_some_and(|call| call.ends_with(",format=json"));
-            let json = built.answer.get("result.json").filter(|_| wants_json);
-            cx.print(json.map_or(text, String::as_str))?;
-            let is_well = built.answer.get("result.statuscode").is_none_or(|code| code == "0");
-            return if is_well { Ok(()) } else { Err(CommandError::Exit(1)) };
+        if let Some(said) = built.said(&flags) {
+            cx.print(&said.text)?;
+            return if said.is_well { Ok(()) } else { Err(CommandError::Exit(1)) };
         }
         for warning in &built.board.warnings {
             if mode != Mode::Quiet && mode != Mode::Json {
@@ -112,9 +111,16 @@ impl Built {
         found.map(String::as_str)
     }
 
-    /// What the daemon answers to a question about the Dockerfile.
-    pub(crate) fn said(&self) -> Option<&str> {
-        self.answer.get("result.txt").map(String::as_str)
+    /// What is answered to a question about the Dockerfile.
+    pub(crate) fn said(&self, flags: &BuildFlags) -> Option<Said> {
+        let text = self.answer.get("result.txt")?;
+        let wants_json = flags.call.as_deref().is_some_and(|call| call.ends_with(",format=json"));
+        let json = self.answer.get("result.json");
+        let text = match json.filter(|_| wants_json) {
+            Some(json) => json.clone(),
+            None => format!("{}{text}", json.and_then(|json| counted(text, json)).unwrap_or_default()),
+        };
+        Some(Said { text, is_well: self.answer.get("result.statuscode").is_none_or(|code| code == "0") })
     }
 
     // Everything the daemon said.
@@ -134,11 +140,39 @@ impl Built {
     }
 }
 
+/// An answer to a question about a Dockerfile.
+pub(crate) struct Said {
+    pub text: String,
+    /// Nothing was found that is likely not meant.
+    pub is_well: bool,
+}
+
+// How many warnings there are, which BuildKit leaves for its clients to say.
+fn counted(text: &str, json: &str) -> Option<String> {
+    let found: Value = serde_json::from_str(json).ok().filter(|_| !text.starts_with("Check complete"))?;
+    Some(match found.get("warnings")?.as_array().map_or(0, Vec::len) {
+        0 => "Check complete, no warnings found.\n".to_owned(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        several => format!("Check complete, {several} warnings have been found!\n"),
+    })
+}
+
 /// How a build ended that did not end well.
 enum Failure {
     /// Nothing was asked of the builder.
     Before(CommandError),
     Within(ClientError),
+}
+
+async fn on_one(
+    cx: &Context,
+    site: &Site,
+    node: &Part,
+    wanted: ImageBuild,
+    news: mpsc::Sender<BuildNews>,
+) -> Result<HashMap<String, String>, Failure> {
+    let (builder, wanted) = site.ready(cx, node, wanted, &news).await.map_err(Failure::Before)?;
+    builder.build(wanted, news).await.map_err(Failure::Within)
 }
 
 /// Builds, and shows how it goes.
@@ -149,8 +183,13 @@ pub(crate) async fn build(cx: &Context, site: &Site, wanted: ImageBuild, mode: M
     let (send, news) = mpsc::channel(NEWS_QUEUED);
     let building = async {
         let news = send;
-        let (builder, wanted) = site.ready(cx, wanted, &news).await.map_err(Failure::Before)?;
-        builder.build(wanted, news).await.map_err(Failure::Within)
+        // What a Dockerfile takes and offers is the same everywhere.
+        let is_question = wanted.attributes.contains_key("requestid");
+        match site.parts() {
+            [node] => on_one(cx, site, node, wanted, news).await,
+            [node, ..] if is_question => on_one(cx, site, node, wanted, news).await,
+            _ => Box::pin(spread::build(cx, site, wanted, news)).await,
+        }
     };
     let (done, board) = tokio::join!(building, progress::show(news, mode));
     let error = match done {

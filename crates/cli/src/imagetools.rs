@@ -8,7 +8,10 @@ pub(crate) mod inspect;
 mod annotation; // what is said of an index and of what is in it
 mod attestation; // how an image was made, and of what
 mod index; // one index of several sources
+mod merge; // what several nodes of a builder have pushed
 mod source; // what is put together, as people write it
+
+pub(crate) use merge::merge;
 
 use hako_model::Reference;
 use hako_registry::Manifest;

@@ -13,6 +13,7 @@ mod container; // BuildKit in a container
 mod history; // builds that are over
 mod news; // messages as plain values
 mod place; // where a build failed
+mod question; // what a Dockerfile takes and offers
 mod receive; // results to here
 mod request; // what a build is asked for
 mod send; // files from here
@@ -123,7 +124,13 @@ impl Builder {
         let reference = hako_base::random::hex(13);
         let request = solve_request(&build, &reference, &session);
         let mut solver = control.clone();
-        let solving = async move { solver.solve(request).await.map(tonic::Response::into_inner) };
+        let bridge = if question::is_one(&build) { Some(self.bridge().await?) } else { None };
+        let solving = async move {
+            match bridge {
+                Some(bridge) => question::ask(solver, bridge, request).await,
+                None => solver.solve(request).await.map(|answer| answer.into_inner().exporter_response),
+            }
+        };
         let telling = tell(control, reference, news);
         tokio::pin!(serving, telling);
         let solved = tokio::select! {
@@ -131,7 +138,7 @@ impl Builder {
             both = async { tokio::join!(solving, &mut telling) } => both.0,
             () = &mut serving => Err(Status::unavailable(GONE)),
         };
-        let answer = solved.map(|answer| answer.exporter_response).map_err(|status| build_error(&status))?;
+        let answer = solved.map_err(|status| build_error(&status))?;
         if let Some(descriptor) = answer.get("cache.manifest") {
             for (directory, tag) in build.cache_directories() {
                 store::layout_tag(&directory, descriptor, &tag).map_err(|error| ClientError::Build {

@@ -161,6 +161,7 @@ impl BuildKit {
         attributes: &HashMap<String, String>,
     ) -> Result<HashMap<String, String>, Status> {
         attributes::check(frontend, attributes)?;
+        solve.ask(frontend, attributes);
         let asking = |progress| async move { self.question(solve, attributes, &progress).await };
         news::told(solve, Teller::default(), asking).await
     }

@@ -22,7 +22,7 @@ use prost::Message;
 use tokio::sync::broadcast;
 use tonic::{Code, Status};
 
-use super::{news::time, solves::Solve};
+use super::{attributes, news::time, solves::Solve};
 use crate::limits;
 
 /// Events that wait for a slow listener; one that is slower hears less.
@@ -205,7 +205,9 @@ impl Drop for Noting {
     fn drop(&mut self) {
         let (history, mut record) = (self.history.clone(), std::mem::take(&mut self.record));
         let news = self.solve.told();
-        if record.frontend_attrs.contains_key("requestid") {
+        // Whoever drives a build through the bridge asks there.
+        let asked = self.solve.asked(|asked| attributes::is_question(&asked.attributes));
+        if asked || attributes::is_question(&record.frontend_attrs) {
             // A question about a Dockerfile is no build.
             history.forget(&record.r#ref);
             return;

@@ -93,7 +93,7 @@ impl Command for Bake {
             return cx.print_line(&resolved.json());
         }
         let mode = Mode::parse(self.progress.as_deref().unwrap_or_default())?;
-        let mut answers = Map::new();
+        let (mut answers, mut is_well) = (Map::new(), true);
         for name in in_order(&resolved)? {
             let flags = self.flags_of(&resolved, &name);
             let context = resolved.targets[&name].context.clone().unwrap_or_default();
@@ -102,18 +102,18 @@ impl Command for Bake {
             is_possible(&site, &resolved.targets[&name]).map_err(named)?;
             let wanted = build::wanted(cx, &site, &flags, &context).map_err(named)?;
             let built = build::build(cx, &site, wanted, mode).await.map_err(named)?;
-            if let Some(text) = built.said() {
-                cx.print(text)?;
+            if let Some(said) = built.said(&flags) {
+                cx.print(&said.text)?;
+                is_well &= said.is_well;
+                continue;
             }
             answers.insert(name.clone(), built.metadata_value());
         }
-        match &self.metadata_file {
-            Some(path) => {
-                let text = serde_json::to_string_pretty(&answers).unwrap_or_default();
-                fs::write(path, text).map_err(CommandError::local(format!("write {path}")))
-            }
-            None => Ok(()),
+        if let Some(path) = &self.metadata_file {
+            let text = serde_json::to_string_pretty(&answers).unwrap_or_default();
+            fs::write(path, text).map_err(CommandError::local(format!("write {path}")))?;
         }
+        if is_well { Ok(()) } else { Err(CommandError::Exit(1)) }
     }
 }
 

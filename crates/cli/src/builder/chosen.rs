@@ -186,16 +186,16 @@ fn remote(record: &NodeRecord) -> Result<Builder, String> {
 static NOTHING: LazyLock<BuilderInfo> = LazyLock::new(BuilderInfo::default);
 
 impl Chosen {
-    /// The node that builds for all of these platforms. Those that a person has given a node come before those that it
-    /// says it can.
+    /// The nodes that build for these platforms, each with its share; one alone if it builds for all. Those that a
+    /// person has given a node come before those that it says it can, and what is no platform goes to the first.
     ///
     /// # Errors
-    /// When no node builds for all of them but several do together.
-    pub(crate) fn node_for(
+    /// When there is no node.
+    pub(crate) fn shares(
         &self,
-        platforms: &[Platform],
+        platforms: &[String],
         infos: &[Option<BuilderInfo>],
-    ) -> Result<&Node, CommandError> {
+    ) -> Result<Vec<(&Node, Vec<String>)>, CommandError> {
         let first =
             self.nodes.first().ok_or_else(|| CommandError::Said(format!("ERROR: {} has no nodes", self.name)))?;
         let can = |index: usize| -> Vec<String> {
@@ -203,29 +203,27 @@ impl Chosen {
             let info = infos.get(index).and_then(Option::as_ref).unwrap_or(&NOTHING);
             given.chain(info.platforms.iter().cloned()).collect()
         };
-        let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        let normal = |word: &String| word.parse::<Platform>().map_or_else(|_| word.clone(), |it| it.to_string());
         let is_given =
             |node: &Node, platform: &String| node.record.platforms.iter().any(|it| it.to_string() == *platform);
-        let holder = |platform: &String| {
-            let given = (0..self.nodes.len()).find(|index| is_given(&self.nodes[*index], platform));
-            given.or_else(|| (0..self.nodes.len()).find(|index| can(*index).contains(platform)))
+        let holder = |word: &String| {
+            let platform = normal(word);
+            let given = (0..self.nodes.len()).find(|index| is_given(&self.nodes[*index], &platform));
+            given.or_else(|| (0..self.nodes.len()).find(|index| can(*index).contains(&platform))).unwrap_or(0)
         };
-        // What no node says it can is tried on the first.
-        let holders: Vec<usize> = wanted.iter().map(|platform| holder(platform).unwrap_or(0)).collect();
-        let Some(chosen) = holders.first() else { return Ok(first) };
-        if holders.iter().all(|index| index == chosen) {
-            return Ok(&self.nodes[*chosen]);
+        let holders: Vec<usize> = platforms.iter().map(holder).collect();
+        let Some(chosen) = holders.first() else { return Ok(vec![(first, Vec::new())]) };
+        let for_all = |index: &usize| platforms.iter().all(|word| can(*index).contains(&normal(word)));
+        let one = if holders.iter().all(|index| index == chosen) { Some(*chosen) } else { None };
+        if let Some(index) = one.or_else(|| (0..self.nodes.len()).find(for_all)) {
+            return Ok(vec![(&self.nodes[index], platforms.to_vec())]);
         }
-        if let Some(index) = (0..self.nodes.len()).find(|index| wanted.iter().all(|it| can(*index).contains(it))) {
-            return Ok(&self.nodes[index]);
-        }
-        let places = wanted.iter().zip(&holders);
-        let places: Vec<String> =
-            places.map(|(platform, index)| format!("{platform} on {}", self.nodes[*index].record.name)).collect();
-        Err(CommandError::Said(format!(
-            "ERROR: one build on several nodes is not built ({}): name platforms that one node builds for",
-            places.join(", ")
-        )))
+        let share = |index: usize| -> Vec<String> {
+            let own = platforms.iter().zip(&holders).filter(|(_, holder)| **holder == index);
+            own.map(|(word, _)| word.clone()).collect()
+        };
+        let shares = (0..self.nodes.len()).map(|index| (&self.nodes[index], share(index)));
+        Ok(shares.filter(|(_, share)| !share.is_empty()).collect())
     }
 }
 
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_goes_to_the_node_that_has_its_platform() {
+    fn a_build_goes_to_the_nodes_that_have_its_platforms() {
         let nodes = vec![node("a", &[]), node("b", &["linux/arm64"]), node("c", &["linux/s390x", "linux/arm64"])];
         let chosen = Chosen { name: "x".into(), driver: Driver::Remote, nodes, last_activity: None };
         let info = |platforms: &[&str]| {
@@ -249,21 +247,19 @@ mod tests {
         };
         let infos = [info(&["linux/amd64", "linux/arm64"]), info(&["linux/amd64", "linux/riscv64"]), None];
         let check = |platforms: &[&str], expected: &str| {
-            let platforms: Vec<Platform> = platforms.iter().map(|text| text.parse().unwrap()).collect();
-            let got = chosen.node_for(&platforms, &infos);
-            let got = got.map_or_else(|error| error.message().unwrap_or_default(), |node| node.record.name.clone());
-            assert_eq!(got, expected);
+            let platforms: Vec<String> = platforms.iter().map(|text| (*text).to_owned()).collect();
+            let shares = chosen.shares(&platforms, &infos).unwrap();
+            let got = shares.iter().map(|(node, share)| format!("{}: {}", node.record.name, share.join(" ")));
+            assert_eq!(got.collect::<Vec<_>>().join(", "), expected);
         };
-        check(&[], "a");
-        check(&["linux/amd64"], "a");
-        check(&["linux/arm64"], "b");
-        check(&["linux/riscv64"], "b");
-        check(&["linux/ppc64le"], "a");
-        check(&["linux/amd64", "linux/arm64"], "a");
-        check(&["linux/s390x", "linux/arm64"], "c");
-        check(
-            &["linux/amd64", "linux/s390x"],
-            "ERROR: one build on several nodes is not built (linux/amd64 on a, linux/s390x on c): name platforms that one node builds for",
-        );
+        check(&[], "a: ");
+        check(&["linux/amd64"], "a: linux/amd64");
+        check(&["linux/arm64"], "b: linux/arm64");
+        check(&["linux/riscv64"], "b: linux/riscv64");
+        check(&["linux/ppc64le"], "a: linux/ppc64le");
+        check(&["linux/amd64", "linux/arm64"], "a: linux/amd64 linux/arm64");
+        check(&["linux/s390x", "linux/arm64"], "c: linux/s390x linux/arm64");
+        check(&["linux/amd64", "linux/s390x", "linux/386"], "a: linux/amd64 linux/386, c: linux/s390x");
+        check(&["linux/s390x", "odd"], "a: odd, c: linux/s390x");
     }
 }

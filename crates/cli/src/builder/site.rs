@@ -1,11 +1,10 @@
-//! Where one build is made: a node of the chosen builder, and what the build has to leave out there.
+//! Where one build is made: nodes of the chosen builder, mostly one, and what the build has to leave out there.
 //!
 //! hako's builders answer more than BuildKit's protocol asks (`--why`, `--flatten`, limits of steps). What another
 //! builder would pass over in silence is refused here by name, or warned of where Buildx warns.
 
 use hako_api::build::BuildNews;
 use hako_client::build::{Builder, BuilderInfo, ImageBuild};
-use hako_model::Platform;
 use tokio::sync::mpsc;
 
 use super::{
@@ -18,31 +17,48 @@ use crate::{context::Context, error::CommandError};
 /// Attributes that only hako's builders know begin so.
 const OWN: &str = "hako.";
 
-/// A node that builds.
+/// Where a build is made.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
     chosen: Chosen,
+    parts: Vec<Part>,
+}
+
+/// A node that builds, and for which platforms; none: those that nobody has named.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
     node: Node,
+    pub platforms: Vec<String>,
+}
+
+impl Part {
+    /// The node's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.node.record.name
+    }
 }
 
 impl Site {
-    /// The node for a build of these platforms, by the builder that is meant.
+    /// The nodes for a build of these platforms, by the builder that is meant.
     ///
     /// # Errors
-    /// When there is no such builder, or the platforms are those of several nodes.
+    /// When there is no such builder.
     pub(crate) async fn find(cx: &Context, asked: Option<&str>, platforms: &[String]) -> Result<Self, CommandError> {
         let chosen = chosen::chosen(cx, asked)?;
-        let mut wanted = Vec::new();
-        for word in platforms.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| *word != "local") {
-            // What is no platform is told by the builder.
-            wanted.extend(word.parse::<Platform>());
-        }
+        let words = platforms.iter().flat_map(|text| text.split(',')).map(|word| word.trim().to_owned());
+        let words: Vec<String> = words.collect();
         let mut infos = Vec::new();
-        if chosen.nodes.len() > 1 && !wanted.is_empty() {
+        if chosen.nodes.len() > 1 && !words.is_empty() {
             infos = list::states(&chosen).await.into_iter().map(|state| state.info).collect();
         }
-        let node = chosen.node_for(&wanted, &infos)?.clone();
-        Ok(Self { chosen, node })
+        let shares = chosen.shares(&words, &infos)?;
+        let parts = shares.into_iter().map(|(node, platforms)| Part { node: node.clone(), platforms }).collect();
+        Ok(Self { chosen, parts })
+    }
+
+    /// The nodes, at least one.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Whether what is built is among the images of the daemon without further words.
@@ -57,26 +73,29 @@ impl Site {
 
     /// Whether images go to the daemon if nothing is said of where they go.
     pub(crate) fn loads(&self) -> bool {
-        self.node.record.driver_opts.get("default-load").is_some_and(|value| value == "true")
+        let options = self.parts.first().map(|part| &part.node.record.driver_opts);
+        options.and_then(|options| options.get("default-load")).is_some_and(|value| value == "true")
     }
 
-    /// Starts the builder if need be; answers how it is reached and what it is to build.
+    /// Starts a node if need be; answers how it is reached and what it is to build.
     ///
     /// # Errors
     /// When it does not come up, or does not know what the build asks for.
     pub(crate) async fn ready(
         &self,
         cx: &Context,
+        node: &Part,
         mut wanted: ImageBuild,
         news: &mpsc::Sender<BuildNews>,
     ) -> Result<(Builder, ImageBuild), CommandError> {
-        let builder = self.node.builder()?.clone();
-        let asks = wanted.attributes.keys().any(|key| key == "requestid" || is_own(key));
+        let node = &node.node;
+        let builder = node.builder()?.clone();
+        let asks = wanted.attributes.keys().any(|key| is_own(key));
         // A daemon that is asked for nothing of ours needs no questions before.
         let info = match &builder {
             Builder::Daemon(_) if !asks => None,
             Builder::Daemon(_) => Some(builder.info().await?),
-            _ => Some(driver::boot(cx, &self.chosen, &self.node, news).await?),
+            _ => Some(driver::boot(cx, &self.chosen, node, news).await?),
         };
         if info.is_some_and(|info: BuilderInfo| !info.is_hako()) {
             let name = format!("the builder {} ({} driver)", self.chosen.name, self.driver());
@@ -105,10 +124,6 @@ fn adapt(wanted: &mut ImageBuild, builder: &str) -> Result<Vec<String>, CommandE
     }
     if has("hako.flatten") {
         return refused("--flatten", "makes no image of one layer");
-    }
-    if let Some(question) = wanted.attributes.get("requestid") {
-        let call = question.trim_start_matches("frontend.");
-        return refused(&format!("--call={call}"), "is not asked about Dockerfiles so far");
     }
     if has("hako.reproducible") {
         for output in &mut wanted.outputs {
@@ -151,6 +166,5 @@ mod tests {
         check(&["hako.memory", "hako.name", "target"], "target () memory");
         check(&["hako.reproducible"], " (rewrite-timestamp) ");
         check(&["hako.why"], "ERROR: --why: the builder x does not tell why steps were not cached");
-        check(&["requestid"], "ERROR: --call=1: the builder x is not asked about Dockerfiles so far");
     }
 }

@@ -273,6 +273,8 @@ fn flags_of(project: &Project, service: &Service, recipe: &Recipe, asked: &Asked
         true => some(&service.platform).into_iter().collect(),
         false => recipe.platforms.clone(),
     };
+    // No daemon takes several under one name: they are for a registry.
+    let outputs = if platforms.len() > 1 { vec!["type=image".to_owned()] } else { Vec::new() };
     let text = |value: &Option<serde_json::Value>| match value {
         Some(serde_json::Value::String(text)) => Some(text.clone()),
         Some(other) => Some(other.to_string()),
@@ -291,7 +293,8 @@ fn flags_of(project: &Project, service: &Service, recipe: &Recipe, asked: &Asked
         labels: pairs(&recipe.labels).into_iter().chain(own.map(|(key, value)| format!("{key}={value}"))).collect(),
         network: some(&recipe.network),
         // Containers are made of it, whoever builds it.
-        load: true,
+        load: outputs.is_empty(),
+        outputs,
         no_cache: recipe.no_cache || asked.no_cache,
         no_cache_filter: recipe.no_cache_filter.clone(),
         platforms,

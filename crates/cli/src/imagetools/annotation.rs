@@ -51,6 +51,11 @@ impl Annotations {
         Ok(())
     }
 
+    /// What is said of the index alone.
+    pub(super) fn of_index(index: BTreeMap<String, String>) -> Self {
+        Self { index, descriptors: Vec::new() }
+    }
+
     /// What is said of the manifest for this platform.
     pub(super) fn of(&self, platform: &DescriptorPlatform) -> impl Iterator<Item = (&str, &str)> {
         let here =

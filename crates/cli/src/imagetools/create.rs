@@ -135,7 +135,7 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, CommandError> {
     texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse().map_err(failed)).collect()
 }
 
-async fn fetch(cx: &Context, source: &Source, name: Reference) -> Result<Fetched, CommandError> {
+pub(super) async fn fetch(cx: &Context, source: &Source, name: Reference) -> Result<Fetched, CommandError> {
     let place = Place::of(cx, &name, false)?;
     let manifest = present(&place, &name).await?;
     let given = if let Source::Descriptor(_, given) = source { Some((**given).clone()) } else { None };
@@ -171,7 +171,7 @@ async fn push(
     pushed.map_err(|error: CommandError| failed(error.message().unwrap_or_default()))
 }
 
-async fn to(
+pub(super) async fn to(
     cx: &Context,
     made: &Made,
     found: &[Fetched],

@@ -10,7 +10,9 @@
 
 use std::{io, sync::Mutex};
 
-use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    control_client::ControlClient, frontend::llb_bridge_client::LlbBridgeClient,
+};
 use hako_base::ErrorKind;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,6 +70,12 @@ impl Builder {
     pub(super) async fn control(&self) -> Result<ControlClient<Channel>, ClientError> {
         let channel = channel(self.dial().await?).await?;
         Ok(ControlClient::new(channel).max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX))
+    }
+
+    /// The services by which a build is driven from here.
+    pub(super) async fn bridge(&self) -> Result<LlbBridgeClient<Channel>, ClientError> {
+        let channel = channel(self.dial().await?).await?;
+        Ok(LlbBridgeClient::new(channel).max_decoding_message_size(limits::BUILD_MESSAGE_BYTES_MAX))
     }
 
     /// The connection on which we are asked.
