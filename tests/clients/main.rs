@@ -3,6 +3,7 @@
 //! A client comes from its registry into a folder of its own below target/; where that cannot be reached its test is
 //! skipped with the reason.
 
+mod actions;
 mod bootstrap;
 mod examples;
 mod images;

@@ -13,12 +13,12 @@ fn prepared(host: &Host) {
     host.write("ctx/Dockerfile", DOCKERFILE);
 }
 
-fn build(host: &Host, flags: &str) -> String {
+pub(super) fn build(host: &Host, flags: &str) -> String {
     host.run(&format!("hako build -q {flags} ctx")).success().text().to_owned()
 }
 
 /// Nothing is left of what was built here, only the base.
-fn forget(host: &Host) {
+pub(super) fn forget(host: &Host) {
     host.run("docker images -aq | grep -v $(docker images -q busybox) | xargs -r docker rmi -f >/dev/null").success();
     host.run("hako builder prune -af >/dev/null; hako builder du | tail -1").says("0B");
 }
@@ -150,7 +150,7 @@ fn caches_that_are_not_built_are_refused_by_name() {
     let refused = |flags: &str, text: &str| {
         host.run(&format!("hako build -q {flags} ctx")).code(1).says(text);
     };
-    refused("--cache-to type=gha", "--cache-to type=gha is not built yet");
+    refused("--cache-to type=azblob,name=n", "--cache-to type=azblob is not built yet");
     refused("--cache-from type=s3,bucket=b", "--cache-from type=s3 is not built yet");
     refused("--cache-to type=inline,mode=max", "an image has the layers of its own stage only");
     refused("--cache-to type=local,dest=d,compression=zstd", "with compression is not built yet");

@@ -1,5 +1,7 @@
 //! Every limit of the builder, with its reason.
 
+use std::time::Duration;
+
 /// A Dockerfile. The largest honest ones are generated and have some hundred KiB.
 pub(crate) const DOCKERFILE_BYTES_MAX: usize = 4 << 20;
 
@@ -32,6 +34,51 @@ pub(crate) const DEPOT_RECORDS_MAX: usize = 100_000;
 
 /// Bytes of a blob in one message to a client's directory: each message is answered before the next.
 pub(crate) const DEPOT_PIECE_BYTES: usize = 1 << 20;
+
+/// A token of GitHub's Actions. Those of repositories with many branches have some KiB.
+pub(crate) const ACTIONS_TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// Scopes of one token: a branch, the one that it goes into, and the default branch. Each is a request.
+pub(crate) const ACTIONS_SCOPES_MAX: usize = 32;
+
+/// An answer of the cache service: an address, or why there is none.
+pub(crate) const ACTIONS_ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// A key of the cache service, which takes no longer ones.
+pub(crate) const ACTIONS_KEY_BYTES_MAX: usize = 512;
+
+/// Keys that a list of them has on one page: as many as GitHub gives. An entry has some hundred bytes.
+pub(crate) const ACTIONS_KEYS_ON_PAGE: usize = 100;
+/// See [`ACTIONS_KEYS_ON_PAGE`].
+pub(crate) const ACTIONS_KEY_PAGE_BYTES_MAX: usize = 1 << 20;
+/// Pages of one scope. What is beyond is asked for key by key.
+pub(crate) const ACTIONS_KEY_PAGES_MAX: usize = 50;
+
+/// What is sent to a cache service at once; it is read from the disk as it goes. The service's own clients send as much.
+pub(crate) const ACTIONS_PIECE_BYTES: u64 = 32 << 20;
+
+/// Blobs that go to a cache service at once.
+pub(crate) const ACTIONS_BLOBS_AT_ONCE: usize = 4;
+
+/// How often one request or transfer is begun again when nothing of it went on: after that nobody is there.
+pub(crate) const ACTIONS_TRIES_MAX: u32 = 3;
+
+/// Pauses before the next request of one who was told to wait: doubling, from the first to the longest, as BuildKit.
+pub(crate) const ACTIONS_PAUSE: Duration = Duration::from_secs(1);
+/// See [`ACTIONS_PAUSE`].
+pub(crate) const ACTIONS_PAUSE_MAX: Duration = Duration::from_secs(90);
+
+/// How long an export waits, all in all, for those who have taken keys and not saved anything under them, as BuildKit.
+/// They may have died, and then their keys are skipped.
+pub(crate) const ACTIONS_TAKEN_WAIT: Duration = Duration::from_secs(15);
+/// How often it looks meanwhile.
+pub(crate) const ACTIONS_TAKEN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Keys in a row that somebody has taken and left.
+pub(crate) const ACTIONS_TAKEN_MAX: u64 = 100;
+
+/// How long whoever asks for too much is waited for, if nobody says otherwise, as BuildKit.
+pub(crate) const ACTIONS_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Builds that are remembered after they are over, beside those that somebody pinned.
 pub(crate) const HISTORY_BUILDS_MAX: usize = 100;

@@ -3,6 +3,7 @@
 //! The flags become what `Builder::build` takes (`request.rs`, `output.rs`, `source.rs`); what the daemon tells is
 //! shown (`progress.rs`) from one board. Compose's builds use [`build`] as well.
 
+mod actions; // what GitHub's runner says of its cache
 mod board; // what a build has told so far
 mod commit; // when what is built was committed
 mod flags; // the flags of every command that builds

@@ -33,7 +33,7 @@ pub mod step; // a process of a build: no container, a layer in the end
 mod succession; // what the daemon does when a keeper dies
 mod system; // info, events
 mod table; // what is in memory: containers by name and id
-mod timer; // deadlines
+pub mod timer; // deadlines
 mod usage; // what takes room on the disk
 mod userns; // which users of the host a container's users are
 pub mod view; // what operations take and give

@@ -6,7 +6,7 @@ use hako_base::clock;
 use jiff::Timestamp;
 
 /// Completes after `duration`.
-pub(crate) async fn after(duration: Duration) {
+pub async fn after(duration: Duration) {
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }
 

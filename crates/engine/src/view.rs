@@ -464,7 +464,7 @@ pub use hako_registry::client::{Answer, Answers, Holder, Token, TokenAsk, lifeti
 /// Who we are at a registry, and what was found there.
 pub use hako_registry::client::{Credentials, SearchResult};
 /// What a web server has at an address.
-pub use hako_registry::client::{WebAnswer, WebRequest};
+pub use hako_registry::client::{WebAnswer, WebBody, WebRequest, WebSent};
 /// What registries keep beside images.
 pub use hako_registry::{ArtifactBlob, Manifest};
 

@@ -13,6 +13,7 @@
 //! | `HAKO_TEST_NETNS` | the network namespace (a name below /run/netns) of that daemon |
 #![forbid(unsafe_code)]
 
+mod actions_cache; // GitHub's cache service, played
 pub mod cgroup; // a control group of the host's own in every hierarchy, and the sweep
 mod daemon; // hako daemons on a host: start, kill, start again
 pub mod emulator; // programs of another machine
@@ -28,6 +29,7 @@ mod shown; // what a command printed, with ids replaced, and how to expect it
 pub mod wait; // waiting for a condition, by a deadline
 pub mod way_out; // a proxy to archives of packages, for a machine that reaches nothing
 
+pub use actions_cache::{ActionsCache, Fault, GITHUB_TOKEN};
 pub use daemon::Daemon;
 pub use host::{ADDRESS, Host, Options};
 pub use rustix::process::Signal;

@@ -83,7 +83,7 @@ fn check(tree: &Tree, table: &Source) -> Vec<String> {
     complaints
 }
 
-/// `logs::tail` is a function in tests/it/logs.rs; `clients::x` one in tests/clients/main.rs; `image/hostile::x` one in a
+/// `logs::tail` is a function in tests/it/logs.rs; `clients::x` one in tests/clients; `image/hostile::x` one in a
 /// hostile.rs below crates/image/tests.
 fn exists(tree: &Tree, test: &str) -> bool {
     let Some((file, function)) = test.split_once("::") else { return false };
@@ -94,9 +94,9 @@ fn exists(tree: &Tree, test: &str) -> bool {
         let of_crate = |source: &&Source| source.path.starts_with(&above) && source.path.ends_with(&end);
         return tree.sources.iter().filter(of_crate).any(declares);
     }
-    [format!("tests/it/{file}.rs"), format!("tests/{file}/main.rs")]
-        .iter()
-        .any(|path| tree.get(path).is_some_and(declares))
+    let (one, folder) = (format!("tests/it/{file}.rs"), format!("tests/{file}/"));
+    let of_tests = |source: &&Source| source.path == one || source.path.starts_with(&folder);
+    tree.sources.iter().filter(of_tests).any(declares)
 }
 
 /// The pages, by their paths: one for each table, and the one that counts.

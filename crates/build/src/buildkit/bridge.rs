@@ -65,7 +65,8 @@ const CAPABILITIES: [&str; 16] = [
 ];
 
 /// What graphs and exports can have, by the names that clients look for (one of them has a slip of the pen).
-const LLB_CAPABILITIES: [&str; 57] = [
+const LLB_CAPABILITIES: [&str; 58] = [
+    "cache.gha",
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.multiple",

@@ -33,7 +33,10 @@ use super::{
     solves::Solve,
 };
 use crate::{
-    depot::{Blob, BlobFuture, CONFIG, Depot, Extent, RegistrySource, RemoteLayer, Source, Written, reader},
+    depot::{
+        ACTIONS_ATTRIBUTES, ACTIONS_SCOPE, Actions, ActionsPlace, Blob, BlobFuture, CONFIG, Depot, Extent,
+        RegistrySource, RemoteLayer, Source, Written, reader,
+    },
     event::Progress,
     limits,
     request::Secrets,
@@ -59,6 +62,7 @@ enum Place {
     Registry(Reference),
     /// A store of the client's.
     Local(String),
+    Actions(ActionsPlace),
 }
 
 impl Export {
@@ -100,6 +104,10 @@ impl Export {
                 return Err(Status::invalid_argument("--cache-to type=local needs dest"));
             }
             "local" => (Place::Local(format!("{CACHE}{}", text("dest"))), &["dest", "tag"]),
+            "gha" => {
+                let place = ActionsPlace::parse(&entry.attrs).map_err(Status::invalid_argument)?;
+                (Place::Actions(place), ACTIONS_ATTRIBUTES)
+            }
             other => return Err(Status::unimplemented(format!("--cache-to type={other} is not built yet"))),
         };
         let common = ["mode", "mounts", "image-manifest", "oci-mediatypes", "ignore-error"];
@@ -253,19 +261,26 @@ impl BuildKit {
             let attribute = |key: &str| entry.attrs.get(key).map_or("", String::as_str);
             let vertex = news::DEPOT - number as u64;
             let title = |from: &str| format!("importing cache manifest from {from}");
+            let one = |depot| vec![depot];
             let found = match entry.r#type.as_str() {
                 "registry" => {
                     let name = reference(attribute("ref"))?;
                     let reading = self.registry_depot(solve, &name);
-                    news::around(progress, vertex, &title(attribute("ref")), reading).await
+                    news::around(progress, vertex, &title(attribute("ref")), reading).await.map(one)
                 }
                 "local" => {
                     let reading = self.local_depot(solve, attribute("src"), attribute("digest"));
-                    news::around(progress, vertex, &title(&format!("local:{}", attribute("src"))), reading).await
+                    let title = title(&format!("local:{}", attribute("src")));
+                    news::around(progress, vertex, &title, reading).await.map(one)
+                }
+                "gha" => {
+                    let scope = Some(attribute("scope")).filter(|scope| !scope.is_empty()).unwrap_or(ACTIONS_SCOPE);
+                    let title = title(&format!("gha:{scope}"));
+                    news::around(progress, vertex, &title, self.actions_depots(&entry.attrs)).await
                 }
                 other => return Err(Status::unimplemented(format!("--cache-from type={other} is not built yet"))),
             };
-            depots.extend(found.ok().map(Arc::new));
+            depots.extend(found.into_iter().flatten().map(Arc::new));
         }
         Ok(depots)
     }
@@ -315,6 +330,11 @@ impl BuildKit {
         Depot::read(directory, &bytes, &[], Box::new(ClientSource(store)))
     }
 
+    async fn actions_depots(&self, attributes: &HashMap<String, String>) -> Result<Vec<Depot>, String> {
+        let place = ActionsPlace::parse(attributes)?;
+        Actions::new(self.0.builder.engine().clone(), place).depots().await
+    }
+
     /// Who the client is at the registry of a name.
     pub(super) async fn credentials(&self, solve: &Solve, name: &Reference) -> Result<Credentials, Status> {
         let secrets = SessionSecrets(Some(self.0.sessions.get(&solve.session).await?));
@@ -335,6 +355,7 @@ impl BuildKit {
                     Place::Inline => continue,
                     Place::Registry(_) => "exporting cache to registry",
                     Place::Local(_) => "exporting cache to client directory",
+                    Place::Actions(_) => "exporting to GitHub Actions Cache",
                 };
                 let vertex = news::DEPOT - 1000 - number as u64;
                 match news::around(&progress, vertex, title, self.leave_one(solve, built, export)).await {
@@ -368,13 +389,17 @@ impl BuildKit {
                 let sent = sending.await.map_err(|_| Status::aborted("the export was cancelled"))?;
                 sent.map(|_| None).map_err(|error| Status::unknown(chain(&error)))
             }
+            Place::Actions(place) => {
+                let actions = Actions::new(self.0.builder.engine().clone(), place.clone());
+                let config = Bytes::from(written.config.clone());
+                let blobs = written.files().map_err(|error| failed(&error))?;
+                actions.leave(blobs, config).await.map(|()| None).map_err(Status::unknown)
+            }
             Place::Local(store) => {
                 let session = self.0.sessions.get(&solve.session).await?;
                 let store = ContentStore::new(&session, store);
                 let config = Bytes::from(written.config.clone());
-                let layers = written.layers().map_err(|error| failed(&error))?;
-                let mounts = written.mounts.into_iter().map(|mount| (mount.blob, mount.file));
-                for (blob, file) in layers.into_iter().chain(mounts) {
+                for (blob, file) in written.files().map_err(|error| failed(&error))? {
                     store.write(blob.digest, blob.size, pieces(file)).await?;
                 }
                 let digest = crate::cache::digest(&manifest);
@@ -396,10 +421,8 @@ impl BuildKit {
 fn artifact(written: Written) -> Result<Vec<ArtifactBlob>, crate::BuildError> {
     let of_file =
         |(blob, file): (Blob, File)| ArtifactBlob::File { digest: blob.digest, size: blob.size, file: Arc::new(file) };
-    let mut blobs: Vec<ArtifactBlob> = written.layers()?.into_iter().map(of_file).collect();
-    blobs.extend(written.mounts.into_iter().map(|mount| of_file((mount.blob, mount.file))));
-    blobs.push(ArtifactBlob::Bytes(written.config.into()));
-    Ok(blobs)
+    let config = ArtifactBlob::Bytes(written.config.clone().into());
+    Ok(written.files()?.into_iter().map(of_file).chain([config]).collect())
 }
 
 impl crate::Builder {
@@ -447,7 +470,8 @@ mod tests {
             "Local(\"local:d\") all=false mounts=false index=true",
         );
         check("local", &[], "--cache-to type=local needs dest");
-        check("gha", &[], "--cache-to type=gha is not built yet");
+        check("gha", &[], "url not set for github actions cache");
+        check("s3", &[], "--cache-to type=s3 is not built yet");
         check(
             "local",
             &[("dest", "d"), ("compression", "zstd")],

@@ -6,6 +6,7 @@
 //! ```
 //! Layers are brought when a step wants them. What cannot be had from a depot is made as without it.
 
+mod actions; // in the cache of GitHub's Actions
 mod document; // BuildKit's JSON, and ours in it
 mod source; // blobs that are elsewhere
 
@@ -31,6 +32,7 @@ use crate::{
     solve::{Built, blocking},
 };
 
+pub(crate) use actions::{ATTRIBUTES as ACTIONS_ATTRIBUTES, Actions, ActionsPlace, SCOPE as ACTIONS_SCOPE};
 pub(crate) use document::Blob;
 use document::Document;
 pub(crate) use source::{RegistrySource, reader};
@@ -190,22 +192,23 @@ pub(crate) struct Extent {
 pub(crate) struct Written {
     pub(crate) config: Vec<u8>,
     layers: Vec<ShippedLayer>,
-    pub(crate) mounts: Vec<MountBlob>,
+    mounts: Vec<MountBlob>,
     store: Store,
 }
 
 /// The files of a cache mount as one blob, in a file that has no name.
-pub(crate) struct MountBlob {
-    pub(crate) blob: Blob,
-    pub(crate) file: File,
+struct MountBlob {
+    blob: Blob,
+    file: File,
 }
 
 impl Written {
-    /// The blobs of layers: digest, size and something to read.
-    pub(crate) fn layers(&self) -> Result<Vec<(Blob, File)>, BuildError> {
+    /// All blobs but the document: digest, size and something to read.
+    pub(crate) fn files(self) -> Result<Vec<(Blob, File)>, BuildError> {
         let opened =
             |layer: &ShippedLayer| Ok((Blob { digest: layer.blob, size: layer.size }, self.store.blob_open(layer)?));
-        self.layers.iter().map(opened).collect()
+        let mounts = self.mounts.into_iter().map(|mount| Ok((mount.blob, mount.file)));
+        self.layers.iter().map(opened).chain(mounts).collect()
     }
 
     /// The manifest that names everything: that of an image, or for registries which want that an index.

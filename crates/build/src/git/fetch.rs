@@ -12,8 +12,9 @@ use hako_archive::walk;
 use hako_base::error::chain;
 use hako_engine::{
     Engine,
-    view::{WebAnswer, WebRequest},
+    view::{WebAnswer, WebBody, WebRequest, WebSent},
 };
+use hyper::Method;
 use rustix::fs::OFlags;
 
 use super::{
@@ -228,7 +229,12 @@ impl Repository {
             address: format!("{}/git-upload-pack", self.address.url),
             headers: vec![("accept", "application/x-git-upload-pack-result".to_owned())],
             authorization: self.auth.0.clone(),
-            post: Some(("application/x-git-upload-pack-request", wire::request(wanted, &self.advertised, one_deep))),
+            sent: Some(WebSent {
+                method: Method::POST,
+                kind: "application/x-git-upload-pack-request",
+                body: WebBody::Bytes(wire::request(wanted, &self.advertised, one_deep).into()),
+            }),
+            ..WebRequest::default()
         };
         let failed = |why: &dyn std::fmt::Display| failed(&self.address, why);
         let mut answer = self.engine.web_fetch(request).await.map_err(|error| failed(&chain(&error)))?;

@@ -15,7 +15,7 @@ use hako_client::{
 };
 use hako_model::Reference;
 
-use super::{BuildFlags, commit, output, source, token::Keeper};
+use super::{BuildFlags, actions, commit, output, source, token::Keeper};
 use crate::{
     builder::site::Site,
     context::Context,
@@ -95,7 +95,7 @@ pub(crate) fn wanted(cx: &Context, site: &Site, flags: &BuildFlags, context: &st
         daemon,
         entitlements: entitlements(flags)?,
         cache_from: cache_from(cx, &flags.cache_from)?,
-        cache_to: cache(&flags.cache_to)?,
+        cache_to: cache(cx, &flags.cache_to)?,
         // Whose directory it is: another machine may have one of the same name.
         shared_key: format!("{}:{shared}", host_name()),
     })
@@ -137,7 +137,7 @@ fn host_name() -> String {
 // A directory's cache is named by the digest of its manifest; without one there is nothing to be had, and the build goes
 // on, as in Buildx.
 fn cache_from(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
-    let mut options = cache(texts)?;
+    let mut options = cache(cx, texts)?;
     options.retain_mut(|option| {
         if option.kind != "local" || option.attributes.contains_key("digest") {
             return true;
@@ -156,10 +156,15 @@ fn cache_from(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, Comman
     Ok(options)
 }
 
-fn cache(texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
+fn cache(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
     let mut options = Vec::new();
     for text in texts {
-        options.push(output::option(text, ("registry", "ref"))?);
+        let mut option = output::option(text, ("registry", "ref"))?;
+        if option.kind != "gha" || actions::complete(&mut option, |name| env::var(name).ok()) {
+            options.push(option);
+        } else {
+            cx.remark("WARNING: the cache type=gha is left out: it needs token and url, or the environment of a GitHub Actions runner (ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL)");
+        }
     }
     Ok(options)
 }

@@ -449,7 +449,7 @@ fn request(
     through_proxy: bool,
     user_agent: &str,
 ) -> Result<(Request<Body>, Moving), RegistryError> {
-    let target = if through_proxy { ask.address.to_string() } else { ask.address.target.clone() };
+    let target = if through_proxy { ask.address.whole() } else { ask.address.target.clone() };
     let uri: Uri = target.parse().map_err(|_| ask.failed("the address is malformed"))?;
     let (body, length, moving) = match &ask.body {
         AskBody::Empty => (Body::empty(), 0, None),

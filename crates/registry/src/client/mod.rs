@@ -34,7 +34,7 @@ pub(crate) use origin::encode;
 pub(crate) use remote::{Begun, BlobBody, Fetched, Remote, digest_of};
 pub use search::SearchResult;
 pub use settings::{Proxies, SettingError, Settings};
-pub use web::{WebAnswer, WebRequest};
+pub use web::{WebAnswer, WebBody, WebRequest, WebSent};
 
 use crate::limits;
 use exchange::Ask;
@@ -176,6 +176,6 @@ fn parsed(text: &str, from: &Address) -> Result<Address, RegistryError> {
     from.resolve(text).ok_or_else(|| RegistryError::Malformed {
         what: "an address",
         address: from.to_string(),
-        why: format!("{text:?}"),
+        why: if from.is_secret { "it is no address".to_owned() } else { format!("{text:?}") },
     })
 }

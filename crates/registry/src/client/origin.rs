@@ -56,6 +56,8 @@ impl Scheme {
 pub(crate) struct Address {
     pub(crate) origin: Origin,
     pub(crate) target: String,
+    /// Whoever has it may do what it is for, without proving who he is: it is shown without its path.
+    pub(crate) is_secret: bool,
 }
 
 impl Origin {
@@ -76,7 +78,7 @@ impl Origin {
     }
 
     pub(crate) fn at(&self, target: impl Into<String>) -> Address {
-        Address { origin: self.clone(), target: target.into() }
+        Address { origin: self.clone(), target: target.into(), is_secret: false }
     }
 }
 
@@ -88,7 +90,7 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin, self.target)
+        write!(f, "{}{}", self.origin, if self.is_secret { "/…" } else { &self.target })
     }
 }
 
@@ -106,8 +108,17 @@ impl Address {
         Some(origin.at(uri.path_and_query().map_or("/", |target| target.as_str())))
     }
 
-    /// Where a `Location` of an answer to this points.
+    /// As it is asked for, by way of a proxy.
+    pub(crate) fn whole(&self) -> String {
+        format!("{}{}", self.origin, self.target)
+    }
+
+    /// Where a `Location` of an answer to this points. What a secret leads to is one.
     pub(crate) fn resolve(&self, location: &str) -> Option<Self> {
+        Some(Self { is_secret: self.is_secret, ..self.located(location)? })
+    }
+
+    fn located(&self, location: &str) -> Option<Self> {
         if location.contains("://") {
             let mut address = Self::parse(location)?;
             // The same server stays as trusted as it is.
@@ -188,6 +199,15 @@ mod tests {
         assert_eq!(from.resolve("ftp://x/y"), None);
         assert_eq!(from.with("digest", "sha256:a b").target, "/v2/a/blobs/uploads/?digest=sha256:a%20b");
         assert_eq!(from.with("a", "1").with("b", "2").target, "/v2/a/blobs/uploads/?a=1&b=2");
+    }
+
+    #[test]
+    fn a_secret_address_is_shown_without_its_path_wherever_it_leads() {
+        let mut from = Address::parse("https://example/blob?sig=hush").unwrap();
+        from.is_secret = true;
+        assert_eq!(from.to_string(), "https://example/…");
+        assert_eq!(from.whole(), "https://example/blob?sig=hush");
+        assert_eq!(from.resolve("http://other/x?sig=hush").unwrap().to_string(), "http://other/…");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Addresses that are no registry's: what `ADD` and remote build contexts fetch, by the same connections, proxies,
 //! authorities and patience.
 
+use std::{fs::File, sync::Arc};
+
 use bytes::Bytes;
 use hyper::{Method, header};
 
@@ -15,11 +17,37 @@ use super::{
 pub struct WebRequest {
     /// `http://…` or `https://…`; user and password in it are for that server alone.
     pub address: String,
+    /// Parameters that are added to it.
+    pub query: Vec<(&'static str, String)>,
     pub headers: Vec<(&'static str, String)>,
     /// The value of `Authorization`; it does not follow a redirect to another server.
     pub authorization: Option<String>,
-    /// What is posted, and of which kind it is.
-    pub post: Option<(&'static str, Vec<u8>)>,
+    /// What is sent there; without, the address is read.
+    pub sent: Option<WebSent>,
+    /// The address is a secret itself, as those are that are signed: errors and logs name its server alone.
+    pub is_secret: bool,
+}
+
+/// What is sent to an address.
+#[derive(Debug, Clone)]
+pub struct WebSent {
+    /// `POST`, `PUT`, `PATCH`.
+    pub method: Method,
+    /// The value of `Content-Type`.
+    pub kind: &'static str,
+    pub body: WebBody,
+}
+
+/// The bytes that are sent.
+#[derive(Debug, Clone)]
+pub enum WebBody {
+    Bytes(Bytes),
+    /// Bytes of a file from a position on, as they are read.
+    File {
+        file: Arc<File>,
+        start: u64,
+        size: u64,
+    },
 }
 
 /// An answer whose body is still to be read.
@@ -57,14 +85,18 @@ impl Client {
     /// An address that is none, and a server that cannot be reached. Whatever it answers is an answer.
     pub async fn web(&self, request: WebRequest) -> Result<WebAnswer, RegistryError> {
         let (bare, user) = without_user(&request.address);
-        let method = if request.post.is_some() { Method::POST } else { Method::GET };
-        let Some(address) = Address::parse(&bare) else {
+        let method = request.sent.as_ref().map_or(Method::GET, |sent| sent.method.clone());
+        let Some(mut address) = Address::parse(&bare) else {
             return Err(RegistryError::Malformed {
                 what: "a web address",
-                address: bare,
+                address: if request.is_secret { "what is secret".to_owned() } else { bare },
                 why: "expected http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH".to_owned(),
             });
         };
+        for (name, value) in &request.query {
+            address = address.with(name, value);
+        }
+        address.is_secret = request.is_secret;
         let mut ask = Ask::new(method, address);
         for (name, value) in request.headers {
             ask = ask.header(header::HeaderName::from_static(name), value);
@@ -72,8 +104,12 @@ impl Client {
         if let Some(value) = request.authorization.or(user) {
             ask = ask.header(header::AUTHORIZATION, value);
         }
-        if let Some((kind, bytes)) = request.post {
-            ask = ask.header(header::CONTENT_TYPE, kind).body(AskBody::Bytes(Bytes::from(bytes)));
+        if let Some(sent) = request.sent {
+            let body = match sent.body {
+                WebBody::Bytes(bytes) => AskBody::Bytes(bytes),
+                WebBody::File { file, start, size } => AskBody::File { file, start, size, sent: None },
+            };
+            ask = ask.header(header::CONTENT_TYPE, sent.kind).body(body);
         }
         Ok(WebAnswer(self.ask(&ask).await?))
     }
