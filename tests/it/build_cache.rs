@@ -144,6 +144,21 @@ fn an_image_carries_its_own_cache() {
 }
 
 #[test]
+fn a_step_that_wrote_nothing_is_forgotten_with_the_others() {
+    let host = own_host!("busybox");
+    host.run("mkdir ctx").success();
+    host.write("ctx/Dockerfile", "FROM busybox\nRUN echo said\n");
+    let built = |host: &Host| host.run("hako build --progress plain ctx 2>&1").success().text().to_owned();
+    assert!(!built(&host).contains("RUN echo said\n#5 CACHED"));
+    assert!(built(&host).contains("RUN echo said\n#5 CACHED"));
+    // Without --all what images have stays, and their base is one.
+    host.run("hako builder prune -f && hako builder prune -af --filter until=1h").success();
+    assert!(built(&host).contains("RUN echo said\n#5 CACHED"));
+    host.run("hako builder prune -af").success();
+    assert!(!built(&host).contains("RUN echo said\n#5 CACHED"));
+}
+
+#[test]
 fn caches_that_are_not_built_are_refused_by_name() {
     let host = host!("busybox");
     prepared(&host);

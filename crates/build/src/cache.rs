@@ -367,12 +367,19 @@ impl Cache {
                     keys.push(key);
                 }
             }
-            // Records without a layer of their own go with the layers that they stand on, second ways with their result.
+            // Records without a layer of their own go with the layers that they stand on, second ways with their result;
+            // those that stand on a base, which is no result, go with what is as old as they.
+            let results = state.records.values().filter(|record| record.has_layer).filter_map(|record| record.stack);
+            let results: HashSet<Digest> = results.collect();
+            let on_base = |record: &Record| record.stack.is_some_and(|stack| !results.contains(&stack));
             let empty: Vec<String> = state
                 .records
                 .iter()
                 .filter(|(_, record)| !record.has_layer || record.is_foreseen())
-                .filter(|(_, record)| record.stack.is_none_or(|stack| stacks.contains(&stack)))
+                .filter(|(_, record)| {
+                    record.stack.is_none_or(|stack| stacks.contains(&stack))
+                        || (on_base(record) && wish.wants_empty(&record.description, record.used))
+                })
                 .map(|(key, _)| key.clone())
                 .collect();
             for key in empty {

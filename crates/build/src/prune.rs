@@ -63,6 +63,22 @@ impl PruneWish {
         gone.map(|entry| entry.id.clone()).collect()
     }
 
+    /// Whether a step goes that has written nothing: it frees nothing, and its base is an image's.
+    pub(crate) fn wants_empty(&self, description: &str, used: Timestamp) -> bool {
+        self.keep_bytes == 0
+            && self.wants(&CacheEntry {
+                id: String::new(),
+                kind: "regular",
+                description: description.to_owned(),
+                size: 0,
+                created: used,
+                last_used: used,
+                uses: 0,
+                shared: true,
+                in_use: false,
+            })
+    }
+
     fn wants(&self, entry: &CacheEntry) -> bool {
         let is = |key: &str, fact: bool| self.filters.any(key, |value| truth(value) == Some(fact));
         let mutable = entry.kind != "regular";
