@@ -96,6 +96,29 @@ fn a_runners_cache_keeps_every_step_and_the_files_of_cache_mounts_for_another_ma
 }
 
 #[test]
+fn two_machines_that_leave_the_same_at_once_do_not_hinder_each_other() {
+    let host = own_host!("busybox");
+    let other = host.second_daemon("other", &[]);
+    host.load_into("busybox", &format!("-H {}", other.address()));
+    for protocol in PROTOCOLS {
+        let cache = ActionsCache::open(&host);
+        let to = format!("--cache-to {},mode=max", place(&cache, protocol));
+        prepared(&host);
+        host.write("ctx/Dockerfile", "FROM busybox\nCOPY large /\nRUN touch -d @1000000000 /one\n");
+        host.run("head -c 20000000 /dev/urandom > ctx/large").success();
+        let line = format!(
+            "true; hako build -q {to} ctx & one=$!; hako -H {} build -q {to} ctx & wait $! && wait $one",
+            other.address()
+        );
+        host.run(&line).success();
+        let keys = cache.keys();
+        let last = keys.iter().filter_map(|key| key.split_once("index-buildkit-1-")?.1.split('#').nth(1));
+        assert_eq!(last.collect::<Vec<_>>(), ["1", "2"], "{keys:?}");
+        assert!(!keys.iter().any(|key| key.contains("buildkit-blob-") && key.contains('#')), "{keys:?}");
+    }
+}
+
+#[test]
 fn only_mode_max_keeps_the_stages_that_an_image_has_no_layers_of() {
     let host = own_host!("busybox");
     let cache = ActionsCache::open(&host);
