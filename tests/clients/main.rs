@@ -4,6 +4,7 @@
 //! skipped with the reason.
 
 mod actions;
+mod bake;
 mod bootstrap;
 mod examples;
 mod images;
@@ -554,6 +555,15 @@ fn buildkit_builds_in_a_container() {
     // Each removes what the other has made.
     host.run(&format!("{} buildx rm theirs && {} buildx rm own && docker ps -aq", clients[1], clients[0])).success();
     host.run("docker volume ls -q").success().says_not("buildx");
+}
+
+/// What Buildx makes of a bake file is what our own command line makes of it.
+#[test]
+fn bake_files_are_what_buildx_reads() {
+    needs!(require::root());
+    let docker = buildx();
+    needs!(docker);
+    bake::compare(&Host::start(), &docker.unwrap_or_default());
 }
 
 /// The docker command line, where it has the Buildx plugin. By its path: within a host, `docker` may be hako's own.

@@ -376,7 +376,7 @@ fn a_file_describes_what_is_baked() {
         }"#,
     );
     host.run("hako buildx bake --print web --set web.args.WHO=line | tr -d ' \\n'").says(
-        r#"{"group":{"default":{"targets":["web"]}},"target":{"web":{"context":"web","contexts":{"lower":"target:base"},"dockerfile":"Dockerfile","args":{"WHO":"line"},"tags":["baked:1"]}}}"#,
+        r#"{"group":{"default":{"targets":["web"]}},"target":{"base":{"context":"base","dockerfile":"Dockerfile"},"web":{"context":"web","contexts":{"lower":"target:base"},"dockerfile":"Dockerfile","args":{"WHO":"line"},"tags":["baked:1"]}}}"#,
     );
     host.run("TAG=2 hako buildx bake all --set web.args.WHO=line --metadata-file meta >/dev/null 2>&1; docker run --rm baked:2 cat /base /file /who; grep -c containerimage.digest meta").shows(expect![[r#"
         base
@@ -391,8 +391,9 @@ fn a_file_describes_what_is_baked() {
         "name: p\nservices:\n  web: {build: {context: base}, image: 'composed:1'}\n  other: {image: busybox}\n",
     );
     host.run("hako buildx bake >/dev/null 2>&1; docker run --rm composed:1 cat /base").says("base");
-    host.write("docker-bake.hcl", "target \"a\" {}\n");
-    host.run("hako buildx bake").code(1).says("bake files in HCL are not built yet");
+    host.write("docker-bake.hcl", "target \"web\" {\n  labels = {from = \"hcl\"}\n}\n");
+    host.run("hako buildx bake >/dev/null 2>&1; docker image inspect -f '{{.Config.Labels.from}}' composed:1")
+        .says("hcl");
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod apparmor; // the profile of containers, where the kernel has AppArmor
 mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_actions; // caches in GitHub's Actions
+mod build_bake; // images that files describe
 mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
 mod build_flags; // what a build is told beside its Dockerfile

@@ -28,6 +28,7 @@ pub(crate) use board::Board;
 pub(crate) use flags::BuildFlags;
 pub(crate) use progress::{Mode, show};
 pub(crate) use request::wanted;
+pub(crate) use source::is_remote;
 pub(crate) use step::Step;
 
 use crate::{

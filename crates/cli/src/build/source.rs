@@ -26,7 +26,7 @@ pub(super) struct Sources {
 }
 
 /// Whether a context is somewhere else: the daemon fetches it.
-pub(super) fn is_remote(context: &str) -> bool {
+pub(crate) fn is_remote(context: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@", "github.com/"].iter().any(|start| context.starts_with(start))
 }
 

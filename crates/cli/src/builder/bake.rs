@@ -1,33 +1,46 @@
-//! `buildx bake`: the images that a file describes, JSON or Compose.
+//! `buildx bake`: the images that files describe, in HCL, JSON or as Compose services.
 //!
 //! A target is what `hako build` would be told; one is built after the other, those first that others take files from.
-//! HCL is refused by name.
 
-mod file; // what bake files say
+mod definition; // what all files say together
+mod entry; // outputs, caches, secrets: a flag's words or an object
+mod flags; // a target as what `hako build` is told
+mod grant; // what files may reach
+mod language; // HCL and JSON, evaluated
+mod list; // `--list`
+mod resolve; // the targets that were asked for, whole
+mod services; // Compose files
+mod target; // one image to be built
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Read as _},
+    path::Path,
 };
 
+use hako_api::query::ImageRemoveQuery;
 use serde_json::Map;
 
 use super::site::Site;
 use crate::{
-    build::{self, BuildFlags, Mode},
+    build::{self, Mode, is_remote},
     command::{Arguments, Command, Shape},
-    compose,
+    config::default_platform,
     context::Context,
     error::CommandError,
     flag::FlagSet,
+    parse::{csv, path},
 };
-use file::{Definition, Listed, Resolved, Scalar, Target};
+use definition::Definition;
+use grant::Granted;
+use language::{FILE_BYTES_MAX, Source};
+use resolve::Resolved;
+use target::Target;
 
 /// Files that are looked for, all that are there are read.
 const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const JSON: [&str; 2] = ["docker-bake.json", "docker-bake.override.json"];
-const HCL: [&str; 2] = ["docker-bake.hcl", "docker-bake.override.hcl"];
+const OWN: [&str; 4] = ["docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"];
 
 #[derive(Default)]
 pub(crate) struct Bake {
@@ -39,11 +52,11 @@ pub(crate) struct Bake {
     list: Option<String>,
     load: bool,
     metadata_file: Option<String>,
-    no_cache: bool,
+    no_cache: Option<bool>,
     print: bool,
     progress: Option<String>,
     provenance: Option<String>,
-    pull: bool,
+    pull: Option<bool>,
     push: bool,
     sbom: Option<String>,
     sets: Vec<String>,
@@ -60,13 +73,14 @@ impl Command for Bake {
     };
 
     fn flags<'a>(&'a mut self, set: &mut FlagSet<'a>) {
-        set.add(&mut self.allow, "--allow", "Allow what reaches the host (network.host, security.insecure)")
+        set.add(&mut self.allow, "--allow", "Allow what reaches the host (network.host, fs.read=/path, ssh, …)")
             .kind("stringArray");
         set.add(&mut self.builder, "--builder", "Builder that makes them (default: what is in use)");
         set.add(&mut self.call, "--call", "build, check, outline or targets (default \"build\")");
         set.add(&mut self.check, "--check", "Look for mistakes in the Dockerfiles, and build nothing");
-        set.add(&mut self.files, "-f, --file", "The file (docker-bake.json, compose.yaml, …)").kind("stringArray");
-        set.add(&mut self.list, "--list", "List targets or groups (type=targets)");
+        set.add(&mut self.files, "-f, --file", "The file (docker-bake.hcl, docker-bake.json, compose.yaml, …)")
+            .kind("stringArray");
+        set.add(&mut self.list, "--list", "List targets or variables (targets, type=variables,format=json)");
         set.add(&mut self.load, "--load", "Leave the images with the daemon, which is the default");
         set.add(&mut self.metadata_file, "--metadata-file", "Write what is known of the results to this file");
         set.add(&mut self.no_cache, "--no-cache", "Do everything anew");
@@ -80,30 +94,173 @@ impl Command for Bake {
         set.add(&mut self.variables, "--var", "Set a variable (NAME=value)").kind("stringArray");
     }
 
-    async fn run(self, cx: &mut Context, names: Vec<String>) -> Result<(), CommandError> {
+    async fn run(self, cx: &mut Context, mut names: Vec<String>) -> Result<(), CommandError> {
+        if self.print && self.list.is_some() {
+            return Err(said("--print and --list are mutually exclusive"));
+        }
         let definition = self.read(cx)?;
-        if let Some(list) = &self.list {
-            return cx.print(&listing(&definition, list)?);
+        if let Some(asked) = &self.list {
+            return cx.print(&list::list(&definition, asked).map_err(said)?);
         }
-        let mut resolved = definition.resolve(&names, &self.sets).map_err(said)?;
-        for target in resolved.targets.values_mut() {
-            self.override_all(target);
+        if names.is_empty() {
+            names.push("default".to_owned());
         }
+        let mut resolved = definition.resolve(&names, &self.all_sets()).map_err(said)?;
+        resolved.targets.values_mut().for_each(placed);
         if self.print {
             return cx.print_line(&resolved.json());
         }
+        let granted = Granted::read(&self.allow).map_err(said)?;
+        let missing = granted.missing(&resolved).map_err(said)?;
+        if !missing.is_empty() {
+            return Err(said(asking(&missing)));
+        }
+        let result = self.build(cx, &resolved, &granted).await;
+        self.forget(cx, &resolved).await;
+        result
+    }
+}
+
+fn said(text: impl Into<String>) -> CommandError {
+    CommandError::Said(format!("ERROR: {}", text.into()))
+}
+
+fn asking(missing: &[(String, String)]) -> String {
+    let meanings: String = missing.iter().map(|(_, meaning)| format!(" - {meaning}\n")).collect();
+    let words = missing.iter().map(|(word, _)| format!("--allow={word}")).collect::<Vec<_>>().join(" ");
+    format!(
+        "additional privileges requested: the files want what the command line has to allow\n{meanings}pass {words:?} to allow it"
+    )
+}
+
+// Where a target's files are, as it is printed.
+fn placed(target: &mut Target) {
+    let context = target.context.take().unwrap_or_default();
+    target.context = Some(if is_remote(&context) { context } else { path::clean(flags::here(&context)) });
+    if let (false, Ok(epoch)) = (target.args.contains_key(EPOCH), env::var(EPOCH))
+        && !epoch.is_empty()
+    {
+        target.args.insert(EPOCH.to_owned(), epoch);
+    }
+}
+
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+impl Bake {
+    fn read(&self, cx: &mut Context) -> Result<Definition, CommandError> {
+        let files = self.files()?;
+        let mut definition = Definition::default();
+        let mut sources = Vec::new();
+        for file in files {
+            let source = match Path::new(&file).extension().and_then(|it| it.to_str()) {
+                Some("yml" | "yaml") => None,
+                Some("hcl" | "json") => Some(text(&file)?),
+                // By another name it may be any of them.
+                _ => Some(text(&file)?).filter(|text| file == "-" || language::is_read(&file, text)),
+            };
+            match source {
+                Some(text) => sources.push(Source { name: file, text }),
+                None => services::add(cx, &file, &mut definition)?,
+            }
+        }
+        let platform = default_platform().unwrap_or_else(|| hako_model::Platform::host().to_string());
+        let given = [("BAKE_CMD_CONTEXT", "cwd://".to_owned()), ("BAKE_LOCAL_PLATFORM", platform)];
+        let given = given.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let set = self.variables()?;
+        let is_alone = switch("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
+        let environment = |name: &str| match set.get(name) {
+            Some(value) => Some(value.clone()),
+            None if is_alone => None,
+            None => env::var(name).ok(),
+        };
+        let is_relative = switch("BUILDX_BAKE_FILE_RELATIVE_PATHS");
+        definition.add(&sources, &given, &environment, is_relative).map_err(CommandError::Said)?;
+        Ok(definition)
+    }
+
+    // What is named, by flags or the environment; else what is there.
+    fn files(&self) -> Result<Vec<String>, CommandError> {
+        if !self.files.is_empty() {
+            return Ok(self.files.clone());
+        }
+        if let Ok(named) = env::var("BUILDX_BAKE_FILE") {
+            let separator = env::var("BUILDX_BAKE_PATH_SEPARATOR").ok().filter(|it| !it.is_empty());
+            let all = named.split(separator.as_deref().unwrap_or(":")).map(str::trim).filter(|name| !name.is_empty());
+            let all: Vec<String> = all.map(str::to_owned).collect();
+            if !all.is_empty() {
+                return Ok(all);
+            }
+        }
+        let is_there = |name: &&str| Path::new(name).exists();
+        let compose = COMPOSE.iter().copied().find(is_there);
+        let found: Vec<String> =
+            compose.into_iter().chain(OWN.iter().copied().filter(is_there)).map(str::to_owned).collect();
+        if found.is_empty() {
+            return Err(said("couldn't find a bake definition (compose.yaml, docker-bake.hcl, docker-bake.json, …)"));
+        }
+        Ok(found)
+    }
+
+    fn variables(&self) -> Result<BTreeMap<String, String>, CommandError> {
+        let mut set = BTreeMap::new();
+        for text in self.variables.iter().filter(|text| !text.is_empty()) {
+            let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+            let (name, value) = pair.ok_or_else(|| said(format!("invalid variable {text:?}, expected key=value")))?;
+            set.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(set)
+    }
+
+    // What the command line says of all targets is said by `--set`, after what was said of some.
+    fn all_sets(&self) -> Vec<String> {
+        let mut sets = self.sets.clone();
+        let mut all = |key: &str, value: &str| sets.push(format!("*.{key}={value}"));
+        if self.push {
+            all("push", "true");
+        }
+        if self.load {
+            all("load", "true");
+        }
+        if let Some(call) =
+            if self.check { Some("check") } else { self.call.as_deref().filter(|call| *call != "build") }
+        {
+            all("call", call);
+        }
+        if let Some(truth) = self.no_cache {
+            all("no-cache", &truth.to_string());
+        }
+        if let Some(truth) = self.pull {
+            all("pull", &truth.to_string());
+        }
+        for (kind, value) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {
+            match value.as_deref() {
+                None | Some("") => {}
+                Some(value) => match csv::parse_bool(value) {
+                    Some(truth) => all("attest", &format!("type={kind},disabled={}", !truth)),
+                    None => all("attest", &format!("type={kind},{value}")),
+                },
+            }
+        }
+        sets
+    }
+
+    async fn build(&self, cx: &mut Context, resolved: &Resolved, granted: &Granted) -> Result<(), CommandError> {
         let mode = Mode::parse(self.progress.as_deref().unwrap_or_default())?;
-        let (mut answers, mut is_well) = (Map::new(), true);
-        for name in in_order(&resolved)? {
-            let flags = self.flags_of(&resolved, &name);
-            let context = resolved.targets[&name].context.clone().unwrap_or_default();
+        let mut answers = Map::new();
+        let mut is_well = true;
+        for name in resolved.in_order() {
+            let target = &resolved.targets[&name];
             let named = |error: CommandError| said(format!("target {name}: {error}"));
+            let mut flags = flags::of(resolved, &name).map_err(|why| named(CommandError::Said(why)))?;
+            flags.allow.clone_from(&granted.privileges);
+            let context = target.context.clone().unwrap_or_default();
             let site = Site::find(cx, self.builder.as_deref(), &flags.platforms).await.map_err(named)?;
-            is_possible(&site, &resolved.targets[&name]).map_err(named)?;
+            is_possible(&site, target).map_err(named)?;
             let wanted = build::wanted(cx, &site, &flags, &context).map_err(named)?;
             let built = build::build(cx, &site, wanted, mode).await.map_err(named)?;
             if let Some(said) = built.said(&flags) {
-                cx.print(&said.text)?;
+                let description = target.description.iter().map(|text| format!("{text}\n")).collect::<String>();
+                cx.print(&format!("{name}\n{description}\n{}", said.text))?;
                 is_well &= said.is_well;
                 continue;
             }
@@ -115,113 +272,32 @@ impl Command for Bake {
         }
         if is_well { Ok(()) } else { Err(CommandError::Exit(1)) }
     }
-}
 
-fn said(text: impl Into<String>) -> CommandError {
-    CommandError::Said(format!("ERROR: {}", text.into()))
-}
-
-impl Bake {
-    fn read(&self, cx: &mut Context) -> Result<Definition, CommandError> {
-        let is_there = |name: &&str| Path::new(name).exists();
-        let files: Vec<String> = if self.files.is_empty() {
-            let compose = COMPOSE.iter().copied().find(is_there);
-            let json = JSON.iter().chain(&HCL).copied().filter(is_there);
-            compose.into_iter().chain(json).map(str::to_owned).collect()
-        } else {
-            self.files.clone()
-        };
-        if files.is_empty() {
-            return Err(said("couldn't find a bake definition (compose.yaml, docker-bake.json, …)"));
-        }
-        let mut definition = Definition::default();
-        for file in &files {
-            match Path::new(file).extension().and_then(|extension| extension.to_str()) {
-                Some("yml" | "yaml") => from_compose(cx, file, &mut definition)?,
-                Some("hcl") => {
-                    return Err(said(format!("{file}: bake files in HCL are not built yet: write it in JSON")));
-                }
-                _ => {
-                    let text = fs::read_to_string(file).map_err(CommandError::local(format!("read {file}")))?;
-                    definition.add(&text, &|name| self.variable(name)).map_err(|why| said(format!("{file}: {why}")))?;
-                }
-            }
-        }
-        Ok(definition)
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        let given = self.variables.iter().filter_map(|text| text.split_once('=')).find(|(key, _)| *key == name);
-        given.map(|(_, value)| value.to_owned()).or_else(|| std::env::var(name).ok())
-    }
-
-    // What the command line says of all targets.
-    fn override_all(&self, target: &mut Target) {
-        if self.no_cache {
-            target.no_cache = Some(true);
-        }
-        if self.pull {
-            target.pull = Some(true);
-        }
-        if self.push {
-            target.output = vec![Listed("type=registry".to_owned())];
-        }
-        for (kind, value) in [("provenance", &self.provenance), ("sbom", &self.sbom)] {
-            if let Some(value) = value {
-                let said = match value.as_str() {
-                    "false" => format!("type={kind},disabled=true"),
-                    "true" => format!("type={kind}"),
-                    other => format!("type={kind},{other}"),
-                };
-                target.attest.push(Listed(said));
+    // Images that were for other targets alone lose their names; what was built with them has their layers.
+    async fn forget(&self, cx: &Context, resolved: &Resolved) {
+        for name in resolved.targets.iter().filter(|(_, target)| target.is_linked).map(|(name, _)| name) {
+            if let Ok(client) = cx.client() {
+                let _ = client.image_remove(&flags::kept_as(name), &ImageRemoveQuery::default()).await;
             }
         }
     }
+}
 
-    fn flags_of(&self, resolved: &Resolved, name: &str) -> BuildFlags {
-        let target = &resolved.targets[name];
-        let texts = |list: &[Listed]| list.iter().map(|one| one.0.clone()).collect::<Vec<_>>();
-        let pairs = |map: &BTreeMap<String, Option<Scalar>>| -> Vec<String> {
-            let pair = |(key, value): (&String, &Option<Scalar>)| match value {
-                Some(Scalar(value)) => format!("{key}={value}"),
-                None => key.clone(),
-            };
-            map.iter().map(pair).collect()
-        };
-        let context = target.context.clone().unwrap_or_default();
-        BuildFlags {
-            add_hosts: target.extra_hosts.iter().map(|(host, address)| format!("{host}={address}")).collect(),
-            allow: self.allow.iter().chain(&target.entitlements).cloned().collect(),
-            annotations: target.annotations.clone(),
-            attest: texts(&target.attest),
-            arguments: pairs(&target.args),
-            contexts: target
-                .contexts
-                .iter()
-                .map(|(name, place)| format!("{name}={}", of_target(resolved, place)))
-                .collect(),
-            cache_from: texts(&target.cache_from),
-            cache_to: texts(&target.cache_to),
-            call: self.call.clone().or_else(|| target.call.clone()),
-            check: self.check,
-            file: dockerfile(&context, target.dockerfile.as_deref()),
-            inline: target.dockerfile_inline.clone(),
-            labels: pairs(&target.labels),
-            load: self.load,
-            network: target.network.clone(),
-            no_cache: target.no_cache.unwrap_or(false),
-            no_cache_filter: target.no_cache_filter.clone(),
-            outputs: texts(&target.output),
-            platforms: target.platforms.clone(),
-            pull: target.pull.unwrap_or(false),
-            secrets: texts(&target.secret),
-            ssh: texts(&target.ssh),
-            tags: tags(name, target, resolved),
-            target: target.target.clone(),
-            ulimits: target.ulimits.clone(),
-            ..BuildFlags::default()
-        }
-    }
+fn switch(name: &str) -> bool {
+    env::var(name).ok().and_then(|text| csv::parse_bool(&text)) == Some(true)
+}
+
+// A bake file's text, which is bounded.
+fn text(file: &str) -> Result<String, CommandError> {
+    let mut text = String::new();
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    let read = if file == "-" {
+        io::stdin().take(limit).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|opened| opened.take(limit).read_to_string(&mut text))
+    };
+    read.map_err(CommandError::local(format!("read {file}")))?;
+    Ok(text)
 }
 
 // A target is a context as an image, which only the daemon has when it was built.
@@ -233,124 +309,4 @@ fn is_possible(site: &Site, target: &Target) -> Result<(), CommandError> {
         ))),
         _ => Ok(()),
     }
-}
-
-// A target that others take files from has a name by which they find it.
-fn tags(name: &str, target: &Target, resolved: &Resolved) -> Vec<String> {
-    let place = format!("target:{name}");
-    let is_taken_from = resolved.targets.values().any(|other| other.contexts.values().any(|context| *context == place));
-    if target.tags.is_empty() && is_taken_from { vec![kept_as(name)] } else { target.tags.clone() }
-}
-
-fn kept_as(name: &str) -> String {
-    format!("hako-bake-{}:latest", name.to_lowercase())
-}
-
-fn of_target(resolved: &Resolved, place: &str) -> String {
-    let Some(name) = place.strip_prefix("target:") else { return place.to_owned() };
-    let tag = resolved.targets.get(name).and_then(|target| target.tags.first().cloned());
-    format!("docker-image://{}", tag.unwrap_or_else(|| kept_as(name)))
-}
-
-// A Dockerfile is looked for in its context; one at an address has its own.
-fn dockerfile(context: &str, file: Option<&str>) -> Option<String> {
-    let file = file?;
-    if Path::new(context).is_dir() && !Path::new(file).is_absolute() {
-        return Some(PathBuf::from(context).join(file).display().to_string());
-    }
-    Some(file.to_owned())
-}
-
-// Those first that others take files from.
-fn in_order(resolved: &Resolved) -> Result<Vec<String>, CommandError> {
-    fn visit(
-        resolved: &Resolved,
-        name: &str,
-        above: &mut BTreeSet<String>,
-        order: &mut Vec<String>,
-    ) -> Result<(), CommandError> {
-        if order.iter().any(|one| one == name) {
-            return Ok(());
-        }
-        let Some(target) = resolved.targets.get(name) else {
-            return Err(said(format!("target {name} is a context of another, and is not among those that are built")));
-        };
-        if !above.insert(name.to_owned()) {
-            return Err(said(format!("infinite loop from {name}: it is a context of itself")));
-        }
-        for other in target.contexts.values().filter_map(|place| place.strip_prefix("target:")) {
-            visit(resolved, other, above, order)?;
-        }
-        above.remove(name);
-        order.push(name.to_owned());
-        Ok(())
-    }
-    let mut order = Vec::new();
-    resolved.order.iter().try_for_each(|name| visit(resolved, name, &mut BTreeSet::new(), &mut order))?;
-    Ok(order)
-}
-
-fn listing(definition: &Definition, kind: &str) -> Result<String, CommandError> {
-    match kind.trim_start_matches("type=") {
-        "targets" => {
-            let names = definition
-                .targets
-                .iter()
-                .map(|(name, target)| format!("{name}\t{}\n", target.description.as_deref().unwrap_or_default()));
-            Ok(crate::format::table::align(&format!("TARGET\tDESCRIPTION\n{}", names.collect::<String>())))
-        }
-        other => Err(said(format!("--list={other} is not built yet: type=targets is"))),
-    }
-}
-
-// Services that are built become targets; all of them are the default.
-fn from_compose(cx: &mut Context, file: &str, definition: &mut Definition) -> Result<(), CommandError> {
-    let services = compose::build::recipes(cx, file)?;
-    let names: Vec<String> = services.keys().cloned().collect();
-    let before = definition.groups.entry("default".to_owned()).or_default();
-    before.extend(names.into_iter().filter(|name| !before.contains(name)).collect::<Vec<_>>());
-    for (name, flags) in services {
-        let pairs = |list: &[String]| -> BTreeMap<String, Option<Scalar>> {
-            let pair = |text: &String| match text.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(Scalar(value.to_owned()))),
-                None => (text.clone(), None),
-            };
-            list.iter().map(pair).collect()
-        };
-        let listed = |list: &[String]| list.iter().cloned().map(Listed).collect::<Vec<_>>();
-        let (context, flags) = flags;
-        let target = Target {
-            args: pairs(&flags.arguments),
-            labels: pairs(&flags.labels),
-            contexts: flags
-                .contexts
-                .iter()
-                .filter_map(|text| text.split_once('='))
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .collect(),
-            dockerfile: flags.file.clone(),
-            dockerfile_inline: flags.inline.clone(),
-            tags: flags.tags.clone(),
-            target: flags.target.clone(),
-            platforms: flags.platforms.clone(),
-            cache_from: listed(&flags.cache_from),
-            cache_to: listed(&flags.cache_to),
-            network: flags.network.clone(),
-            no_cache: flags.no_cache.then_some(true),
-            pull: flags.pull.then_some(true),
-            entitlements: flags.allow.clone(),
-            ulimits: flags.ulimits.clone(),
-            ssh: listed(&flags.ssh),
-            extra_hosts: flags
-                .add_hosts
-                .iter()
-                .filter_map(|text| text.split_once('='))
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .collect(),
-            context: Some(context),
-            ..Target::default()
-        };
-        definition.targets.insert(name, target);
-    }
-    Ok(())
 }

@@ -13,6 +13,12 @@ pub(crate) fn absolute(text: &str) -> String {
     clean(&base.join(text).to_string_lossy())
 }
 
+/// A path as it is called from the working directory, if it is there or below; else as it is.
+pub(crate) fn relative(text: &str) -> String {
+    let below = std::env::current_dir().ok().and_then(|base| Some(Path::new(text).strip_prefix(base).ok()?.to_owned()));
+    below.map_or_else(|| text.to_owned(), |below| clean(&below.to_string_lossy()))
+}
+
 /// Resolves `.`, `..` and doubled slashes by text alone.
 pub(crate) fn clean(text: &str) -> String {
     let mut tidy = PathBuf::new();
