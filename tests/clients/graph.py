@@ -236,10 +236,11 @@ def endless(graph, depth):
 class Bridge:
     """A front end that drives a build by itself: results are looked at before one of them is returned."""
 
-    def __init__(self, channel, reference):
+    def __init__(self, channel, reference, session=""):
         self.channel, self.reference = channel, reference
         begin = channel.unary_unary(SOLVE, request_serializer=None, response_deserializer=None)
         request = message((1, reference), (3, "image"), *pairs(4, {"name": reference}))
+        request += message((5, session)) if session else b""
         self.whole = begin.future(request, timeout=60)
 
     def call(self, method, *pairs_):
@@ -283,10 +284,10 @@ class Content(grpc.GenericRpcHandler):
                 yield message((2, piece))
 
 
-def offer(path, directory):
-    """A session that offers a layout; answers its name. The server has a socket of its own, and the connection to the
+def offer(path, *services):
+    """A session that offers services; answers its name. The server has a socket of its own, and the connection to the
     daemon leads there."""
-    server = grpc.server(futures.ThreadPoolExecutor(), handlers=[Content(directory)])
+    server = grpc.server(futures.ThreadPoolExecutor(), handlers=services)
     server.add_insecure_port("unix:session.sock")
     server.start()
     ours, theirs = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
@@ -313,7 +314,7 @@ def layout(channel, path, directory):
     """The image of a layout as a source, and one more of it under a name that the client does not offer."""
     with open(os.path.join(directory, "index.json")) as file:
         digest = json.load(file)["manifests"][0]["digest"]
-    session, server = offer(path, directory)
+    session, server = offer(path, Content(directory))
     graph = Graph()
     base = graph.source(f"oci-layout://any/name@{digest}", {"oci.store": "mine", "oci.session": session})
     ran = graph.shell("cat /own > /said", [mount(0, "/", 0)], [(base, 0)])

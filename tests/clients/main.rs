@@ -269,6 +269,54 @@ fn graphs_of_other_front_ends_are_solved() {
     assert_eq!(look("merged", "cat /stamp"), look("again", "cat /stamp"));
 }
 
+/// A front end of its own asks of images what they are before it makes graphs of them.
+#[test]
+fn front_ends_learn_of_images_before_they_solve() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let python = environment("grpc", &["grpcio==1.85.3"]);
+    needs!(python);
+    let python = python.unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    host.run("hako registry serve --listen 127.0.0.1:5001 --root registry >registry.log 2>&1 </dev/null &").success();
+    host.write("service.py", include_str!("token_service.py"));
+    host.run("python3 service.py 5000 > service.log 2>&1 < /dev/null &").success();
+    let are_ready = "grep -c ' ready ' registry.log && cat tokens.ready";
+    host.wait_until("the registry", |host| host.run(are_ready), |shown| shown.text() == "1\nyes");
+    host.write("two/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /\nLABEL of=$TARGETARCH\n");
+    host.run("hako build --platform linux/amd64,linux/arm64 --push -t localhost:5001/two:1 two").success();
+    host.run("hako build -q -o type=oci,dest=x.tar two && mkdir layout && tar -C layout -xf x.tar").success();
+    host.run("docker tag busybox localhost:5000/two:here").success();
+    host.write("graph.py", include_str!("graph.py"));
+    host.write("sources.py", include_str!("sources.py"));
+    let line = format!("{} sources.py ${{DOCKER_HOST#unix://}} layout", python.display());
+    let told = host.run(&line).success().text().to_owned();
+    let index =
+        host.run("hako buildx imagetools inspect localhost:5001/two:1 | grep -m1 -o 'sha256:.*'").text().to_owned();
+    let of_layout = host.run("grep -o 'sha256:[0-9a-f]*' layout/index.json | head -1").text().to_owned();
+    for expected in [
+        format!("own localhost:5000/two:1 {index} amd64"),
+        format!("arm localhost:5000/two:1 {index} arm64"),
+        format!("meta docker-image://localhost:5000/two:1 {index} arm64"),
+        format!("no-config docker-image://localhost:5000/two:1 {index} nothing"),
+        format!("layout any/name@{of_layout} {of_layout} amd64"),
+        format!("meta-layout oci-layout://any/name@{of_layout} {of_layout} amd64"),
+        // What is here has no digest that a registry knows; the registry does not have it.
+        "here docker.io/library/busybox:latest nothing none".to_owned(),
+        "local localhost:5000/two:here nothing none".to_owned(),
+        "pull NOT_FOUND localhost:5000/two:here: not found".to_owned(),
+        "nobody UNKNOWN failed to resolve source metadata".to_owned(),
+        "other UNIMPLEMENTED ResolveSourceMeta of git://h/r".to_owned(),
+        "wrong INVALID_ARGUMENT failed to parse".to_owned(),
+        "unknown NOT_FOUND no such job none".to_owned(),
+    ] {
+        assert!(told.lines().any(|line| line.starts_with(&expected)), "{expected} in\n{told}");
+    }
+    // Nothing was brought.
+    host.run("docker images -q localhost:5000/two:1").shows(expect_test::expect![[""]]);
+}
+
 /// A registry with busybox in it; answers the digest of its layer.
 fn blob_of_a_registry(host: &Host) -> String {
     host.run("hako registry serve --listen 127.0.0.1:5000 --root registry >registry.log 2>&1 </dev/null &").success();

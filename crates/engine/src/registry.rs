@@ -262,6 +262,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What a registry knows a name by, and the configuration of its image for a platform; nothing else is brought.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub async fn distribution_config(
+        &self,
+        name: &Reference,
+        platform: &Platform,
+        credentials: &Credentials,
+    ) -> Result<(Digest, Vec<u8>), EngineError> {
+        self.registry.config(name, platform, credentials).await.map_err(error)
+    }
+}
+
 // A name from the two halves in which clients send it.
 fn named(name: &str, tag: &str) -> Result<Reference, EngineError> {
     let bad = |error: hako_model::ReferenceError| EngineError::invalid(error.to_string());

@@ -142,6 +142,35 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The digest that a name stands for, and the configuration of its image for a platform.
+    ///
+    /// # Errors
+    /// When the registry does not have or give it.
+    pub async fn config(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        credentials: &Credentials,
+    ) -> Result<(Digest, Vec<u8>), RegistryError> {
+        let target = target_of(reference);
+        let mut failure = None;
+        for remote in self.remotes(reference, credentials, false)? {
+            match config_of(&remote, &target, platform).await {
+                Ok(found) => return Ok(found),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(told(failure.unwrap_or_else(|| RegistryError::Invalid(format!("{reference} is nowhere"))), reference))
+    }
+}
+
+async fn config_of(remote: &Remote, target: &str, platform: &Platform) -> Result<(Digest, Vec<u8>), RegistryError> {
+    let chosen = choose(remote, target, platform, async || {}).await?;
+    let (config, _) = parts(&chosen)?;
+    Ok((chosen.top, remote.document(config.digest, config.size).await?))
+}
+
 async fn found(remote: &Remote, target: &str) -> Result<Found, RegistryError> {
     let fetched = remote.manifest(target).await?;
     let document = Document::parse(&fetched.bytes, &fetched.media_type).map_err(unreadable)?;

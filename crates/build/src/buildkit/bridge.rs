@@ -15,9 +15,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
         EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
         NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
         ReadFileResponse, Ref, RefMap, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
-        ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse,
-        Result as WireResult, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
-        StatFileResponse, WarnRequest, WarnResponse, llb_bridge_server::LlbBridge, result,
+        ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as WireResult,
+        ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+        WarnResponse, llb_bridge_server::LlbBridge, result,
     },
 };
 use bollard_buildkit_proto::pb;
@@ -273,36 +273,16 @@ impl LlbBridge for BuildKit {
         &self,
         request: Request<ResolveImageConfigRequest>,
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
-        let name = request.into_inner().r#ref;
-        let image = self.0.builder.engine().image_for_build(&name);
-        let image = image.map_err(|error| Status::not_found(error.to_string()))?;
-        Ok(Response::new(ResolveImageConfigResponse {
-            digest: image.id.to_string(),
-            config: image.raw_config.to_vec(),
-            r#ref: name,
-        }))
+        let solve = self.solve_of(&request).await?;
+        Ok(Response::new(Box::pin(self.meta_of_image(&solve, request.get_ref())).await?))
     }
 
-    // Of images alone: what else there is shows when it is fetched.
     async fn resolve_source_meta(
         &self,
         request: Request<ResolveSourceMetaRequest>,
     ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
-        let source = request.into_inner().source.unwrap_or_default();
-        let name = source.identifier.strip_prefix("docker-image://");
-        let name = name.ok_or_else(|| not_built(&format!("ResolveSourceMeta of {}", source.identifier)))?;
-        let image = self.0.builder.engine().image_for_build(name);
-        let image = image.map_err(|error| Status::not_found(error.to_string()))?;
-        let found = ResolveSourceImageResponse {
-            digest: image.id.to_string(),
-            config: image.raw_config.to_vec(),
-            ..ResolveSourceImageResponse::default()
-        };
-        Ok(Response::new(ResolveSourceMetaResponse {
-            source: Some(source),
-            image: Some(found),
-            ..ResolveSourceMetaResponse::default()
-        }))
+        let solve = self.solve_of(&request).await?;
+        Ok(Response::new(Box::pin(self.meta_of_source(&solve, request.into_inner())).await?))
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {

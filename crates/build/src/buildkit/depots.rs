@@ -337,6 +337,9 @@ impl BuildKit {
 
     /// Who the client is at the registry of a name.
     pub(super) async fn credentials(&self, solve: &Solve, name: &Reference) -> Result<Credentials, Status> {
+        if solve.session.is_empty() {
+            return Ok(Credentials::default());
+        }
         let secrets = SessionSecrets(Some(self.0.sessions.get(&solve.session).await?));
         Ok(secrets.credentials(name.domain()).await)
     }

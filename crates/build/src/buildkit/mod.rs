@@ -21,6 +21,7 @@ mod history; // builds that are over
 mod index; // the documents of images that go elsewhere
 mod layout; // those in an archive
 mod look; // files of results
+mod meta; // what front ends ask of images
 mod news; // news in BuildKit's words
 mod place; // where a build failed
 mod receive; // trees of files from a client
