@@ -1,7 +1,7 @@
 //! Registries: pull, push, login, logout, search, against a `hako registry serve` on the test's own machine.
 
 use expect_test::expect;
-use hako_testkit::Host;
+use hako_testkit::{Host, needs, require};
 
 /// Starts a registry on the machine and waits until it listens.
 pub(crate) fn serve(host: &Host, port: u16, flags: &str) {
@@ -434,4 +434,31 @@ fn what_goes_to_a_registry_and_comes_back_is_told() {
             push localhost:5000/box:1 localhost:5000/box
             pull localhost:5000/box:1 localhost:5000/box
         "#]]);
+}
+
+#[test]
+fn a_silent_name_server_is_not_waited_for_long() {
+    needs!(require::program("python3"));
+    let host = own_host!();
+    host.write(
+        "silent.py",
+        "import socket\nserver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nserver.bind(('127.0.0.1', 53))\n\
+         open('silent', 'w').write('yes')\nwhile True: server.recvfrom(2000)\n",
+    );
+    host.run("python3 silent.py > silent.log 2>&1 < /dev/null &").success();
+    host.wait_until("the name server", |host| host.run("cat silent"), |shown| shown.text() == "yes");
+    host.write("resolv.conf", "nameserver 127.0.0.1\n");
+    let inspect = |limit: u32| {
+        host.run(&format!(
+            "unshare -m sh -c 'mount --bind resolv.conf /etc/resolv.conf && timeout {limit} hako manifest inspect registry.example/a'"
+        ))
+    };
+    // Five seconds go without saying.
+    inspect(9).code(1).says("lookup registry.example: request timed out");
+    host.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1\n");
+    inspect(3).code(1).says("lookup registry.example: request timed out");
+    // One that is not to be reached is not waited for at all.
+    host.write("resolv.conf", "nameserver 192.0.2.53\n");
+    host.run("ip route add unreachable 192.0.2.0/24").success();
+    inspect(1).code(1).says("lookup registry.example: no name server can be reached");
 }
