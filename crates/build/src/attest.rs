@@ -169,13 +169,19 @@ pub(crate) fn provenance(
     subjects: &[(String, Digest)],
     layers: &Layers,
 ) -> Statement {
-    let own = own_metadata(wish, facts, asked, layers);
-    let (version, predicate_type, predicate) = match wish.version {
-        Version::Slsa02 => ("v0.1", "https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked, own)),
-        Version::Slsa1 => ("v1", "https://slsa.dev/provenance/v1", slsa1(wish, facts, asked, own)),
-    };
+    let (predicate_type, predicate) = predicate(wish, facts, asked, layers);
+    let version = if wish.version == Version::Slsa1 { "v1" } else { "v0.1" };
     let bytes = statement(version, predicate_type, subjects, &predicate);
     Statement { predicate: predicate_type, bytes, file: wish.file.clone() }
+}
+
+/// The same without saying what was made: which kind of words, and the words.
+pub(crate) fn predicate(wish: &Wish, facts: &Facts, asked: &Asked, layers: &Layers) -> (&'static str, Value) {
+    let own = own_metadata(wish, facts, asked, layers);
+    match wish.version {
+        Version::Slsa02 => ("https://slsa.dev/provenance/v0.2", slsa02(wish, facts, asked, own)),
+        Version::Slsa1 => ("https://slsa.dev/provenance/v1", slsa1(wish, facts, asked, own)),
+    }
 }
 
 /// Which packages `subjects` are made of.

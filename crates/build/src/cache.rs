@@ -354,7 +354,9 @@ impl Cache {
     pub(crate) fn prune(&self, store: &Store, wish: &PruneWish) -> Result<Vec<CacheEntry>, BuildError> {
         wish.check()?;
         let mut gone = self.entries(store);
-        let chosen = wish.chosen(&gone);
+        let failed = BuildError::io("cannot tell how much of the disk is free");
+        let disk = rustix::fs::statvfs(&self.root).map_err(|error| failed(error.into()))?;
+        let chosen = wish.chosen(&gone, disk.f_bavail.saturating_mul(disk.f_frsize));
         gone.retain(|entry| chosen.contains(&entry.id));
         let mut keys = Vec::new();
         let mut stacks = Vec::new();

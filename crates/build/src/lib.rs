@@ -33,7 +33,7 @@ pub use context::Context;
 pub use depot::Depot;
 pub use error::BuildError;
 pub use event::{Completed, Event, Progress, Vertex};
-pub use prune::PruneWish;
+pub use prune::{PruneWish, Space};
 pub use remote::RemoteContext;
 pub use request::{
     AgentFuture, AgentSocket, BuildRequest, CredentialsFuture, DeviceGrants, GivenSecrets, Layout, RemoteSource,

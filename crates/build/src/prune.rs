@@ -19,15 +19,44 @@ pub struct PruneWish {
     pub before: Option<Timestamp>,
     /// Keys without a value mean that the word is true of the entry.
     pub filters: Filters,
-    /// So much of what was used last stays; 0: nothing has to.
-    pub keep_bytes: u64,
+    pub space: Space,
+}
+
+/// How much of what was used last stays, in bytes; with 0 in all of them, nothing has to (BuildKit's `gcpolicy`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// So much stays in any case.
+    pub reserved: u64,
+    /// No more than this stays.
+    pub used_max: u64,
+    /// No more goes than until so much of the disk is free.
+    pub free_min: u64,
+}
+
+impl Space {
+    /// As clients say it: what is not said is 0, and so is less.
+    pub fn of(reserved: i64, used_max: i64, free_min: i64) -> Self {
+        let bytes = |said: i64| u64::try_from(said).unwrap_or_default();
+        Self { reserved: bytes(reserved), used_max: bytes(used_max), free_min: bytes(free_min) }
+    }
+
+    // How much stays of `used` bytes, on a disk with so many free.
+    fn keeps(self, used: u64, free: u64) -> u64 {
+        let by_use = Some(self.used_max).filter(|most| *most > 0);
+        let by_disk = Some(self.free_min).filter(|least| *least > 0).map(|least| match least.checked_sub(free) {
+            None | Some(0) => u64::MAX,
+            Some(missing) => used.saturating_sub(missing),
+        });
+        by_use.into_iter().chain(by_disk).min().unwrap_or_default().max(self.reserved)
+    }
 }
 
 impl PruneWish {
     /// Reads BuildKit's filters: `KEY`, `KEY==VALUE`, `KEY~=VALUE`.
     pub fn filters(texts: &[String]) -> Filters {
         let mut filters = Filters::default();
-        for text in texts {
+        // Some clients send one that says nothing.
+        for text in texts.iter().filter(|text| !text.is_empty()) {
             let (key, value) = text.split_once("==").or_else(|| text.split_once("~=")).unwrap_or((text, "true"));
             filters.add(key, value);
         }
@@ -52,12 +81,13 @@ impl PruneWish {
         Ok(())
     }
 
-    /// The ids of what goes, of entries in the order of their last use, latest first.
-    pub(crate) fn chosen(&self, entries: &[CacheEntry]) -> HashSet<String> {
+    /// The ids of what goes, of entries in the order of their last use, latest first; `free`: bytes on the disk.
+    pub(crate) fn chosen(&self, entries: &[CacheEntry], free: u64) -> HashSet<String> {
+        let keeps = self.space.keeps(entries.iter().map(|entry| entry.size).sum(), free);
         let mut sum = 0_u64;
         let mut stays = |entry: &CacheEntry| {
             sum = sum.saturating_add(entry.size);
-            self.keep_bytes > 0 && sum <= self.keep_bytes
+            keeps > 0 && sum <= keeps
         };
         let gone = entries.iter().filter(|entry| !stays(entry) && self.wants(entry));
         gone.map(|entry| entry.id.clone()).collect()
@@ -65,7 +95,7 @@ impl PruneWish {
 
     /// Whether a step goes that has written nothing: it frees nothing, and its base is an image's.
     pub(crate) fn wants_empty(&self, description: &str, used: Timestamp) -> bool {
-        self.keep_bytes == 0
+        self.space == Space::default()
             && self.wants(&CacheEntry {
                 id: String::new(),
                 kind: "regular",
@@ -133,7 +163,7 @@ mod tests {
         ];
         let got = match wish.check() {
             Ok(()) => {
-                let mut gone: Vec<String> = wish.chosen(&entries).into_iter().collect();
+                let mut gone: Vec<String> = wish.chosen(&entries, 1000).into_iter().collect();
                 gone.sort();
                 gone.join(" ")
             }
@@ -153,7 +183,22 @@ mod tests {
         check(PruneWish { all: true, ..PruneWish::default() }, "image mount new old");
         check(PruneWish { before: Timestamp::from_second(25).ok(), ..PruneWish::default() }, "mount old");
         // What an image has too counts, and what was used last stays.
-        check(PruneWish { keep_bytes: 25, ..PruneWish::default() }, "mount old");
+        let space = |reserved, used_max, free_min| PruneWish {
+            all: true,
+            space: Space::of(reserved, used_max, free_min),
+            ..PruneWish::default()
+        };
+        check(space(45, 0, 0), "image mount old");
+        check(space(0, 75, 0), "mount old");
+        check(space(75, 45, 0), "mount old");
+        // Until the disk has so much: 1000 are free, and 100 are used.
+        check(space(0, 0, 900), "");
+        check(space(0, 0, 1020), "mount old");
+        check(space(0, 45, 1020), "image mount old");
+        check(space(0, 0, 5000), "image mount new old");
+        check(space(75, 0, 5000), "mount old");
+        check(PruneWish { space: Space::of(25, 0, 0), ..PruneWish::default() }, "mount old");
+        filtered(&[""], "image mount new old");
         filtered(&["type==exec.cachemount"], "mount");
         filtered(&["id~=ol"], "old");
         filtered(&["description==RUN new"], "new");

@@ -34,10 +34,7 @@ use bollard_buildkit_proto::{
                 CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest, control_client::ControlClient,
             },
         },
-        filesync::{
-            packet::{file_send_server::FileSendServer as TreeSendServer, file_sync_server::FileSyncServer},
-            v1::{auth_server::AuthServer, file_send_server::FileSendServer},
-        },
+        filesync::{packet::file_sync_server::FileSyncServer, v1::auth_server::AuthServer},
         sshforward::v1::ssh_server::SshServer,
         upload::v1::upload_server::UploadServer,
     },
@@ -67,7 +64,7 @@ pub use worker::{BuilderInfo, CacheRule};
 
 use crate::{Client, ClientError, Hijacked, JsonStream, RequestBody, limits};
 use builder::Connection;
-use services::Services;
+use services::{Results, Services};
 use store::Stores;
 
 impl Client {
@@ -210,7 +207,6 @@ fn methods(build: &ImageBuild) -> Vec<String> {
 
 // Answers what the daemon asks on its session, for as long as it lasts.
 async fn serve(build: Arc<ImageBuild>, connection: Connection) {
-    let takes_tree = build.outputs.iter().any(|output| matches!(output.target, OutputTarget::Directory(_)));
     let stores = Stores::new(&build);
     let services = Services(build);
     let routes = Routes::new(HealthServer::new(services.clone()))
@@ -219,14 +215,8 @@ async fn serve(build: Arc<ImageBuild>, connection: Connection) {
         .add_service(SecretsServer::new(services.clone()))
         .add_service(SshServer::new(services.clone()))
         .add_service(UploadServer::new(services.clone()))
-        .add_service(stores);
-    // A tree and one file come by the same method, in different messages.
-    let size = limits::BUILD_MESSAGE_BYTES_MAX;
-    let routes = if takes_tree {
-        routes.add_service(TreeSendServer::new(services).max_decoding_message_size(size))
-    } else {
-        routes.add_service(FileSendServer::new(services).max_decoding_message_size(size))
-    };
+        .add_service(stores)
+        .add_service(Results(services));
     let stream = TokioIo::new(connection);
     // How it ends is told by the build itself.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -189,6 +189,7 @@ impl BuildKit {
             let imports: Vec<CacheOptionsEntry> = solve.imports.iter().chain(more).cloned().collect();
             request.depots = Box::pin(self.depots(solve, &imports, &progress)).await?;
             request.complete = solve.exports.iter().any(Export::is_complete);
+            request.rewrite_times |= solve.rewrites_times;
             let (file, text) = (request.dockerfile_name.clone(), request.dockerfile.clone());
             let built = Box::pin(self.for_each_platform(request, attributes::platforms(attributes)?, progress)).await;
             let mut built = built.map_err(|error| failed_in(&error, &file, &text))?;

@@ -23,8 +23,11 @@ use tokio::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, SessionHead, attributes, bridge::failed, news, solves::Solve};
-use crate::{CacheEntry, PruneWish, limits, solve::Built};
+use super::{BuildKit, SessionHead, attested::Attested, attributes, bridge::failed, news, solves::Solve};
+use crate::{CacheEntry, PruneWish, Space, limits, solve::Built};
+
+/// The BuildKit that clients may take this for.
+const LIKE: &str = "v0.23.2";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -49,8 +52,10 @@ fn not_built(what: &str) -> Status {
 }
 
 impl BuildKit {
+    // Clients ask by its number what a builder can do: that of the BuildKit whose protocols these are, and our own.
     pub(super) fn version(&self) -> BuildkitVersion {
-        BuildkitVersion { package: "hako".to_owned(), version: format!("v{}", self.0.version), revision: String::new() }
+        let version = format!("{LIKE}+hako.{}", self.0.version);
+        BuildkitVersion { package: "hako".to_owned(), version, revision: String::new() }
     }
 
     pub(super) fn worker(&self) -> WorkerRecord {
@@ -96,6 +101,7 @@ impl BuildKit {
             return Ok(HashMap::new());
         }
         let built = self.configured(solve, solve.results(&names)?)?;
+        solve.attest(Attested::of(solve, &built));
         let mut answer = Box::pin(self.export(solve, &built)).await?;
         answer.extend(Box::pin(self.leave(solve, &built, &solve.exports)).await?);
         Ok(answer)
@@ -130,15 +136,12 @@ impl Control for BuildKit {
 
     async fn prune(&self, request: Request<PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
         let request = request.into_inner();
-        if request.min_free_space > 0 {
-            return Err(not_built("pruning until so much of the disk is free"));
-        }
         let age = jiff::SignedDuration::from_nanos(request.keep_duration);
         let wish = PruneWish {
             all: request.all,
             before: (request.keep_duration > 0).then(|| clock::now() - age),
             filters: PruneWish::filters(&request.filter),
-            keep_bytes: u64::try_from(request.max_used_space.max(request.reserved_space)).unwrap_or_default(),
+            space: Space::of(request.reserved_space, request.max_used_space, request.min_free_space),
         };
         let gone = self.0.builder.cache_prune(wish).await.map_err(|error| failed(&error))?;
         let mut gone = gone.into_iter();

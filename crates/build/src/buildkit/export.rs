@@ -16,17 +16,16 @@ use hako_archive::Packer;
 use hako_base::{clock, error::chain};
 use hako_model::{Digest, Platform, Reference};
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status};
+use tonic::Status;
 
 use super::{
     BuildKit, attributes,
     bridge::failed,
-    files::{self, Part},
+    files::{self, Outlet, Part},
     index::{Assembly, Document, Order},
     layout,
     news::{self, Teller},
-    session::{Session, SessionSecrets},
+    session::SessionSecrets,
     solves::Solve,
     target::{Compression, Form, Target},
 };
@@ -78,16 +77,17 @@ impl BuildKit {
     pub(super) async fn export(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Answer, Status> {
         news::told(solve, Teller::default(), |progress| async move {
             let mut answer = HashMap::new();
-            for target in &solve.targets {
+            for (number, target) in solve.targets.iter().enumerate() {
                 match target {
                     Target::Image { names, push, form } => {
                         answer.extend(self.image(solve, built, (names, *push), form, &progress).await?);
                     }
                     Target::Archive { names, for_docker, form } => {
-                        answer.extend(self.archive(solve, built, (names, *for_docker), form, &progress).await?);
+                        let how = (names.as_slice(), *for_docker, form);
+                        answer.extend(self.archive(solve, built, how, (number, &progress)).await?);
                     }
-                    Target::Files => self.files(solve, built, &progress).await?,
-                    Target::Tar => self.tar(solve, built, &progress).await?,
+                    Target::Files { split } => self.files(solve, built, *split, (number, &progress)).await?,
+                    Target::Tar { split } => self.tar(solve, built, *split, (number, &progress)).await?,
                 }
             }
             Ok(answer)
@@ -284,19 +284,18 @@ impl BuildKit {
         &self,
         solve: &Solve,
         built: &[Arc<Built>],
-        (names, for_docker): (&[Reference], bool),
-        form: &Form,
-        progress: &Progress,
+        (names, for_docker, form): (&[Reference], bool, &Form),
+        (number, progress): (usize, &Progress),
     ) -> Result<Answer, Status> {
         let plain =
             Form { compression: form.compression.filter(|one| *one != Compression::Uncompressed), ..form.clone() };
         let is_plain = if for_docker { plain == Form::default() } else { self.is_plain(solve, built, &plain) };
         if let (true, [built]) = (is_plain, built) {
-            self.docker_archive(solve, built, names, progress).await?;
+            self.docker_archive(solve, built, names, (number, progress)).await?;
             return Ok(HashMap::new());
         }
         let work = async {
-            let session = self.0.sessions.get(&solve.session).await?;
+            let outlet = self.outlet(solve, number).await?;
             let assembly = self.assembled(solve, built, names, form).await?;
             let (store, held) = (self.0.builder.engine().image_store().clone(), assembly.clone());
             let names: Vec<Reference> = names.iter().map(|name| name.clone().with_default_tag()).collect();
@@ -304,7 +303,7 @@ impl BuildKit {
             let pack = move |output: &mut dyn Write| {
                 layout::write(&store, &held, &names, output).map_err(|error| chain(&error))
             };
-            send_file(&session, pack).await?;
+            send_file(&outlet, pack).await?;
             self.settle(assembly);
             Ok::<_, Status>(answer)
         };
@@ -317,16 +316,16 @@ impl BuildKit {
         solve: &Solve,
         built: &Arc<Built>,
         names: &[Reference],
-        progress: &Progress,
+        (number, progress): (usize, &Progress),
     ) -> Result<(), Status> {
         let names: Vec<Reference> = names.iter().map(|name| name.clone().with_default_tag()).collect();
         let work = async {
-            let session = self.0.sessions.get(&solve.session).await?;
+            let outlet = self.outlet(solve, number).await?;
             let store = self.0.builder.engine().image_store().clone();
             let was_there = store.resolve(&store.built_id(&built.image).to_string()).is_ok();
             let id = self.0.builder.record(built, &[]).await.map_err(|error| failed(&error))?;
             let pack = move |output: &mut dyn Write| store.save_as(id, &names, output).map_err(|error| chain(&error));
-            let sent = send_file(&session, pack).await;
+            let sent = send_file(&outlet, pack).await;
             if !was_there {
                 // Somebody may have named it meanwhile, and then it stays.
                 let _ = self.0.builder.engine().image_remove(&id.to_string(), false, true).await;
@@ -337,14 +336,14 @@ impl BuildKit {
     }
 
     // Trees of files: one, or one for each platform in a directory of its own, each with what is attested of it.
-    async fn parts(&self, solve: &Solve, built: &[Arc<Built>]) -> Result<Vec<Part>, Status> {
+    async fn parts(&self, solve: &Solve, built: &[Arc<Built>], split: Option<bool>) -> Result<Vec<Part>, Status> {
         let wants_index = solve.asked(|asked| attributes::wants_index(&asked.attributes));
         let (wish, asked) = (self.provenance(solve, false), solve.asked(Clone::clone));
         let mut parts = Vec::new();
         for one in built {
             let view = self.0.builder.files(one).map_err(|error| failed(&error))?;
             let root = view.as_fd().try_clone_to_owned().map_err(|error| Status::internal(error.to_string()))?;
-            let is_split = built.len() > 1 || wants_index;
+            let is_split = split.unwrap_or(built.len() > 1 || wants_index);
             let prefix = if is_split { platform_text(&one.image.platform).replace('/', "_") } else { String::new() };
             let (wish, asked, one) = (wish.clone(), asked.clone(), one.clone());
             let part = blocking(move || {
@@ -364,19 +363,36 @@ impl BuildKit {
         Ok(parts)
     }
 
-    async fn files(&self, solve: &Solve, built: &[Arc<Built>], progress: &Progress) -> Result<(), Status> {
+    // Where the client takes its output of this number.
+    async fn outlet(&self, solve: &Solve, number: usize) -> Result<Outlet, Status> {
+        Ok(Outlet { session: self.0.sessions.get(&solve.session).await?, number })
+    }
+
+    async fn files(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        split: Option<bool>,
+        (number, progress): (usize, &Progress),
+    ) -> Result<(), Status> {
         let work = async {
-            let session = self.0.sessions.get(&solve.session).await?;
-            files::send(&session, self.parts(solve, built).await?).await
+            let outlet = self.outlet(solve, number).await?;
+            files::send(&outlet, self.parts(solve, built, split).await?).await
         };
         news::around(progress, news::EXPORT, "exporting to client directory", work).await
     }
 
-    async fn tar(&self, solve: &Solve, built: &[Arc<Built>], progress: &Progress) -> Result<(), Status> {
+    async fn tar(
+        &self,
+        solve: &Solve,
+        built: &[Arc<Built>],
+        split: Option<bool>,
+        (number, progress): (usize, &Progress),
+    ) -> Result<(), Status> {
         let work = async {
-            let session = self.0.sessions.get(&solve.session).await?;
-            let parts = self.parts(solve, built).await?;
-            send_file(&session, move |output: &mut dyn Write| pack(&parts, output).map_err(|error| error.to_string()))
+            let outlet = self.outlet(solve, number).await?;
+            let parts = self.parts(solve, built, split).await?;
+            send_file(&outlet, move |output: &mut dyn Write| pack(&parts, output).map_err(|error| error.to_string()))
                 .await
         };
         news::around(progress, news::EXPORT, "exporting to client tarball", work).await
@@ -412,7 +428,7 @@ fn answer_of(assembly: &Assembly, names: &[Reference]) -> Answer {
 
 // One file to the client, as `pack` writes it.
 async fn send_file(
-    session: &Session,
+    outlet: &Outlet,
     pack: impl FnOnce(&mut dyn Write) -> Result<(), String> + Send + 'static,
 ) -> Result<(), Status> {
     let (send, receive) = mpsc::channel(limits::PACKETS_QUEUED);
@@ -421,8 +437,8 @@ async fn send_file(
         pack(&mut output)?;
         output.flush().map_err(|error| error.to_string())
     });
-    let mut client = FileSendClient::new(session.channel.clone());
-    let mut answers = client.diff_copy(Request::new(ReceiverStream::new(receive))).await?.into_inner();
+    let mut client = FileSendClient::new(outlet.session.channel.clone());
+    let mut answers = client.diff_copy(outlet.request(receive)).await?.into_inner();
     while answers.message().await?.is_some() {}
     let packed = packing.await.map_err(|_| Status::internal("the builder ended"))?;
     packed.map_err(Status::internal)

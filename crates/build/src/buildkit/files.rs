@@ -33,6 +33,22 @@ fn io_status(what: &str) -> impl Fn(io::Error) -> Status {
     move |error| Status::internal(format!("{what}: {error}"))
 }
 
+/// Where a client takes what one of its outputs is: it may have several.
+pub(super) struct Outlet {
+    pub(super) session: Session,
+    /// The output's place among all of them.
+    pub(super) number: usize,
+}
+
+impl Outlet {
+    /// A stream of messages for this output.
+    pub(super) fn request<T>(&self, messages: mpsc::Receiver<T>) -> Request<ReceiverStream<T>> {
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("buildkit-attachable-exporter-id", self.number.into());
+        request
+    }
+}
+
 /// A tree of files that is sent.
 pub(super) struct Part {
     /// The directory that it is in, if it is not all there is.
@@ -50,7 +66,7 @@ enum Offer {
 }
 
 /// Sends trees of files to the client (`--output type=local`).
-pub(super) async fn send(session: &Session, parts: Vec<Part>) -> Result<(), Status> {
+pub(super) async fn send(outlet: &Outlet, parts: Vec<Part>) -> Result<(), Status> {
     let (send, receive) = mpsc::channel(limits::PACKETS_QUEUED);
     let parts = Arc::new(parts);
     // Begun before the client answers: it answers when it has heard something.
@@ -58,8 +74,8 @@ pub(super) async fn send(session: &Session, parts: Vec<Part>) -> Result<(), Stat
         let (parts, send) = (parts.clone(), send.clone());
         tokio::task::spawn_blocking(move || list(&parts, &send))
     };
-    let mut client = FileSendClient::new(session.channel.clone());
-    let mut asked = client.diff_copy(Request::new(ReceiverStream::new(receive))).await?.into_inner();
+    let mut client = FileSendClient::new(outlet.session.channel.clone());
+    let mut asked = client.diff_copy(outlet.request(receive)).await?.into_inner();
     let offers = listing.await.map_err(|_| Status::internal("the builder ended"))?;
     let offers = offers.map_err(io_status("cannot read the result"))?;
     while let Some(packet) = asked.message().await? {

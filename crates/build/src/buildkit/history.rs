@@ -22,7 +22,12 @@ use prost::Message;
 use tokio::sync::broadcast;
 use tonic::{Code, Status};
 
-use super::{attributes, news::time, solves::Solve};
+use super::{
+    attested::{Attestations, Attested},
+    attributes,
+    news::time,
+    solves::Solve,
+};
 use crate::limits;
 
 /// Events that wait for a slow listener; one that is slower hears less.
@@ -31,6 +36,7 @@ const EVENTS_QUEUED: usize = 256;
 /// All builds that are remembered.
 pub(super) struct History {
     root: PathBuf,
+    attestations: Attestations,
     records: Mutex<BTreeMap<String, BuildHistoryRecord>>,
     changes: broadcast::Sender<BuildHistoryEvent>,
 }
@@ -40,6 +46,8 @@ pub(super) struct Noting {
     history: Arc<History>,
     solve: Arc<Solve>,
     record: BuildHistoryRecord,
+    /// The client says that nobody is to hear of it.
+    is_internal: bool,
     /// Stays so when nobody waits for the build any more.
     error: Option<Status>,
 }
@@ -48,7 +56,8 @@ impl History {
     /// Reads what is remembered below `root`.
     pub(super) fn open(root: PathBuf) -> Arc<Self> {
         let mut records = BTreeMap::new();
-        for entry in fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok) {
+        let files = fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok);
+        for entry in files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
             let record = fs::read(entry.path()).ok();
             match record.and_then(|bytes| BuildHistoryRecord::decode_length_delimited(&bytes[..]).ok()) {
                 Some(record) => drop(records.insert(record.r#ref.clone(), record)),
@@ -56,7 +65,14 @@ impl History {
                 None => drop(fs::remove_file(entry.path())),
             }
         }
-        Arc::new(Self { root, records: Mutex::new(records), changes: broadcast::Sender::new(EVENTS_QUEUED) })
+        let attestations = Attestations::open(root.join("attestations"), records.values());
+        let changes = broadcast::Sender::new(EVENTS_QUEUED);
+        Arc::new(Self { root, attestations, records: Mutex::new(records), changes })
+    }
+
+    /// What is attested of builds, to be read.
+    pub(super) fn attestations(&self) -> Attestations {
+        self.attestations.clone()
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<String, BuildHistoryRecord>> {
@@ -78,10 +94,12 @@ impl History {
             created_at: Some(time(clock::now())),
             ..BuildHistoryRecord::default()
         };
-        self.records().insert(record.r#ref.clone(), record.clone());
-        self.tell(BuildHistoryEventType::Started, record.clone());
+        if !request.internal {
+            self.records().insert(record.r#ref.clone(), record.clone());
+            self.tell(BuildHistoryEventType::Started, record.clone());
+        }
         let error = Some(Status::cancelled("the build was cancelled"));
-        Noting { history: self.clone(), solve: solve.clone(), record, error }
+        Noting { history: self.clone(), solve: solve.clone(), record, is_internal: request.internal, error }
     }
 
     fn tell(&self, kind: BuildHistoryEventType, record: BuildHistoryRecord) {
@@ -127,6 +145,7 @@ impl History {
         };
         // A record without a file is gone with the daemon.
         let _ = fs::remove_file(self.file(reference));
+        self.attestations.remove(&record);
         self.tell(BuildHistoryEventType::Deleted, record);
         Ok(())
     }
@@ -174,8 +193,9 @@ impl History {
         gone.iter().for_each(|reference| drop(self.remove(reference)));
     }
 
-    fn settle(&self, record: BuildHistoryRecord, news: &[StatusResponse]) {
-        if let Err(error) = self.write(&record, news) {
+    fn settle(&self, mut record: BuildHistoryRecord, news: &[StatusResponse], attested: &[Attested]) {
+        let kept = self.attestations.keep(&mut record, attested);
+        if let Err(error) = kept.and_then(|()| self.write(&record, news)) {
             tracing::warn!(%error, "a build is not remembered");
         }
         self.records().insert(record.r#ref.clone(), record.clone());
@@ -204,11 +224,11 @@ impl Noting {
 impl Drop for Noting {
     fn drop(&mut self) {
         let (history, mut record) = (self.history.clone(), std::mem::take(&mut self.record));
-        let news = self.solve.told();
+        let (news, attested) = (self.solve.told(), self.solve.take_attested());
         // Whoever drives a build through the bridge asks there.
         let asked = self.solve.asked(|asked| attributes::is_question(&asked.attributes));
-        if asked || attributes::is_question(&record.frontend_attrs) {
-            // A question about a Dockerfile is no build.
+        if self.is_internal || asked || attributes::is_question(&record.frontend_attrs) {
+            // A client's own business, or a question about a Dockerfile, is no build.
             history.forget(&record.r#ref);
             return;
         }
@@ -217,8 +237,8 @@ impl Drop for Noting {
         count(&mut record, &news);
         // Whoever ends a build waits for its answer, not for the disk.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || history.settle(record, &news))),
-            Err(_) => history.settle(record, &news),
+            Ok(runtime) => drop(runtime.spawn_blocking(move || history.settle(record, &news, &attested))),
+            Err(_) => history.settle(record, &news, &attested),
         }
     }
 }

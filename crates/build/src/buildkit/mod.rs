@@ -8,6 +8,7 @@
 //! `LLBBridge`: `Solve` with the front end `dockerfile.v0` builds, `Return` says what is to be exported. What happens
 //! is read from `Control.Status`.
 
+mod attested; // what is attested of builds that are over
 mod attributes; // front end attributes become a request
 mod bridge; // LLBBridge
 mod content; // blobs in directories of the client's
@@ -78,8 +79,9 @@ impl BuildKit {
     /// Serves a connection that speaks HTTP/2, upgraded on `/grpc` or from its beginning, to its end.
     pub async fn serve(self, connection: impl Connection) {
         let control = ControlServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let attestations = self.0.history.attestations();
         let bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let routes = Routes::new(control).add_service(bridge).prepare();
+        let routes = Routes::new(control).add_service(bridge).add_service(attestations).prepare();
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .serve_connection(connection, TowerToHyperService::new(routes))

@@ -14,7 +14,7 @@ use hako_model::Platform;
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-use super::{depots::Export, target::Target};
+use super::{attested::Attested, depots::Export, target::Target};
 use crate::{attest::Asked, plan::platform_text, solve::Built};
 
 /// How long news of a build that is not there yet are waited for: clients ask for both at once.
@@ -46,6 +46,8 @@ pub(super) struct Solve {
     pub(super) imports: Vec<CacheOptionsEntry>,
     pub(super) exports: Vec<Export>,
     pub(super) targets: Vec<Target>,
+    /// No file of one is younger than the time that the build is given.
+    pub(super) rewrites_times: bool,
     /// What was asked of the front end.
     asked: Mutex<Asked>,
     /// Configurations of images that a front end of the client's has made: of one platform, or of all.
@@ -57,6 +59,8 @@ pub(super) struct Solve {
     is_heard: AtomicBool,
     /// By name, those of several platforms in their order.
     results: Mutex<Vec<(String, Arc<Built>)>>,
+    /// How its results were made, for those who remember it.
+    attested: Mutex<Vec<Attested>>,
     /// What the client wants exported: names of results, or nothing; or why it gave up.
     returned: watch::Sender<Option<Result<Vec<String>, Status>>>,
 }
@@ -95,6 +99,7 @@ impl Solves {
             imports: request.cache.iter().flat_map(|cache| cache.imports.clone()).collect(),
             exports: Export::all(request)?,
             targets: Target::all(request)?,
+            rewrites_times: Target::rewrites_times(request)?,
             asked: Mutex::default(),
             configurations: Mutex::default(),
             news: Mutex::default(),
@@ -102,6 +107,7 @@ impl Solves {
             is_over: watch::Sender::new(false),
             is_heard: AtomicBool::new(false),
             results: Mutex::default(),
+            attested: Mutex::default(),
             returned: watch::Sender::new(None),
         });
         let is_new = self.all.send_if_modified(|all| {
@@ -214,6 +220,16 @@ impl Solve {
     pub(super) fn configuration(&self, platform: &Platform) -> Option<Vec<u8>> {
         let all = self.configurations.lock().ok()?;
         all.get(&platform_text(platform)).or_else(|| all.get("")).cloned()
+    }
+
+    pub(super) fn attest(&self, all: Vec<Attested>) {
+        if let Ok(mut attested) = self.attested.lock() {
+            *attested = all;
+        }
+    }
+
+    pub(super) fn take_attested(&self) -> Vec<Attested> {
+        self.attested.lock().map(|mut attested| std::mem::take(&mut *attested)).unwrap_or_default()
     }
 
     pub(super) fn keep(&self, built: Built) -> String {

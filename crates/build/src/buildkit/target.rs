@@ -16,10 +16,10 @@ pub(super) enum Target {
     Image { names: Vec<Reference>, push: bool, form: Form },
     /// An image as an archive that OCI's tools read, under these names; Docker's if it is of one platform.
     Archive { names: Vec<Reference>, for_docker: bool, form: Form },
-    /// Files in a directory of the client's.
-    Files,
-    /// The files as one tar.
-    Tar,
+    /// Files in a directory of the client's; whether each platform has a directory of its own, if it is said.
+    Files { split: Option<bool> },
+    /// The files as one tar; the same.
+    Tar { split: Option<bool> },
 }
 
 /// How manifests and layers are written.
@@ -86,10 +86,14 @@ impl Annotation {
     }
 }
 
-/// What an image's output may say; `unpack`, `store` and `load` (docker compose says it) are as they are here anyway.
-const IMAGE_KEYS: [&str; 7] = ["name", "push", "unpack", "store", "load", "dangling-name-prefix", "push-by-digest"];
-const ARCHIVE_KEYS: [&str; 2] = ["name", "tar"];
-const FORM_KEYS: [&str; 4] = ["oci-mediatypes", "oci-artifact", "compression", "force-compression"];
+/// What an image's output may say; `unpack`, `store`, `load` (docker compose says it) and `prefer-image-digest` (what an
+/// image is known by in the store) are as they are here anyway.
+const IMAGE_KEYS: [&str; 8] =
+    ["name", "push", "unpack", "store", "load", "dangling-name-prefix", "push-by-digest", "prefer-image-digest"];
+const ARCHIVE_KEYS: [&str; 3] = ["name", "tar", "prefer-image-digest"];
+const FILES_KEYS: [&str; 2] = ["dest", "platform-split"];
+const FORM_KEYS: [&str; 5] =
+    ["oci-mediatypes", "oci-artifact", "compression", "force-compression", "rewrite-timestamp"];
 
 impl Target {
     /// Everything that a request wants exported.
@@ -98,6 +102,13 @@ impl Target {
         let old = old.filter(|(kind, _)| !kind.is_empty() && request.exporters.is_empty());
         let new = request.exporters.iter().map(|exporter| (exporter.r#type.as_str(), &exporter.attrs));
         new.chain(old).map(|(kind, attributes)| Self::one(kind, attributes)).collect()
+    }
+
+    /// Whether no file of one may be younger than the time that the build is given.
+    pub(super) fn rewrites_times(request: &SolveRequest) -> Result<bool, Status> {
+        let exporters = request.exporters.iter().map(|exporter| &exporter.attrs);
+        let said = exporters.chain([&request.exporter_attrs_deprecated]).map(|all| flag(all, "rewrite-timestamp"));
+        Ok(said.collect::<Result<Vec<_>, _>>()?.contains(&Some(true)))
     }
 
     fn one(kind: &str, attributes: &Attributes) -> Result<Self, Status> {
@@ -129,8 +140,11 @@ impl Target {
                 let (names, form) = (names(attributes)?, form(attributes)?);
                 Ok(Self::Archive { names, for_docker: kind == "docker", form })
             }
-            "local" => Ok(Self::Files),
-            "tar" => Ok(Self::Tar),
+            "local" | "tar" => {
+                check_keys(kind, attributes, &FILES_KEYS)?;
+                let split = flag(attributes, "platform-split")?;
+                Ok(if kind == "tar" { Self::Tar { split } } else { Self::Files { split } })
+            }
             other => not_built(&format!("--output type={other}")),
         }
     }
@@ -144,13 +158,16 @@ fn check_keys(kind: &str, attributes: &Attributes, own: &[&str]) -> Result<(), S
     }
 }
 
-fn form(attributes: &Attributes) -> Result<Form, Status> {
-    let flag = |key: &str| match attributes.get(key).map(String::as_str) {
+fn flag(attributes: &Attributes, key: &str) -> Result<Option<bool>, Status> {
+    match attributes.get(key).map(String::as_str) {
         None => Ok(None),
         Some("true" | "1" | "") => Ok(Some(true)),
         Some("false" | "0") => Ok(Some(false)),
         Some(other) => Err(Status::invalid_argument(format!("invalid {key}={other}: expected true or false"))),
-    };
+    }
+}
+
+fn form(attributes: &Attributes) -> Result<Form, Status> {
     let compression = match attributes.get("compression").map(String::as_str) {
         None => None,
         Some("gzip") => Some(Compression::Gzip),
@@ -161,7 +178,7 @@ fn form(attributes: &Attributes) -> Result<Form, Status> {
             return Err(Status::unimplemented(text));
         }
     };
-    if flag("force-compression")? == Some(true) {
+    if flag(attributes, "force-compression")? == Some(true) {
         return Err(Status::unimplemented("force-compression: layers of a base stay as they came; not built yet"));
     }
     let mut annotations: Vec<Annotation> =
@@ -170,9 +187,9 @@ fn form(attributes: &Attributes) -> Result<Form, Status> {
     Ok(Form {
         annotations,
         by_digest: is_true(attributes, "push-by-digest"),
-        oci: flag("oci-mediatypes")?,
+        oci: flag(attributes, "oci-mediatypes")?,
         compression,
-        artifact: flag("oci-artifact")?.unwrap_or(false),
+        artifact: flag(attributes, "oci-artifact")?.unwrap_or(false),
     })
 }
 
@@ -226,6 +243,8 @@ mod tests {
         );
         check("oci", &["annotation-odd.a=1"], "invalid annotation annotation-odd.a=1");
         check("image", &["name=a", "push=true", "push-by-digest=true"], "None None true []");
-        check("local", &[], "Files");
+        check("local", &[], "Files { split: None }");
+        check("tar", &["platform-split=false"], "Tar { split: Some(false) }");
+        check("local", &["mode=delete"], "--output type=local with mode is not built yet");
     }
 }

@@ -96,8 +96,8 @@ pub(super) fn of(flags: &BuildFlags, keeper: Keeper) -> Result<Vec<BuildOutput>,
             output.option.attributes.extend(annotation(text)?);
         }
     }
-    if outputs.iter().filter(|output| output.target != OutputTarget::Builder).count() > 1 {
-        return said("more than one output of this machine (local, tar, docker, oci with dest) is not built");
+    if outputs.iter().filter(|output| output.target == OutputTarget::Stdout).count() > 1 {
+        return said("standard output takes one output: give the others a dest");
     }
     Ok(outputs)
 }
@@ -241,12 +241,8 @@ mod tests {
             "invalid output type \"odd\": expected image, registry, docker, oci, tar or local",
         );
         check(&["type=local"], &[], false, "dest is required for local output");
-        check(
-            &["x", "type=tar,dest=y"],
-            &[],
-            false,
-            "more than one output of this machine (local, tar, docker, oci with dest) is not built",
-        );
+        check(&["x", "type=tar,dest=y"], &[], false, "local  Directory(\"x\"); tar  File(\"y\")");
+        check(&["-", "type=oci,dest=-"], &[], false, "standard output takes one output: give the others a dest");
     }
 
     #[test]

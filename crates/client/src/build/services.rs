@@ -1,7 +1,14 @@
 //! What a build's client offers the daemon on its session: files, secrets, agents, and a place for results; credentials
 //! are in `token.rs`.
 
-use std::{io::Read as _, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    io::Read as _,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bollard_buildkit_proto::{
     fsutil::types::Packet,
@@ -12,8 +19,14 @@ use bollard_buildkit_proto::{
     moby::{
         buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse, secrets_server::Secrets},
         filesync::{
-            packet::{file_send_server::FileSend as TreeSend, file_sync_server::FileSync},
-            v1::{BytesMessage, file_send_server::FileSend},
+            packet::{
+                file_send_server::{FileSend as TreeSend, FileSendServer as TreeSendServer},
+                file_sync_server::FileSync,
+            },
+            v1::{
+                BytesMessage,
+                file_send_server::{FileSend, FileSendServer},
+            },
         },
         sshforward::v1::{BytesMessage as SshBytes, CheckAgentRequest, CheckAgentResponse, ssh_server::Ssh},
         upload::v1::{BytesMessage as UploadBytes, upload_server::Upload},
@@ -29,7 +42,9 @@ use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, UnboundedReceiverStream},
 };
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
+use tonic::{
+    Request, Response, Status, Streaming, body::Body, codegen::http, metadata::MetadataValue, server::NamedService,
+};
 
 use super::{BuildSecret, ImageBuild, OutputTarget, receive, send};
 use crate::limits;
@@ -83,22 +98,65 @@ impl FileSync for Services {
     }
 }
 
-impl Services {
-    fn target(&self) -> Result<OutputTarget, Status> {
-        let mut targets = self.0.outputs.iter().map(|output| &output.target);
-        let here = targets.find(|target| !matches!(target, OutputTarget::Builder));
-        here.cloned().ok_or_else(|| Status::failed_precondition("no result was asked for"))
+/// `FileSend`: what is meant by one of its calls, a tree or one file, says the output that it is for.
+#[derive(Clone)]
+pub(super) struct Results(pub(super) Services);
+
+impl Results {
+    // Builders that know of one output do not say which.
+    fn target(&self, headers: &http::HeaderMap) -> Option<OutputTarget> {
+        let said = headers.get("buildkit-attachable-exporter-id").and_then(|value| value.to_str().ok());
+        let said = said.and_then(|text| self.0.0.outputs.get(text.parse::<usize>().ok()?));
+        let is_here = |output: &&super::BuildOutput| output.target != OutputTarget::Builder;
+        let found = said.filter(is_here).or_else(|| self.0.0.outputs.iter().find(is_here));
+        found.map(|output| output.target.clone())
     }
 }
 
+impl NamedService for Results {
+    const NAME: &'static str = "moby.filesync.v1.FileSend";
+}
+
+impl tower::Service<http::Request<Body>> for Results {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let daemon = self.0.0.daemon.clone();
+        let size = limits::BUILD_MESSAGE_BYTES_MAX;
+        match self.target(request.headers()) {
+            None => {
+                let status = Status::failed_precondition("no result was asked for");
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+            Some(OutputTarget::Directory(path)) => {
+                TreeSendServer::new(Tree(path)).max_decoding_message_size(size).call(request)
+            }
+            Some(target) => FileSendServer::new(One { target, daemon }).max_decoding_message_size(size).call(request),
+        }
+    }
+}
+
+/// A directory that takes a tree.
+struct Tree(PathBuf);
+
+/// What takes one file.
+struct One {
+    target: OutputTarget,
+    daemon: Option<crate::Client>,
+}
+
 #[tonic::async_trait]
-impl TreeSend for Services {
+impl TreeSend for Tree {
     type DiffCopyStream = Answers<Packet>;
 
     async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Answers<Packet>>, Status> {
-        let OutputTarget::Directory(path) = self.target()? else {
-            return Err(Status::failed_precondition("no directory was asked for"));
-        };
+        let path = self.0.clone();
         // Without a bound: who tells all names before it takes what we ask for must not be waited for.
         let (out, packets) = mpsc::unbounded_channel();
         let input = request.into_inner();
@@ -112,14 +170,14 @@ impl TreeSend for Services {
 }
 
 #[tonic::async_trait]
-impl FileSend for Services {
+impl FileSend for One {
     type DiffCopyStream = Answers<BytesMessage>;
 
     async fn diff_copy(
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Answers<BytesMessage>>, Status> {
-        let (target, daemon) = (self.target()?, self.0.daemon.clone());
+        let (target, daemon) = (self.target.clone(), self.daemon.clone());
         let (out, messages) = mpsc::channel::<Result<BytesMessage, Status>>(1);
         let input = request.into_inner();
         serve(out.clone(), async move {

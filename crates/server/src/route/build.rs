@@ -13,7 +13,7 @@ use hako_api::{
 };
 use hako_build::{
     BuildError, BuildRequest, Builder, ClassicText, Context, DeviceGrants, Event, GivenSecrets, Progress, PruneWish,
-    buildkit::SessionHead,
+    Space, buildkit::SessionHead,
 };
 use hako_engine::view::Credentials;
 use hako_model::{HostSpec, Limits, NetworkMode, Platform, PlatformError, Reference, Ulimit};
@@ -271,9 +271,6 @@ fn host(query: &BuildStartQuery) -> Result<HostSpec, Failure> {
 
 pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
     let query: BuildPruneQuery = call.query()?;
-    if query.min_free_space.is_some_and(|bytes| bytes > 0) {
-        return Err(Failure::not_built("build_prune with min-free-space is not built yet"));
-    }
     let mut filters = convert::filters(query.filters);
     let mut before = None;
     for text in filters.take("until").into_iter().chain(filters.take("unused-for")) {
@@ -282,8 +279,8 @@ pub(super) async fn prune(call: Call) -> Result<Reply, Failure> {
         before = Some(jiff::Timestamp::now() - jiff::SignedDuration::from_nanos(age));
     }
     let reserved = query.reserved_space.or(query.keep_storage).unwrap_or_default();
-    let keep = reserved.max(query.max_used_space.unwrap_or_default());
-    let wish = PruneWish { all: query.all, before, filters, keep_bytes: u64::try_from(keep).unwrap_or_default() };
+    let (most, free) = (query.max_used_space.unwrap_or_default(), query.min_free_space.unwrap_or_default());
+    let wish = PruneWish { all: query.all, before, filters, space: Space::of(reserved, most, free) };
     let gone = call.daemon.builder.cache_prune(wish).await?;
     let space_reclaimed = gone.iter().filter(|entry| !entry.shared).map(|entry| entry.size).sum();
     let caches_deleted = (!gone.is_empty()).then(|| gone.into_iter().map(|entry| entry.id).collect());
