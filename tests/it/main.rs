@@ -35,6 +35,7 @@ mod build_actions; // caches in GitHub's Actions
 mod build_bake; // images that files describe
 mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
+mod build_copy; // what COPY, ADD and WORKDIR leave, file by file
 mod build_flags; // what a build is told beside its Dockerfile
 mod build_language; // the language of Dockerfiles, instruction by instruction
 mod build_layout; // contexts that are images in OCI layouts

@@ -2,14 +2,15 @@
 //!
 //! Both roots belong to somebody else. In the target, links are followed inside the root, as the process of a later
 //! step would see it; in the source, a link is copied as a link. Directories that are there already keep their
-//! attributes, everything else is replaced.
+//! attributes, other files are replaced, and neither becomes the other. What has several names in a directory of the
+//! source is one file with several names afterwards.
 //!
 //! A target that is a union of layers is slow to make files in. What a directory that is made here will have is known
 //! to be new, so it is put straight into the layer ([`Copier::straight_into`]), and a file that already is as it is
 //! wanted gets a second name there instead of a copy.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
@@ -62,7 +63,12 @@ pub struct Copier<'c> {
     times: Vec<(Vec<u8>, Timestamps)>,
     buffer: Vec<u8>,
     layer: Option<Layer<'c>>,
+    /// Where files with further names were put, by what they are in the source.
+    several: HashMap<(u64, u64), Vec<u8>>,
 }
+
+/// Says by their numbers which files the layers below have.
+pub type FilesBelow<'b> = &'b dyn Fn() -> io::Result<HashSet<u64>>;
 
 /// The top layer of a union.
 struct Layer<'c> {
@@ -70,9 +76,11 @@ struct Layer<'c> {
     /// Directories that only this layer has, each with everything below it.
     new: Vec<Vec<u8>>,
     /// Files of the source may get a second name here.
-    links: bool,
-    /// Those that did: within one layer, what the source has as two files stays two.
-    linked: HashSet<(u64, u64)>,
+    links: Option<FilesBelow<'c>>,
+    /// Those that did: what is copied twice is two files, within one layer and with those below.
+    linked: HashSet<u64>,
+    /// Whether those of the layers below are among them.
+    knows_below: bool,
 }
 
 impl Layer<'_> {
@@ -82,20 +90,32 @@ impl Layer<'_> {
         };
         self.new.iter().any(is_below) && !path.split(|byte| *byte == b'/').any(|part| part == b"..")
     }
+
+    /// Whether this file of the source may get a name here; from then on it has one.
+    fn may_link(&mut self, stat: &Stat) -> io::Result<bool> {
+        let Some(below) = self.links else { return Ok(false) };
+        if stat.st_nlink > 1 && !self.knows_below {
+            self.linked.extend(below()?);
+            self.knows_below = true;
+        }
+        Ok(self.linked.insert(stat.st_ino))
+    }
 }
 
 impl<'c> Copier<'c> {
     /// Begins to copy into `to`.
     pub fn new(to: BorrowedFd<'c>, options: &'c CopyOptions<'c>) -> Self {
-        Self { to, options, parent: None, times: Vec::new(), buffer: vec![0; limits::CHUNK_BYTES], layer: None }
+        let buffer = vec![0; limits::CHUNK_BYTES];
+        Self { to, options, parent: None, times: Vec::new(), buffer, layer: None, several: HashMap::new() }
     }
 
     /// `layer` is the top layer of the union `to`: what directories that are made have goes there at once. `alone`: there
-    /// is nothing below it. `links`: files of the source are never written again, and may be the layer's as well.
+    /// is nothing below it. `links`: files of the source are never written again, and may be the layer's as well, unless
+    /// a layer below has them.
     #[must_use]
-    pub fn straight_into(mut self, layer: BorrowedFd<'c>, alone: bool, links: bool) -> Self {
+    pub fn straight_into(mut self, layer: BorrowedFd<'c>, alone: bool, links: Option<FilesBelow<'c>>) -> Self {
         let new = if alone { vec![Vec::new()] } else { Vec::new() };
-        self.layer = Some(Layer { root: layer, new, links, linked: HashSet::new() });
+        self.layer = Some(Layer { root: layer, new, links, linked: HashSet::new(), knows_below: false });
         self
     }
 
@@ -127,10 +147,8 @@ impl<'c> Copier<'c> {
             return Ok(false);
         }
         let path = parts(target).join(&b'/');
-        let Some(layer) = self.layer.as_mut().filter(|layer| layer.links && layer.has_alone(&path)) else {
-            return Ok(false);
-        };
-        if !layer.linked.insert((visit.stat.st_dev, visit.stat.st_ino)) {
+        let Some(layer) = self.layer.as_mut().filter(|layer| layer.has_alone(&path)) else { return Ok(false) };
+        if !layer.may_link(visit.stat)? {
             return Ok(false);
         }
         let (parent, name) = self.place(target)?;
@@ -141,12 +159,31 @@ impl<'c> Copier<'c> {
         Ok(made.is_ok())
     }
 
-    /// Everything in a directory whose path in the source is `path`, to the directory `target`.
+    // A further name of a file that was put somewhere already.
+    fn name_again(&mut self, visit: &walk::Visit<'_>, target: &[u8]) -> io::Result<bool> {
+        let Some(first) = self.several.get(&(visit.stat.st_dev, visit.stat.st_ino)).cloned() else { return Ok(false) };
+        let (there, known) = self.place(&first)?;
+        let (parent, name) = self.place(target)?;
+        let made = make(parent.as_fd(), &name, || {
+            rustix::fs::linkat(&there, &known[..], &parent, &name[..], AtFlags::empty())
+        });
+        // One is in the layer and one in the union, or there are too many names: then it is copied.
+        Ok(made.is_ok())
+    }
+
+    /// Everything in a directory whose path in the source is `path`, to the directory `target`. If that is made, it has
+    /// the source's times.
     ///
     /// # Errors
     /// Those of both file systems.
     pub fn contents(&mut self, directory: BorrowedFd<'_>, path: &[u8], target: &[u8]) -> io::Result<()> {
+        self.several.clear();
+        let whole = parts(target).join(&b'/');
+        let is_there = walk::open_in_root(self.base(&whole), &whole, OFlags::PATH).is_ok();
         self.directory(target, None)?;
+        if !is_there {
+            self.times.push((whole, times_of(&rustix::fs::fstat(directory)?)));
+        }
         walk::tree(directory, |visit| -> io::Result<bool> {
             let from = join(path, visit.path);
             let is_directory = visit.directory.is_some();
@@ -167,6 +204,7 @@ impl<'c> Copier<'c> {
     /// Those of both file systems.
     pub fn leaf(&mut self, parent: BorrowedFd<'_>, leaf: &[u8], target: &[u8]) -> io::Result<()> {
         let Some(stat) = walk::stat_leaf(parent, leaf)? else { return Err(io::ErrorKind::NotFound.into()) };
+        self.several.clear();
         self.visit(&walk::Visit { parent, leaf, path: leaf, stat: &stat, directory: None, across: false }, target)
     }
 
@@ -206,7 +244,15 @@ impl<'c> Copier<'c> {
                 self.directory(target, Some((visit.stat, visit.directory)))?;
                 Ok(())
             }
-            FileType::RegularFile => self.file(visit, target),
+            FileType::RegularFile => {
+                if !self.name_again(visit, target)? && !self.link(visit, target)? {
+                    self.file(visit, target)?;
+                }
+                if visit.stat.st_nlink > 1 {
+                    self.several.entry((visit.stat.st_dev, visit.stat.st_ino)).or_insert_with(|| target.to_vec());
+                }
+                Ok(())
+            }
             FileType::Symlink => {
                 let link = rustix::fs::readlinkat(visit.parent, visit.leaf, Vec::new())?;
                 let (parent, name) = self.place(target)?;
@@ -241,9 +287,6 @@ impl<'c> Copier<'c> {
     }
 
     fn file(&mut self, visit: &walk::Visit<'_>, target: &[u8]) -> io::Result<()> {
-        if self.link(visit, target)? {
-            return Ok(());
-        }
         let source = walk::open_leaf(visit.parent, visit.leaf, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let (parent, name) = self.place(target)?;
         let file = create(parent.as_fd(), &name)?;
@@ -276,15 +319,15 @@ impl<'c> Copier<'c> {
         Ok((fd, leaf.to_vec()))
     }
 
-    /// The directory `path` of the target, made with those above it where they are missing.
+    /// The directory `path` of the target, made with those above it where they are missing. A link to nothing is followed
+    /// to where a directory is missing.
     ///
     /// # Errors
-    /// Those of the target's file system.
+    /// Those of the target's file system; a file is not replaced by a directory.
     pub fn directory(&mut self, path: &[u8], like: Option<(&Stat, Option<BorrowedFd<'_>>)>) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let parts = parts(path);
-        let is_missing =
-            |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let whole = parts.join(&b'/');
         match walk::open_in_root(self.base(&whole), &whole, flags) {
             Err(error) if is_missing(&error) => {}
@@ -298,11 +341,17 @@ impl<'c> Copier<'c> {
                 Ok(there) => there,
                 Err(error) if is_missing(&error) => {
                     let leaf = parts[end - 1];
-                    make(reached.as_fd(), leaf, || rustix::fs::mkdirat(&reached, leaf, Mode::from_raw_mode(0o755)))?;
-                    let made = walk::open_leaf(reached.as_fd(), leaf, flags)?;
                     let like = if end == parts.len() { like } else { None };
-                    self.describe(made.as_fd(), &so_far, like)?;
-                    self.is_new(&so_far);
+                    match rustix::fs::mkdirat(&reached, leaf, Mode::from_raw_mode(0o755)) {
+                        Ok(()) => {
+                            let made = walk::open_leaf(reached.as_fd(), leaf, flags)?;
+                            self.describe(made.as_fd(), &so_far, like)?;
+                            self.is_new(&so_far);
+                        }
+                        // The kernel has said already that links do not go round in circles here.
+                        Err(Errno::EXIST) => drop(self.directory(&walk::led(base, &so_far)?, like)?),
+                        Err(error) => return Err(error.into()),
+                    }
                     // What is made next is made where this directory is reached from now on.
                     walk::open_in_root(self.base(&so_far), &so_far, flags)?
                 }

@@ -26,7 +26,7 @@ pub mod codec; // compression, recognised by the first bytes
 pub mod limits; // every limit, with its reason
 
 pub use align::align;
-pub use copy::{Copier, CopyOptions, Keep, KnownDigests, TreeDigest};
+pub use copy::{Copier, CopyOptions, FilesBelow, Keep, KnownDigests, TreeDigest};
 pub use ids::Ids;
 pub use ignore::{Ignore, IgnoreError, path_matches};
 pub use mode::{ModeWish, NoMode};
@@ -60,12 +60,16 @@ pub fn size_of(path: &std::path::Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-/// The directory `path` below `root`, made with those above it where they are missing.
+/// The directory `path` below `root`, made with those above it where they are missing, for this user and group.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn make_directory(root: &impl std::os::fd::AsFd, path: &[u8]) -> std::io::Result<std::os::fd::OwnedFd> {
-    let options = CopyOptions { owner: None, mode: None, keep: &|_, _| Keep::Yes };
+pub fn make_directory(
+    root: &impl std::os::fd::AsFd,
+    path: &[u8],
+    owner: (u32, u32),
+) -> std::io::Result<std::os::fd::OwnedFd> {
+    let options = CopyOptions { owner: Some(owner), mode: None, keep: &|_, _| Keep::Yes };
     Copier::new(root.as_fd(), &options).directory(path, None)
 }
 

@@ -45,3 +45,6 @@ pub const RECIPE_LITERAL_BYTES_MAX: usize = 64 << 10;
 
 /// A path in a recipe: one of the kernel's, which a link may have led to.
 pub const RECIPE_PATH_BYTES_MAX: usize = 2 * PATH_BYTES_MAX;
+
+/// Links that lead to links, one after the other: as many as the kernel follows.
+pub const LINKS_MAX: usize = 40;

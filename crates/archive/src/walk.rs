@@ -80,6 +80,96 @@ pub fn stat_leaf(parent: BorrowedFd<'_>, leaf: &[u8]) -> io::Result<Option<Stat>
     }
 }
 
+/// Where a path leads when its last part is a link, or a link to one; what it names in the end need not be there.
+///
+/// # Errors
+/// Those of the file system, and links that lead round in circles.
+pub fn led(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Vec<u8>> {
+    let mut path = path.to_vec();
+    for _ in 0..limits::LINKS_MAX {
+        let end = path.iter().rposition(|byte| *byte == b'/');
+        let (above, leaf) = end.map_or((&path[..0], &path[..]), |end| (&path[..end], &path[end + 1..]));
+        match leaf {
+            // Only the kernel knows what is above a directory that a link may lead to; but here it must not say so.
+            b"" | b"." | b".." => return Ok(within(&path)),
+            _ => {}
+        }
+        let parent = match open_in_root(root, above, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(path);
+            }
+            other => other?,
+        };
+        let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
+        if !stat_leaf(parent.as_fd(), leaf)?.as_ref().is_some_and(is_link) {
+            return Ok(path);
+        }
+        let link = rustix::fs::readlinkat(&parent, leaf, Vec::new())?.into_bytes();
+        path = if link.starts_with(b"/") { link } else { [above, b"/", &link[..]].concat() };
+    }
+    Err(Errno::LOOP.into())
+}
+
+// `.` and `..` taken out; nothing is above the root.
+fn within(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            other => parts.push(other),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// Adds the numbers of everything below a directory that is no directory itself: quickly, since nothing is looked at.
+///
+/// # Errors
+/// Those of the file system.
+pub fn numbers(root: BorrowedFd<'_>, into: &mut std::collections::HashSet<u64>) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut levels = vec![numbered(open_leaf(root, b".", flags)?, into)?];
+    while let Some((directory, below)) = levels.last_mut() {
+        let Some(name) = below.pop() else {
+            levels.pop();
+            continue;
+        };
+        let next = open_leaf(directory.as_fd(), name.to_bytes(), flags)?;
+        if levels.len() >= limits::TREE_DEPTH_MAX {
+            return Err(too_deep());
+        }
+        levels.push(numbered(next, into)?);
+    }
+    Ok(())
+}
+
+// A directory, and those in it.
+fn numbered(directory: OwnedFd, into: &mut std::collections::HashSet<u64>) -> io::Result<(OwnedFd, Vec<CString>)> {
+    let mut below = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            // Not every file system says it in its directories.
+            FileType::Unknown => stat_leaf(directory.as_fd(), name.to_bytes())?.as_ref().map(file_type),
+            known => Some(known),
+        };
+        match kind {
+            Some(FileType::Directory) => below.push(name.to_owned()),
+            _ => drop(into.insert(entry.ino())),
+        }
+    }
+    Ok((directory, below))
+}
+
+fn too_deep() -> io::Error {
+    io::Error::other(format!("directories are nested deeper than {}", limits::TREE_DEPTH_MAX))
+}
+
 /// The type bits of a `stat`.
 pub fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
@@ -211,9 +301,7 @@ pub fn tree_across<E: From<io::Error>>(
         let directory = Some(fd.as_fd());
         if visit(Visit { parent, leaf, path: &path, stat: &stat, directory, across })? {
             if levels.len() >= limits::TREE_DEPTH_MAX {
-                return Err(
-                    io::Error::other(format!("directories are nested deeper than {}", limits::TREE_DEPTH_MAX)).into()
-                );
+                return Err(too_deep().into());
             }
             let below = names(fd.as_fd())?;
             levels.push(Level { fd, names: below.into_iter(), path_length: path.len() });

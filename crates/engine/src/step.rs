@@ -165,14 +165,16 @@ impl Engine {
         self.images.resolve(name).map_err(crate::image::error)
     }
 
-    /// Whom `user[:group]` names in a root file system. A user without a group brings the group of the same number.
+    /// Whom `user[:group]` names in a root file system. A user by name brings its own group, a number the group of the
+    /// same number.
     ///
     /// # Errors
     /// A name that the root's own files do not know.
     pub fn step_owner(&self, root: std::os::fd::BorrowedFd<'_>, owner: &str) -> Result<(u32, u32), EngineError> {
         let found = hako_runtime::user::resolve(root, owner, &[]);
         let found = found.map_err(|error| EngineError::invalid(hako_base::error::chain(&error)))?;
-        Ok((found.uid, if owner.contains(':') { found.gid } else { found.uid }))
+        let is_number = owner.parse::<u32>().is_ok();
+        Ok((found.uid, if is_number { found.uid } else { found.gid }))
     }
 
     /// The devices that `RUN --device` means by a name.
@@ -253,6 +255,11 @@ impl Engine {
         let cgroup = operation.step("cgroup", || self.make_cgroup(&record), || self.unmake_step(id))?;
         let mut descriptors = Descriptors::default();
         let mut launch = self.prepare(&record, &security, &confinement, &joined, root, &cgroup, &mut descriptors)?;
+        // What a step says its hostname is stays in the layer, and depends on nothing: as with BuildKit.
+        launch.mounts.retain(|mount| mount.target != "/etc/hostname");
+        if !spec.env.iter().any(|variable| variable.starts_with("HOSTNAME=")) {
+            launch.process.env.retain(|variable| !variable.starts_with("HOSTNAME="));
+        }
         for mount in spec.mounts {
             let source = match mount.source {
                 StepSource::Descriptor(place) => MountSource::Descriptor(descriptors.add(bound(&place)?)),

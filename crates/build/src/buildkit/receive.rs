@@ -16,7 +16,7 @@ use bollard_buildkit_proto::{
     moby::filesync::packet::file_sync_client::FileSyncClient,
 };
 use bytes::Bytes;
-use hako_archive::{Copier, CopyOptions, Keep, bundle, go_mode, walk};
+use hako_archive::{bundle, go_mode, walk};
 use prost::Message as _;
 use ring::digest::SHA256;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -175,7 +175,7 @@ impl Parents {
         let found = walk::open_in_root(context.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
         let found = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                hako_archive::make_directory(context, path.as_bytes())?
+                hako_archive::make_directory(context, path.as_bytes(), (0, 0))?
             }
             other => other?,
         };
@@ -401,6 +401,11 @@ impl Receiver {
             self.remove_unseen().map_err(&failed)?;
         }
         self.finish_tree().map_err(&failed)?;
+        for (path, target) in &self.links {
+            if let Some(digest) = self.digests.get(target.trim_start_matches('/').as_bytes()).copied() {
+                self.digests.insert(path.clone().into_bytes(), digest);
+            }
+        }
         self.context.know(std::mem::take(&mut self.digests));
         Ok((self.context, self.bytes))
     }
@@ -426,15 +431,21 @@ impl Receiver {
 
     fn finish_tree(&self) -> io::Result<()> {
         let root = self.context.as_fd();
-        let keep = |_: &[u8], _: bool| Keep::Yes;
-        let options = CopyOptions { owner: Some((0, 0)), mode: None, keep: &keep };
-        let mut copier = Copier::new(root, &options);
         for (path, target) in &self.links {
-            let (above, leaf) = target.trim_start_matches('/').rsplit_once('/').unwrap_or(("", target));
+            let (above, leaf) = split(target.trim_start_matches('/'));
+            let there = walk::open_in_root(root, above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let (above, name) = split(path);
             let parent = walk::open_in_root(root, above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-            copier.leaf(parent.as_fd(), leaf.trim_start_matches('/').as_bytes(), path.as_bytes())?;
+            if let (Some(first), Some(again)) =
+                (walk::stat_leaf(there.as_fd(), leaf.as_bytes())?, walk::stat_leaf(parent.as_fd(), name.as_bytes())?)
+            {
+                if first.st_ino == again.st_ino {
+                    continue;
+                }
+                walk::remove_tree(parent.as_fd(), name.as_bytes())?;
+            }
+            rustix::fs::linkat(&there, leaf, &parent, name, AtFlags::empty())?;
         }
-        copier.finish()?;
         for (path, modified) in self.directories.iter().rev() {
             let directory = walk::open_in_root(root, path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)?;
             rustix::fs::fchown(&directory, Some(Uid::ROOT), Some(Gid::ROOT))?;

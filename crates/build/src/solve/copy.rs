@@ -10,13 +10,13 @@ use std::{
 };
 
 use bollard_buildkit_proto::pb::FileActionCopy;
-use hako_archive::{Copier, CopyOptions, Keep, ModeWish, TreeDigest, UnpackOptions, unpack, walk};
+use hako_archive::{Copier, CopyOptions, FilesBelow, Keep, ModeWish, TreeDigest, UnpackOptions, unpack, walk};
 use hako_image::{Hold, StackView, Store};
 use hako_model::Digest;
 use rustix::fs::{FileType, OFlags};
 
 use super::{
-    Solving, blocking,
+    Solving, blocking, now,
     stage::{Done, State},
 };
 use crate::{
@@ -83,6 +83,8 @@ pub(super) struct Job {
     target: String,
     documents: Vec<(String, Vec<u8>)>,
     owner: Option<(u32, u32)>,
+    /// Whom the files of archives belong to.
+    chowned: Option<(u32, u32)>,
     mode: Option<ModeWish>,
     exclude: Ignore,
     parents: bool,
@@ -149,11 +151,13 @@ impl Solving {
         let exclude = copy.flags.exclude.iter().map(|pattern| state.expand(pattern)).collect::<Result<Vec<_>, _>>()?;
         let exclude = Ignore::of(exclude.iter().map(String::as_str))
             .map_err(|error| BuildError::invalid(format!("--exclude: {error}")))?;
-        // What is sent belongs to root, whoever owns it on the client's machine; what is in an image is somebody's.
-        let owner = match &copy.flags.chown {
+        let chowned = match &copy.flags.chown {
             Some(owner) => Some(self.owner(state, &state.expand(owner)?, copy.flags.link)?),
-            None => Some((0, 0)),
+            None => None,
         };
+        // What is sent belongs to root, whoever owns it on the client's machine; what is in an image is somebody's.
+        let is_sent = parts.iter().all(|part| matches!(part.root, Root::Context(_)));
+        let owner = chowned.or(is_sent.then_some((0, 0)));
         let mode = match &copy.flags.chmod {
             Some(mode) => {
                 let wish = ModeWish::parse(&state.expand(mode)?);
@@ -166,6 +170,7 @@ impl Solving {
             target: whole,
             documents,
             owner,
+            chowned,
             mode,
             exclude,
             parents: copy.flags.parents,
@@ -321,6 +326,7 @@ impl Job {
             target: target.to_owned(),
             documents: Vec::new(),
             owner: None,
+            chowned: None,
             mode: None,
             exclude: Ignore::default(),
             parents: false,
@@ -350,7 +356,14 @@ impl Job {
     ) -> Self {
         let unpacks = wanted.attempt_unpack_docker_compatibility;
         let part = Part { root: from, sources: vec![wanted.src.clone()], unpacks };
-        Self { owner, mode, exclude, follows: wanted.follow_symlink, ..Self::of_part(part, &wanted.dest) }
+        Self {
+            owner,
+            chowned: owner,
+            mode,
+            exclude,
+            follows: wanted.follow_symlink,
+            ..Self::of_part(part, &wanted.dest)
+        }
     }
 
     pub(super) fn keep(&self, part: &Part, path: &[u8], is_directory: bool) -> Keep {
@@ -361,7 +374,7 @@ impl Job {
         part.root.keep(path, is_directory)
     }
 
-    // What each part has of it.
+    /// What each part has of it. A pattern may match nothing, unless it is to be `strict`.
     pub(super) fn choose_all(&self, strict: bool) -> Result<Vec<(&Part, Vec<Chosen>)>, BuildError> {
         let mut all = Vec::new();
         for part in &self.parts {
@@ -390,15 +403,16 @@ impl Job {
         };
         let whole = clean(&format!("{pivot}/{pattern}"));
         let failed = |source| BuildError::Io { what: format!("cannot read {whole:?}"), source };
-        let paths = if whole.contains(['*', '?', '[', '\\']) {
-            self.matching(part, &whole).map_err(failed)?
-        } else {
-            vec![whole.clone()]
-        };
+        let is_pattern = whole.contains(['*', '?', '[', '\\']);
+        let paths = if is_pattern { self.matching(part, &whole).map_err(failed)? } else { vec![whole.clone()] };
         let mut chosen = Vec::new();
         for path in paths {
-            let Some(found) = self.open(part, &path, &pivot).map_err(failed)? else { continue };
-            chosen.push(found);
+            match self.open(part, &path, &pivot).map_err(failed)? {
+                Some(found) => chosen.push(found),
+                // A link that leads to nothing.
+                None if is_pattern => return Err(missing(part, &path)),
+                None => {}
+            }
         }
         Ok(chosen)
     }
@@ -420,18 +434,18 @@ impl Job {
     fn open(&self, part: &Part, path: &str, pivot: &str) -> std::io::Result<Option<Chosen>> {
         let root = part.root.as_fd();
         // A link that is named itself is followed; the root of the source is the root for it.
-        let followed = if self.follows { follow(root, path)? } else { Some(path.to_owned()) };
-        let Some(resolved) = followed else { return Ok(None) };
-        let (above, leaf) = resolved.rsplit_once('/').unwrap_or(("", &resolved));
+        let resolved = if self.follows { walk::led(root, path.as_bytes())? } else { path.as_bytes().to_vec() };
+        let end = resolved.iter().rposition(|byte| *byte == b'/');
+        let (above, leaf) = end.map_or((&b""[..], &resolved[..]), |end| (&resolved[..end], &resolved[end + 1..]));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let parent = match walk::open_in_root(root, above.as_bytes(), flags) {
+        let parent = match walk::open_in_root(root, above, flags) {
             Ok(parent) => parent,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        let leaf = if leaf.is_empty() { b".".to_vec() } else { leaf.as_bytes().to_vec() };
+        let leaf = if leaf.is_empty() { b".".to_vec() } else { leaf.to_vec() };
         let Some(stat) = walk::stat_leaf(parent.as_fd(), &leaf)? else { return Ok(None) };
         let is_directory = walk::file_type(&stat) == FileType::Directory;
         if !path.is_empty() && self.keep(part, path.as_bytes(), is_directory) == Keep::No {
@@ -448,7 +462,7 @@ impl Job {
     fn digest(&self) -> Result<Digest, BuildError> {
         let mut hasher = Hasher::default();
         let mut feed = |bytes: &[u8]| hasher.update(bytes);
-        for (part, chosen) in self.choose_all(true)? {
+        for (part, chosen) in self.choose_all(false)? {
             let keep = |path: &[u8], is_directory: bool| self.keep(part, path, is_directory);
             let known = |path: &[u8]| part.root.digest(path);
             let options = self.options(&keep);
@@ -509,32 +523,6 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-// Where a path leads if its last part is a link; `None` when nothing is there.
-fn follow(root: BorrowedFd<'_>, path: &str) -> std::io::Result<Option<String>> {
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        let (above, leaf) = path.rsplit_once('/').unwrap_or(("", &path));
-        if leaf.is_empty() {
-            return Ok(Some(path));
-        }
-        let parent = match walk::open_in_root(root, above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(parent) => parent,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(stat) = walk::stat_leaf(parent.as_fd(), leaf.as_bytes())? else { return Ok(None) };
-        if walk::file_type(&stat) != FileType::Symlink {
-            return Ok(Some(path));
-        }
-        let link = rustix::fs::readlinkat(&parent, leaf, Vec::new())?;
-        let link = String::from_utf8_lossy(link.as_bytes()).into_owned();
-        path = if link.starts_with('/') { clean(&link) } else { clean(&format!("{above}/{link}")) };
-    }
-    Err(std::io::Error::from_raw_os_error(40))
-}
-
 // Does the copying in a draft and makes it a layer.
 fn carry(
     store: &Store,
@@ -546,7 +534,7 @@ fn carry(
     let base = if job.link { None } else { stack };
     let draft = store.draft(base, false)?;
     let failed = |source| BuildError::Io { what: format!("cannot copy to {}", job.target), source };
-    let all = job.choose_all(true)?;
+    let all = job.choose_all(false)?;
     let into_directory = job.target.ends_with('/') || is_directory_in(draft.as_fd(), &job.target);
     // Several files need a directory; one that is made for a directory's files will do.
     let several = all.iter().map(|(_, chosen)| chosen.len()).sum::<usize>() + job.documents.len() > 1;
@@ -556,9 +544,13 @@ fn carry(
             if job.is_add { "ADD" } else { "COPY" }
         )));
     }
+    // A file that is named itself goes to where a link leads.
+    let target = walk::led(draft.as_fd(), job.target.as_bytes()).map_err(failed)?;
     let layer = draft.layer()?;
     // Files of a context are written once. Times that are to be changed would change there too.
-    let links = limit.is_none() && job.parts.iter().all(|part| matches!(part.root, Root::Context(_)));
+    let may_link = limit.is_none() && job.parts.iter().all(|part| matches!(part.root, Root::Context(_)));
+    let below = || store.stack_files(base);
+    let links: Option<FilesBelow<'_>> = may_link.then_some(&below);
     let current = Cell::new(None);
     let keep = |path: &[u8], is_directory: bool| {
         current.get().map_or(Keep::Yes, |part: &Part| job.keep(part, path, is_directory))
@@ -572,14 +564,15 @@ fn carry(
                 extract(one, &mut copier, job)?;
                 Ok(())
             } else {
-                place(one, &mut copier, job, into_directory)
+                place(one, &mut copier, job, &target, into_directory)
             };
-            done.map_err(failed)?;
+            done.map_err(|error| placed(one, job, error))?;
         }
     }
+    let modified = limit.unwrap_or_else(|| now().as_second());
     for (name, content) in &job.documents {
-        let target = if into_directory { format!("{}/{name}", job.target) } else { job.target.clone() };
-        copier.bytes(content, 0o644, limit.unwrap_or_default(), target.as_bytes()).map_err(failed)?;
+        let target = if into_directory { format!("{}/{name}", job.target).into_bytes() } else { target.clone() };
+        copier.bytes(content, 0o644, modified, &target).map_err(failed)?;
     }
     copier.finish().map_err(failed)?;
     Ok(store.draft_finish(draft, stack, hold, limit)?.or(stack))
@@ -589,18 +582,32 @@ pub(super) fn is_directory_in(root: BorrowedFd<'_>, path: &str) -> bool {
     walk::open_in_root(root, path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY).is_ok()
 }
 
-fn place(one: &Chosen, copier: &mut Copier<'_>, job: &Job, into_directory: bool) -> std::io::Result<()> {
+fn place(one: &Chosen, copier: &mut Copier<'_>, job: &Job, target: &[u8], into_directory: bool) -> std::io::Result<()> {
     if one.is_directory {
         let below = directory(one)?;
         let target = if job.parents { format!("{}/{}", job.target, one.below) } else { job.target.clone() };
         return copier.contents(below.as_fd(), one.path.as_bytes(), target.as_bytes());
     }
-    let target = match (job.parents, into_directory) {
+    let named = match (job.parents, into_directory) {
         (true, _) => format!("{}/{}", job.target, one.below),
         (false, true) => format!("{}/{}", job.target, name_of(&one.path)),
-        (false, false) => job.target.clone(),
+        (false, false) => return copier.leaf(one.parent.as_fd(), &one.leaf, target),
     };
-    copier.leaf(one.parent.as_fd(), &one.leaf, target.as_bytes())
+    copier.leaf(one.parent.as_fd(), &one.leaf, named.as_bytes())
+}
+
+// What stands in the way, in BuildKit's words.
+fn placed(one: &Chosen, job: &Job, error: std::io::Error) -> BuildError {
+    let (path, target) = (&one.path, &job.target);
+    match error.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            BuildError::invalid(format!("cannot copy to non-directory: {target} (or something below it, from {path})"))
+        }
+        std::io::ErrorKind::IsADirectory => {
+            BuildError::invalid(format!("cannot replace to directory {target} (or one below it) with file {path}"))
+        }
+        _ => BuildError::Io { what: format!("cannot copy {path} to {target}"), source: error },
+    }
 }
 
 // An archive by what it begins with, as far as we can read it.
@@ -617,8 +624,7 @@ pub(super) fn extract(one: &Chosen, copier: &mut Copier<'_>, job: &Job) -> Resul
     let file = walk::open_leaf(one.parent.as_fd(), &one.leaf, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     let target = copier.directory(job.target.as_bytes(), None).map_err(failed)?;
     let input = hako_archive::plain(std::fs::File::from(file)).map_err(failed)?;
-    let chowned = job.owner.filter(|owner| *owner != (0, 0));
-    let options = UnpackOptions { owner: chowned, ..UnpackOptions::default() };
+    let options = UnpackOptions { owner: job.chowned, ..UnpackOptions::default() };
     let unpacked = unpack(input, target.as_fd(), &options);
     unpacked.map(drop).map_err(|error| {
         BuildError::invalid(format!("cannot unpack {}: {}", one.path, hako_base::error::chain(&error)))

@@ -275,6 +275,7 @@ impl Solving {
                     let path = state.expand(path)?;
                     state.config.working_dir = state.absolute(&path);
                     key.input("WORKDIR", &state.config.working_dir);
+                    key.input("user", &state.config.user);
                 }
                 Kind::Run { .. } | Kind::Copy(_) => {
                     let Some(step) = self.definition(index, &state, instruction).await? else { return Ok(None) };

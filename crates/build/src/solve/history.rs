@@ -2,7 +2,10 @@
 
 use hako_model::HealthSpec;
 
-use crate::language::{Command, Instruction, Kind};
+use crate::{
+    error::BuildError,
+    language::{Command, Copy, Instruction, Kind},
+};
 
 /// Whether an instruction may make files; the others only change the configuration.
 pub(crate) fn makes_files(kind: &Kind) -> bool {
@@ -22,6 +25,28 @@ pub(crate) fn command(command: &Command, shell: &[String]) -> String {
         Command::Shell(text) => format!("{} {text}", shell.join(" ")),
         Command::Exec(words) => words.join(" "),
     }
+}
+
+/// A list as Go prints it: quoted words without commas.
+pub(crate) fn quoted(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| serde_json::to_string(word).unwrap_or_default()).collect();
+    format!("[{}]", words.join(" "))
+}
+
+/// What was copied, with every variable replaced.
+pub(crate) fn copy(copy: &Copy, expand: &dyn Fn(&str) -> Result<String, BuildError>) -> Result<String, BuildError> {
+    let mut words = vec![if copy.is_add { "ADD" } else { "COPY" }.to_owned()];
+    for (flag, value) in [("chown", &copy.flags.chown), ("chmod", &copy.flags.chmod)] {
+        if let Some(value) = value {
+            words.push(format!("--{flag}={}", expand(value)?));
+        }
+    }
+    for source in &copy.sources {
+        words.push(expand(source)?);
+    }
+    words.extend(copy.documents.iter().map(|document| format!("<<{}", document.name)));
+    words.push(expand(&copy.target)?);
+    Ok(words.join(" "))
 }
 
 /// A list as JSON.

@@ -633,6 +633,13 @@ pub(super) fn give_devices(host: &mut HostSpec, ids: Vec<String>) {
     }
 }
 
+/// The command as histories have it.
+pub(super) fn told(state: &State, command: &Command, heredocs: &[Heredoc]) -> String {
+    let (argv, script) = words(state, command, heredocs);
+    let shell = if script.is_some() { state.shell() } else { Vec::new() };
+    shell.into_iter().chain(argv).collect::<Vec<_>>().join(" ")
+}
+
 // Which of the places of mounts, and of the directories above them, are not there yet: deepest last.
 pub(super) fn missing_places(draft: &Draft, targets: &[String]) -> Vec<String> {
     let mut missing = Vec::new();

@@ -3,7 +3,7 @@
 //! Instructions that only change the configuration do so in memory. Those that make files are looked up in the cache
 //! by what they stand on and what they read, and else done (`run.rs`, `copy.rs`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc};
 
 use hako_image::{BuiltImage, BuiltLine, Image};
 use hako_model::{Digest, ImageConfig, Platform, PortKey};
@@ -35,6 +35,8 @@ pub(crate) struct State {
     base: Option<Arc<Image>>,
     /// `ARG`s in scope, with their values.
     pub(crate) arguments: BTreeMap<String, String>,
+    /// The names of all `ARG`s, in their order.
+    declared: Vec<String>,
     /// Predefined arguments (proxies) that no `ARG` names: processes get them, and nothing depends on them.
     pub(crate) predefined: BTreeMap<String, String>,
     cmd_is_own: bool,
@@ -57,7 +59,7 @@ pub(crate) struct Done {
 impl State {
     fn scratch(platform: Platform, escape: char) -> Self {
         Self {
-            config: ImageConfig { env: vec![PATH.to_owned()], ..ImageConfig::default() },
+            config: ImageConfig { env: vec![PATH.to_owned()], working_dir: "/".to_owned(), ..ImageConfig::default() },
             stack: None,
             platform,
             author: String::new(),
@@ -65,6 +67,7 @@ impl State {
             created: Timestamp::UNIX_EPOCH,
             base: None,
             arguments: BTreeMap::new(),
+            declared: Vec::new(),
             predefined: BTreeMap::new(),
             cmd_is_own: false,
             image_id: None,
@@ -184,7 +187,7 @@ impl State {
             Kind::Entrypoint(command) => self.entrypoint(command),
             Kind::Shell(words) => {
                 self.config.shell = Some(words.clone());
-                format!("SHELL {}", history::list(words))
+                format!("SHELL [{}]", words.join(" "))
             }
             Kind::User(user) => {
                 self.config.user = self.expand(user)?;
@@ -230,7 +233,7 @@ impl State {
 
     fn cmd(&mut self, command: &Command) -> String {
         let words = self.argv(command);
-        let line = format!("CMD {}", history::list(&words));
+        let line = format!("CMD {}", history::quoted(&words));
         self.config.cmd = Some(words);
         self.cmd_is_own = true;
         line
@@ -238,7 +241,7 @@ impl State {
 
     fn entrypoint(&mut self, command: &Command) -> String {
         let words = self.argv(command);
-        let line = format!("ENTRYPOINT {}", history::list(&words));
+        let line = format!("ENTRYPOINT {}", history::quoted(&words));
         self.config.entrypoint = Some(words);
         // Another program does not want the arguments of the base's.
         if !self.cmd_is_own {
@@ -334,8 +337,8 @@ impl Solving {
 
     /// A stage that begins with what another state has.
     pub(super) fn begun(&self, index: usize, below: State) -> State {
-        let (arguments, is_recalled) = (BTreeMap::new(), false);
-        let mut state = State { stage: index, arguments, cmd_is_own: false, is_recalled, ..below };
+        let (arguments, declared, is_recalled) = (BTreeMap::new(), Vec::new(), false);
+        let mut state = State { stage: index, arguments, declared, cmd_is_own: false, is_recalled, ..below };
         for name in PREDEFINED {
             if let Some(Some(value)) = self.request.arguments.get(name) {
                 state.predefined.insert(name.to_owned(), value.clone());
@@ -370,6 +373,7 @@ impl Solving {
             created: image.created.unwrap_or(Timestamp::UNIX_EPOCH),
             base: Some(image.clone()),
             arguments: BTreeMap::new(),
+            declared: Vec::new(),
             predefined: BTreeMap::new(),
             cmd_is_own: false,
             image_id: Some(image.id).filter(|_| !is_given(name)),
@@ -457,7 +461,9 @@ impl Solving {
     ) -> Result<Option<Done>, BuildError> {
         let done = match &instruction.kind {
             Kind::Arg(arguments) => {
-                self.declare(state, arguments)?;
+                let line = self.declare(state, arguments)?;
+                let created = state.created;
+                state.line(line, false, created);
                 return Ok(None);
             }
             Kind::Run { flags, command, heredocs } => {
@@ -465,18 +471,14 @@ impl Solving {
                     Some(done) => done,
                     None => self.run(index, state, instruction, flags, command, heredocs).await?,
                 };
-                let arguments: Vec<String> = state
-                    .arguments
-                    .iter()
-                    .filter(|(name, _)| state.value(name).is_some())
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
-                let given = if arguments.is_empty() {
-                    String::new()
-                } else {
-                    format!("|{} {} ", arguments.len(), arguments.join(" "))
+                let arguments =
+                    state.declared.iter().map(|name| format!(" {name}={}", state.value(name).unwrap_or_default()));
+                let arguments: Vec<String> = arguments.collect();
+                let given = match arguments.len() {
+                    0 => String::new(),
+                    count => format!("|{count}{} ", arguments.concat()),
                 };
-                let line = format!("RUN {given}{} # buildkit", history::command(command, &state.shell()));
+                let line = format!("RUN {given}{} # buildkit", super::run::told(state, command, heredocs));
                 (done, line)
             }
             Kind::Copy(copy) => {
@@ -484,7 +486,7 @@ impl Solving {
                     Some(done) => done,
                     None => self.copy(index, state, copy, instruction.lines.0).await?,
                 };
-                (done, format!("{} # buildkit", history::title(instruction)))
+                (done, format!("{} # buildkit", history::copy(copy, &|text| state.expand(text))?))
             }
             Kind::Workdir(path) => {
                 let path = state.expand(path)?;
@@ -507,27 +509,39 @@ impl Solving {
         Ok(Some(done))
     }
 
-    pub(super) fn declare(&self, state: &mut State, arguments: &[(String, Option<String>)]) -> Result<(), BuildError> {
+    /// Answers the line of history: defaults are told, what was given is not.
+    pub(super) fn declare(
+        &self,
+        state: &mut State,
+        arguments: &[(String, Option<String>)],
+    ) -> Result<String, BuildError> {
+        let mut line = "ARG".to_owned();
         for (name, default) in
             arguments.iter().filter(|(name, _)| ![scan::STAGES, scan::CONTEXT].contains(&name.as_str()))
         {
             let given = self.request.arguments.get(name).cloned().flatten();
-            let value = match (given, default) {
-                (Some(value), _) => Some(value),
-                (None, Some(default)) => Some(state.expand(default)?),
-                (None, None) => self.plan.globals.get(name).cloned(),
-            };
+            let default = default.as_ref().map(|default| state.expand(default)).transpose()?;
+            line.push_str(&match &default {
+                Some(default) => format!(" {name}={default}"),
+                None => format!(" {name}"),
+            });
+            state.declared.push(name.clone());
+            let value = given.or(default).or_else(|| self.plan.globals.get(name).cloned());
             if let Some(value) = value {
                 state.arguments.insert(name.clone(), value);
             }
         }
-        Ok(())
+        Ok(line)
     }
 
-    // The directory is there already, or it is made in a layer of its own.
+    // The directory is there already, or it is made in a layer of its own, for the user of the steps that follow.
     async fn workdir(&self, state: &State) -> Result<Done, BuildError> {
         let mut key = Key::new("workdir", &state.below());
         key.input("path", &state.config.working_dir);
+        let view = self.store().stack_view(state.stack)?;
+        // A user that nobody knows is told where a step is run.
+        let owner = self.builder.engine().step_owner(view.as_fd(), &state.config.user).unwrap_or((0, 0));
+        key.input("user", &format!("{owner:?}"));
         let path = state.config.working_dir.clone();
         let stack = state.stack;
         let limit = self.times_limit();
@@ -535,7 +549,7 @@ impl Solving {
         self.cached(key, state, &format!("WORKDIR {path}"), self.is_fresh(state.stage), move |hold| {
             blocking(move || {
                 let draft = store.draft(stack, false)?;
-                let made = hako_archive::make_directory(&draft, path.as_bytes());
+                let made = hako_archive::make_directory(&draft, path.as_bytes(), owner);
                 made.map_err(BuildError::io(format!("cannot make the working directory {path}")))?;
                 Ok(store.draft_finish(draft, stack, &hold, limit)?.or(stack))
             })
@@ -699,8 +713,12 @@ impl Solving {
 
     /// The files that `--from` or `from=` names: another stage's, an image's, a named context's.
     pub(super) async fn stack_of(&self, index: usize, from: &str, line: usize) -> Result<Option<Digest>, BuildError> {
-        let base = match self.request.images.get(&from.to_lowercase()) {
+        let (lower, own) = (from.to_lowercase(), self.plan.stages[index].name.as_deref());
+        let base = match self.request.images.get(&lower) {
             Some(image) => Base::Image(image.clone()),
+            None if own == Some(&lower) => {
+                return Err(BuildError::invalid(format!("circular dependency detected on stage: {from}")));
+            }
             None => from_of(&self.plan.stages, index, from),
         };
         let stack = match base {

@@ -4,7 +4,7 @@
 //! directory that is left out is told after all when something below it is kept. A file that is no more what was told of it ends the build by its name.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -14,7 +14,7 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
 use bytes::Bytes;
 use hako_archive::{Ignore, IgnoreError, bundle, go_mode, walk};
 use prost::Message as _;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
@@ -280,6 +280,8 @@ fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
     let mut listed: Vec<Listed> = Vec::new();
     // Directories that are not told yet: they are if something below them is.
     let mut waiting: Vec<(Vec<u8>, Stat)> = Vec::new();
+    // The first name of every file that has several.
+    let mut several: HashMap<(u64, u64), String> = HashMap::new();
     let mut tell = |listed: &mut Vec<Listed>, path: &[u8], stat: Stat| {
         listed.push(Listed { path: path.to_vec(), size: stat.size, modified: stat.mod_time });
         out.send_blocking(packet(PacketType::PacketStat, Some(stat), 0, Vec::new()))
@@ -290,7 +292,7 @@ fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
         |visit| -> io::Result<bool> {
             let described = go_mode::describe(&visit)?;
             let path = described.path.clone();
-            let stat = of(described);
+            let mut stat = of(described);
             waiting.retain(|(above, _)| visit.path.starts_with(above) && visit.path.get(above.len()) == Some(&b'/'));
             let is_directory = visit.directory.is_some();
             if !wanted.keeps(&path) {
@@ -306,6 +308,12 @@ fn list(path: &Path, wanted: &Wanted, out: &mut Outbox) -> io::Result<Told> {
             }
             for (above, stat) in waiting.drain(..) {
                 tell(&mut listed, &above, stat)?;
+            }
+            if visit.stat.st_nlink > 1 && walk::file_type(visit.stat) == FileType::RegularFile {
+                match several.entry((visit.stat.st_dev, visit.stat.st_ino)) {
+                    Entry::Occupied(first) => (stat.linkname, stat.size) = (first.get().clone(), 0),
+                    Entry::Vacant(first) => drop(first.insert(path)),
+                }
             }
             tell(&mut listed, visit.path, stat)?;
             Ok(true)

@@ -18,7 +18,12 @@ use hako_model::{Digest, ImageConfig, Platform, Reference};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use super::{Arrivals, Candidate, Inner, Store, lease::Lease, remove::collect, skeleton::open_to_all};
+use super::{
+    Arrivals, Candidate, Inner, Store,
+    lease::Lease,
+    remove::collect,
+    skeleton::{For, open_to_all},
+};
 use crate::{
     Image, ImageError, Removed,
     archive::walk,
@@ -156,7 +161,7 @@ impl Store {
         fs::create_dir(&work).map_err(failed())?;
         let mut lowers = Vec::new();
         if with_skeleton {
-            lowers.push(inner.skeleton(base).map_err(failed())?);
+            lowers.push(inner.skeleton(base, For::Steps).map_err(failed())?);
         }
         lowers.extend(inner.lowers(base));
         let mount = hako_sys::mount::overlay(&lowers, Some((&files, &work)), true).map_err(failed())?;
@@ -203,6 +208,18 @@ impl Store {
         }
         let mount = hako_sys::mount::overlay(&lowers, None, false);
         Ok(StackView { mount: mount.map_err(ImageError::io("cannot open the files of a build stage"))? })
+    }
+
+    /// The numbers of all files in the layers of a stack.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn stack_files(&self, stack: Option<Digest>) -> std::io::Result<std::collections::HashSet<u64>> {
+        let mut numbers = std::collections::HashSet::new();
+        for layer in self.inner.lowers(stack) {
+            walk::numbers(walk::open_trusted(&layer)?.as_fd(), &mut numbers)?;
+        }
+        Ok(numbers)
     }
 
     /// Whether all layers of a stack are here.

@@ -80,7 +80,7 @@ struct Inner {
     /// With whose ids the next mount is made.
     maps: Mutex<HashMap<ContainerId, Arc<std::os::fd::OwnedFd>>>,
     /// Stacks that have their skeleton.
-    skeletons: Mutex<HashSet<Option<Digest>>>,
+    skeletons: Mutex<HashSet<(Option<Digest>, skeleton::For)>>,
 }
 
 /// An image that is about to be recorded: its configuration and the stack of its layers, base first.

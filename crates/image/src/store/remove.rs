@@ -301,7 +301,7 @@ pub(super) fn collect(
     for layer in &dead {
         let directory = inner.layers.directory(Some(layer.chain_id));
         inner.layers.remove(&directory).map_err(failed(format!("layer {}", layer.chain_id)))?;
-        inner.skeletons.lock().remove(&Some(layer.chain_id));
+        inner.skeletons.lock().retain(|(stack, _)| *stack != Some(layer.chain_id));
         if !blobs.contains(&layer.blob) {
             let gzip = inner.gzipped.lock().remove(&layer.blob).map(|made| made.blob);
             if let Some(gzip) = gzip.filter(|gzip| !blobs.contains(gzip)) {

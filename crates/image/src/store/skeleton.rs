@@ -16,6 +16,27 @@ use rustix::fs::{Mode, OFlags};
 use super::Inner;
 use crate::archive::walk;
 
+/// Whose root filesystem it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum For {
+    Containers,
+    /// Steps of builds: nothing tells them that they are in a container, and their hostname is in no file.
+    Steps,
+}
+
+impl For {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Containers => "skeleton",
+            Self::Steps => "skeleton.steps",
+        }
+    }
+
+    fn wants(self, path: &str) -> bool {
+        self == Self::Containers || ![".dockerenv", "etc/hostname", "etc/mtab"].contains(&path)
+    }
+}
+
 /// What is made where it is missing.
 enum Thing {
     Directory,
@@ -39,16 +60,16 @@ const SKELETON: [(&str, Thing); 11] = [
 
 impl Inner {
     /// The skeleton's directory for a stack, made if it is not there.
-    pub(super) fn skeleton(&self, stack: Option<Digest>) -> io::Result<PathBuf> {
-        let path = self.layers.directory(stack).join("skeleton");
+    pub(super) fn skeleton(&self, stack: Option<Digest>, whose: For) -> io::Result<PathBuf> {
+        let path = self.layers.directory(stack).join(whose.name());
         let mut known = self.skeletons.lock();
-        if known.contains(&stack) {
+        if known.contains(&(stack, whose)) {
             return Ok(path);
         }
         if !path.exists() {
             let making = path.with_file_name(format!("skeleton-{}", hako_base::random::hex(4)));
             let work = making.with_extension("work");
-            let made = self.make(stack, &making, &work).and_then(|()| fs::rename(&making, &path));
+            let made = self.make(stack, whose, &making, &work).and_then(|()| fs::rename(&making, &path));
             for directory in [&making, &work] {
                 if directory.exists() {
                     fs::remove_dir_all(directory)?;
@@ -56,18 +77,18 @@ impl Inner {
             }
             made?;
         }
-        known.insert(stack);
+        known.insert((stack, whose));
         Ok(path)
     }
 
-    fn make(&self, stack: Option<Digest>, upper: &PathBuf, work: &PathBuf) -> io::Result<()> {
+    fn make(&self, stack: Option<Digest>, whose: For, upper: &PathBuf, work: &PathBuf) -> io::Result<()> {
         let lowers = self.lowers(stack);
         fs::create_dir(upper)?;
         fs::create_dir(work)?;
         open_to_all(upper)?;
         let mount = hako_sys::mount::overlay(&lowers, Some((upper, work)), true)?;
         let root = walk::open_in_root(mount.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
-        for (path, thing) in &SKELETON {
+        for (path, thing) in SKELETON.iter().filter(|(path, _)| whose.wants(path)) {
             ensure(root.as_fd(), path, thing)?;
         }
         Ok(())

@@ -25,7 +25,11 @@ use std::{
 use hako_model::{ContainerId, Digest};
 use hako_sys::{copies::Original, mount::MountAttributes};
 
-use super::{Inner, Store, diff, mounted, remove::collect, skeleton::open_to_all};
+use super::{
+    Inner, Store, diff, mounted,
+    remove::collect,
+    skeleton::{For, open_to_all},
+};
 use crate::{
     Change, ImageError, SnapshotSize,
     archive::{PackError, Packer},
@@ -262,7 +266,7 @@ impl Store {
         let base = inner.base_of(container)?;
         let failed =
             || ImageError::io(format!("cannot compare the root filesystem of container {}", container.short()));
-        let mut lowers = vec![inner.skeleton(base).map_err(failed())?];
+        let mut lowers = vec![inner.skeleton(base, For::Containers).map_err(failed())?];
         lowers.extend(inner.lowers(base));
         diff::changes(&inner.upper(container)?, &lowers).map_err(failed())
     }
@@ -328,7 +332,7 @@ impl Inner {
 
     fn prepare(&self, container: ContainerId, base: Option<Digest>) -> Result<(), ImageError> {
         let failed = || ImageError::io(format!("cannot make the root filesystem of container {}", container.short()));
-        self.skeleton(base).map_err(failed())?;
+        self.skeleton(base, For::Containers).map_err(failed())?;
         let path = self.container(container);
         match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -433,7 +437,7 @@ impl Inner {
         let base = self.base_of(container)?;
         let upper = self.upper(container)?;
         let failed = || ImageError::io(format!("cannot mount the root filesystem of container {}", container.short()));
-        let skeleton = self.skeleton(base).map_err(failed())?;
+        let skeleton = self.skeleton(base, For::Containers).map_err(failed())?;
         let mut lowers = vec![skeleton];
         lowers.extend(self.lowers(base));
         let directory = self.container(container);
