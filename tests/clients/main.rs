@@ -170,6 +170,32 @@ fn buildx_builds_and_brings_files_back() {
     }
 }
 
+/// Buildx tells a context in one small message for each file, and none of the connections on the way (of which the driver
+/// `remote` has one within another) take so many for an attack.
+#[test]
+fn buildx_sends_contexts_of_very_many_files() {
+    needs!(require::root());
+    needs!(require::own_daemon());
+    needs!(require::image("busybox"));
+    let docker = buildx();
+    needs!(docker);
+    let docker = docker.unwrap_or_default();
+    let config = std::env::var("DOCKER_CONFIG").map(|config| format!("cp -r {config} config; ")).unwrap_or_default();
+    let host = Host::with_images(&["busybox"]);
+    host.run(&format!("{config}mkdir -p config ctx && cd ctx && seq 60000 | split -l 1 -a 4")).success();
+    let buildx = format!("DOCKER_CONFIG=$PWD/config {} buildx", docker.display());
+    host.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --mount=target=/all ls /all | wc -l > /count\nFROM scratch\nCOPY --from=0 /count /\n",
+    );
+    host.run(&format!("{buildx} create --name own --driver remote $DOCKER_HOST")).success();
+    for builder in ["default", "own"] {
+        host.run(&format!("{buildx} build --builder {builder} -o {builder} ctx 2>&1 && cat {builder}/count"))
+            .says("60001");
+    }
+    host.run(&format!("{buildx} prune -af")).success();
+}
+
 /// Buildx on a connection of its own (its driver `remote`): HTTP/2 from the first byte, the session within it, and
 /// caches in directories of Buildx's.
 #[test]

@@ -20,6 +20,12 @@ pub(crate) const PACKETS_QUEUED: usize = 64;
 /// Bytes of a session within a connection that wait for the other side.
 pub(crate) const SESSION_BYTES_BUFFERED: usize = 256 << 10;
 
+/// What a connection of BuildKit's protocols lets the other side send before it is read. Single streams have windows of
+/// their own (a megabyte or two), which is what memory is used for. `h2` ends a connection on which too many small pieces
+/// wait (half of this, counted with 256 bytes a piece), and BuildKit's clients tell a context in one small piece for each
+/// file: 100,000 of them are honest.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
 /// Bytes of a file in one packet: what fsutil sends.
 pub(crate) const DATA_BYTES: usize = 32 << 10;
 
@@ -85,6 +91,12 @@ pub(crate) const HISTORY_BUILDS_MAX: usize = 100;
 
 /// What a build has told, as far as it is remembered.
 pub(crate) const HISTORY_BYTES_MAX: usize = 8 << 20;
+
+/// What the steps of a build that goes on have printed, as far back as it is kept for a client that reads slowly.
+pub(crate) const NEWS_BYTES_MAX: usize = 32 << 20;
+
+/// The same of a build that is over and whose news nobody has asked for: sixteen of those are kept.
+pub(crate) const UNHEARD_BYTES_MAX: usize = 1 << 20;
 
 /// Files of one context. The largest known (monorepos with `node_modules`) have about two million.
 pub(crate) const CONTEXT_FILES_MAX: usize = 20_000_000;

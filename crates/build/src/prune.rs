@@ -52,11 +52,11 @@ impl Space {
 }
 
 impl PruneWish {
-    /// Reads BuildKit's filters: `KEY`, `KEY==VALUE`, `KEY~=VALUE`.
+    /// Reads BuildKit's filters: `KEY`, `KEY==VALUE`, `KEY~=VALUE`, with commas between several.
     pub fn filters(texts: &[String]) -> Filters {
         let mut filters = Filters::default();
         // Some clients send one that says nothing.
-        for text in texts.iter().filter(|text| !text.is_empty()) {
+        for text in texts.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()) {
             let (key, value) = text.split_once("==").or_else(|| text.split_once("~=")).unwrap_or((text, "true"));
             filters.add(key, value);
         }
@@ -204,6 +204,8 @@ mod tests {
         filtered(&["description==RUN new"], "new");
         filtered(&["shared"], "image");
         filtered(&["private", "immutable"], "new old");
+        filtered(&["private,immutable"], "new old");
+        filtered(&[""], "image mount new old");
         filtered(&["mutable==true"], "mount");
         filtered(&["inuse"], "");
         filtered(&["parents~=x"], "invalid filter 'parents'");

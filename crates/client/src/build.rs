@@ -221,6 +221,7 @@ async fn serve(build: Arc<ImageBuild>, connection: Connection) {
     // How it ends is told by the build itself.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .initial_connection_window_size(limits::BUILD_WINDOW_BYTES)
         .serve_connection(stream, TowerToHyperService::new(routes.prepare()))
         .await;
 }

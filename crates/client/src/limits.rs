@@ -29,5 +29,11 @@ pub(crate) const BUILD_PACKETS_QUEUED: usize = 64;
 /// One message of a build: the largest are logs and files in pieces.
 pub(crate) const BUILD_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// What a connection of BuildKit's protocols lets the other side send before it is read. Single streams have windows of
+/// their own (a megabyte or two), which is what memory is used for. `h2` ends a connection on which too many small pieces
+/// wait (half of this, counted with 256 bytes a piece), and BuildKit's clients tell a context in one small piece for each
+/// file: 100,000 of them are honest.
+pub(crate) const BUILD_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
 /// How long a builder in a container may be silent when it was greeted. It answers in milliseconds, or never.
 pub(crate) const BUILD_GREETING_WAIT: Duration = Duration::from_secs(3);

@@ -1,6 +1,13 @@
 //! `Control`: builds, their news, the cache, and what this builder is.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bollard_buildkit_proto::{
     moby::buildkit::v1::{
@@ -172,11 +179,14 @@ impl Control for BuildKit {
             })));
         }
         let solve = self.0.solves.hear(&reference).await?;
-        let mut index = 0;
+        let number = Arc::new(AtomicU64::new(0));
         Ok(Response::new(answers(move || {
-            let (solve, at) = (solve.clone(), index);
-            index += 1;
-            async move { solve.news(at).await.map(Ok) }
+            let (solve, number) = (solve.clone(), number.clone());
+            async move {
+                let (news, next) = solve.news(number.load(Ordering::Relaxed)).await?;
+                number.store(next, Ordering::Relaxed);
+                Some(Ok(news))
+            }
         })))
     }
 

@@ -77,7 +77,12 @@ pub(super) async fn send(outlet: &Outlet, parts: Vec<Part>) -> Result<(), Status
     let mut client = FileSendClient::new(outlet.session.channel.clone());
     let mut asked = client.diff_copy(outlet.request(receive)).await?.into_inner();
     let offers = listing.await.map_err(|_| Status::internal("the builder ended"))?;
-    let offers = offers.map_err(io_status("cannot read the result"))?;
+    let offers = match offers {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            return Err(last_word(&mut asked, Status::aborted("the client has gone")).await);
+        }
+        other => other.map_err(io_status("cannot read the result"))?,
+    };
     while let Some(packet) = asked.message().await? {
         match packet.r#type() {
             PacketType::PacketReq => {

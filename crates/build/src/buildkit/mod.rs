@@ -44,7 +44,7 @@ use tonic::service::Routes;
 
 pub use session::SessionHead;
 
-use crate::Builder;
+use crate::{Builder, limits};
 use history::History;
 use session::Sessions;
 use solves::Solves;
@@ -84,6 +84,7 @@ impl BuildKit {
         let routes = Routes::new(control).add_service(bridge).add_service(attestations).prepare();
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
             .serve_connection(connection, TowerToHyperService::new(routes))
             .await;
         if let Err(error) = served {

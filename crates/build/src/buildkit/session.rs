@@ -69,7 +69,9 @@ impl Sessions {
             let connection = once.lock().ok().and_then(|mut slot| slot.take());
             async move { connection.ok_or_else(|| std::io::Error::other("the session has ended")) }
         });
-        let channel = match Endpoint::from_static("http://session").connect_with_connector(connector).await {
+        let endpoint = Endpoint::from_static("http://session");
+        let endpoint = endpoint.initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
+        let channel = match endpoint.connect_with_connector(connector).await {
             Ok(channel) => channel,
             Err(error) => {
                 tracing::debug!(error = %hako_base::error::chain(&error), "a session could not be opened");

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use super::{attested::Attested, depots::Export, target::Target};
-use crate::{attest::Asked, plan::platform_text, solve::Built};
+use crate::{attest::Asked, limits, plan::platform_text, solve::Built};
 
 /// How long news of a build that is not there yet are waited for: clients ask for both at once.
 const SOLVE_DEADLINE: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(super) struct Solve {
     asked: Mutex<Asked>,
     /// Configurations of images that a front end of the client's has made: of one platform, or of all.
     configurations: Mutex<HashMap<String, Vec<u8>>>,
-    news: Mutex<Vec<StatusResponse>>,
+    news: Mutex<News>,
     has_news: Notify,
     is_over: watch::Sender<bool>,
     /// Somebody has asked for the news.
@@ -63,6 +63,54 @@ pub(super) struct Solve {
     attested: Mutex<Vec<Attested>>,
     /// What the client wants exported: names of results, or nothing; or why it gave up.
     returned: watch::Sender<Option<Result<Vec<String>, Status>>>,
+}
+
+/// What a build has told, in its order. What steps print is kept so far back only; whoever reads it meanwhile has it all.
+#[derive(Default)]
+struct News {
+    /// Each with its number: those that went leave gaps.
+    all: VecDeque<(u64, StatusResponse)>,
+    next: u64,
+    /// So many at the front print nothing, and stay.
+    settled: usize,
+    printed_bytes: usize,
+}
+
+impl News {
+    fn tell(&mut self, news: StatusResponse) {
+        self.printed_bytes += printed(&news);
+        self.all.push_back((self.next, news));
+        self.next += 1;
+        self.trim(limits::NEWS_BYTES_MAX);
+    }
+
+    fn trim(&mut self, bytes_max: usize) {
+        while self.printed_bytes > bytes_max {
+            match self.all.get(self.settled) {
+                Some((_, news)) if news.logs.is_empty() => self.settled += 1,
+                Some((_, news)) => {
+                    self.printed_bytes -= printed(news);
+                    self.all.remove(self.settled);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// The first with this number or a higher one, and the number of the next.
+    fn from(&self, number: u64) -> Option<(StatusResponse, u64)> {
+        let at = self.all.partition_point(|(known, _)| *known < number);
+        let (found, news) = self.all.get(at)?;
+        let mut news = news.clone();
+        if let (true, Some(first)) = (*found > number, news.logs.first_mut()) {
+            first.msg.splice(0..0, *b"[output clipped: more was printed than was read]\n");
+        }
+        Some((news, found + 1))
+    }
+}
+
+fn printed(news: &StatusResponse) -> usize {
+    news.logs.iter().map(|log| log.msg.len()).sum()
 }
 
 /// Ends a build when `Solve` ends, however it does; its entry goes when its news have been asked for.
@@ -77,6 +125,9 @@ impl Drop for Ending<'_> {
         self.solve.has_news.notify_waiters();
         if let Ok(mut results) = self.solve.results.lock() {
             results.clear();
+        }
+        if let (false, Ok(mut news)) = (self.solve.is_heard.load(Ordering::Acquire), self.solve.news.lock()) {
+            news.trim(limits::UNHEARD_BYTES_MAX);
         }
         let Ok(mut unheard) = self.solves.unheard.lock() else { return };
         unheard.push_back(self.solve.clone());
@@ -165,22 +216,23 @@ impl Solves {
 impl Solve {
     pub(super) fn tell(&self, news: StatusResponse) {
         if let Ok(mut all) = self.news.lock() {
-            all.push(news);
+            all.tell(news);
         }
         self.has_news.notify_waiters();
     }
 
-    /// Everything that it has told so far.
+    /// What it has told so far.
     pub(super) fn told(&self) -> Vec<StatusResponse> {
-        self.news.lock().map(|all| all.clone()).unwrap_or_default()
+        let all = self.news.lock();
+        all.map(|news| news.all.iter().map(|(_, one)| one.clone()).collect()).unwrap_or_default()
     }
 
-    /// News number `index`; `None` when the build is over and there are no more.
-    pub(super) async fn news(&self, index: usize) -> Option<StatusResponse> {
+    /// News from this number on, and the number of the next; `None` when the build is over and there are no more.
+    pub(super) async fn news(&self, number: u64) -> Option<(StatusResponse, u64)> {
         loop {
             let waiting = self.has_news.notified();
             let is_over = *self.is_over.borrow();
-            let found = self.news.lock().ok().and_then(|all| all.get(index).cloned());
+            let found = self.news.lock().ok().and_then(|all| all.from(number));
             if found.is_some() || is_over {
                 return found;
             }
@@ -286,7 +338,7 @@ mod tests {
         solve.tell(news("all"));
         drop(ending);
         let late = solves.hear("short").await.unwrap();
-        assert_eq!(late.news(0).await, Some(news("all")));
+        assert_eq!(late.news(0).await, Some((news("all"), 1)));
         assert_eq!(late.news(1).await, None);
         assert!(solves.all.borrow().is_empty());
         // The reference is free again.
@@ -294,6 +346,31 @@ mod tests {
         assert!(solves.begin(&named("short")).is_err());
         drop(ending);
         assert!(solves.begin(&named("short")).is_ok());
+    }
+
+    #[test]
+    fn what_steps_print_is_kept_so_far_back_and_steps_are_not_lost() {
+        let step = StatusResponse { vertexes: vec![Default::default()], ..StatusResponse::default() };
+        let mut all = News::default();
+        all.tell(step.clone());
+        all.tell(news("one"));
+        all.tell(step.clone());
+        all.tell(news("two"));
+        all.tell(news("three"));
+        all.trim(8);
+        let texts = |number| {
+            all.from(number).map(|(found, next)| {
+                (found.logs.first().map(|log| String::from_utf8_lossy(&log.msg).into_owned()), next)
+            })
+        };
+        assert_eq!((texts(0), texts(1)), (Some((None, 1)), Some((None, 3))));
+        assert_eq!(texts(3), Some((Some("two".to_owned()), 4)));
+        all.trim(5);
+        assert_eq!(
+            all.from(3).map(|(found, next)| (found.logs[0].msg.ends_with(b"read]\nthree"), next)),
+            Some((true, 5))
+        );
+        assert_eq!((all.all.len(), all.printed_bytes, all.from(5)), (3, 5, None));
     }
 
     #[tokio::test]

@@ -104,6 +104,7 @@ async fn channel(connection: Connection) -> Result<Channel, ClientError> {
         let stream = once.lock().ok().and_then(|mut slot| slot.take());
         async move { stream.ok_or_else(|| io::Error::other("the connection to the daemon has ended")) }
     });
-    let connected = Endpoint::from_static("http://daemon").connect_with_connector(connector).await;
+    let endpoint = Endpoint::from_static("http://daemon").initial_connection_window_size(limits::BUILD_WINDOW_BYTES);
+    let connected = endpoint.connect_with_connector(connector).await;
     connected.map_err(|error| unavailable(hako_base::error::chain(&error)))
 }
