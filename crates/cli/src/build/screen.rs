@@ -1,6 +1,7 @@
 //! Progress on a terminal: the steps with their times, drawn over and over in the same place.
 
 use jiff::Timestamp;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::board::{Board, Step};
 
@@ -80,15 +81,21 @@ fn of_step(step: &Step, now: Timestamp, columns: usize) -> Vec<String> {
     lines
 }
 
-// One line of the terminal: what is too long is cut, the time stands at the right.
+// One line of the terminal: what is too long is cut, the time stands at the right. Characters of East Asia take two cells.
 fn fit(text: &str, right: &str, columns: usize) -> String {
-    let room = columns.saturating_sub(right.chars().count() + 1).max(10);
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(room).collect();
+    let room = columns.saturating_sub(right.width() + 1).max(10);
+    let mut left = room;
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let text: String = visible
+        .map_while(|c| {
+            left = left.checked_sub(c.width().unwrap_or(0))?;
+            Some(c)
+        })
+        .collect();
     if right.is_empty() {
         return text;
     }
-    let gap = room - text.chars().count();
-    format!("{text}{}{right}", " ".repeat(gap + 1))
+    format!("{text}{}{right}", " ".repeat(room - text.width() + 1))
 }
 
 #[cfg(test)]
@@ -115,5 +122,11 @@ mod tests {
             ]
         );
         assert_eq!(lines(&board, now, 3, 30, false).len(), 3);
+    }
+    #[test]
+    fn characters_that_take_two_cells_are_counted_so() {
+        assert_eq!(fit("日本語の長い行です", "1.0s", 20), "日本語の長い行  1.0s");
+        assert_eq!(fit("日本語の長い行です", "", 12), "日本語の長");
+        assert_eq!(fit("ab", "1.0s", 20), "ab              1.0s");
     }
 }
