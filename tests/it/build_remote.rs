@@ -202,3 +202,41 @@ fn a_tar_and_a_dockerfile_at_an_address_are_contexts() {
     host.run("hako build --progress plain --build-context far=http://127.0.0.1:8000/ctx.tar.gz ctx 2>&1 | sed -nE 's/^#[0-9]+ [0-9]+[.][0-9]+ //p'")
         .says("packed");
 }
+
+/// The builder fetches definitions as it fetches contexts; directories that they name are in the repository.
+#[test]
+fn a_repository_says_what_is_baked() {
+    needs!(requirements());
+    let host = host!("busybox");
+    serve(&host);
+    let file = "target \"default\" {\n  context = \"app\"\n  dockerfile-inline = \"FROM busybox\\nCOPY . /ctx\"\n  tags = [\"far\"]\n}\n\
+                target \"near\" {\n  context = BAKE_CMD_CONTEXT\n  contexts = { far = \".\" }\n  dockerfile = \"cwd://Own\"\n  tags = [\"near\"]\n}\n";
+    host.run("mkdir -p repo/app repo/sub here && echo one > repo/app/file && echo mine > here/file").success();
+    host.write("repo/docker-bake.hcl", file);
+    host.write("repo/sub/compose.yaml", "services:\n  web:\n    build: {context: ., dockerfile: ../Dockerfile}\n");
+    host.write("here/Own", "FROM busybox\nCOPY file /\nCOPY --from=far app/file /far\n");
+    host.run(&format!(
+        "cd repo && {AS_ME} init -q && {AS_ME} add . && {AS_ME} commit -qm first && cd .. && git clone -q --bare repo git/repo.git"
+    ))
+    .success();
+    let address = "http://127.0.0.1:8000/repo.git";
+    host.run(&format!("hako buildx bake {address} --print | grep context")).says(&format!("\"{address}#:app\""));
+    host.run(&format!("hako buildx bake {address} --progress quiet && docker run --rm far cat /ctx/file")).says("one");
+    host.run(&format!(
+        "cd here && hako buildx bake {address} near --progress quiet && docker run --rm near cat /file /far"
+    ))
+    .says("mine\none");
+    host.run(&format!("hako buildx bake {address}#main -f sub/compose.yaml web --print | grep context"))
+        .says(&format!("\"{address}#main:sub\""));
+    host.run(&format!("hako bake {address} -f nosuch.hcl")).code(1).says("nosuch.hcl");
+    // One file, and files in an archive, at an address.
+    host.write(
+        "www/one.hcl",
+        "target \"default\" {\n  dockerfile-inline = \"FROM busybox\"\n  context = BAKE_CMD_CONTEXT\n}\n",
+    );
+    host.run("hako buildx bake http://127.0.0.1:8000/one.hcl --print | grep context").says("\".\"");
+    host.run("tar -C repo -czf www/all.tgz docker-bake.hcl app").success();
+    host.run("hako buildx bake http://127.0.0.1:8000/all.tgz near --print | grep '\"far\"'").says("all.tgz");
+    host.run("hako buildx bake http://127.0.0.1:8000/all.tgz").code(1).says("a part of a repository can");
+    host.run("ls -d /tmp/hako-bake-*").code(2);
+}

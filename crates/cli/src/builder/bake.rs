@@ -8,6 +8,7 @@ mod flags; // a target as what `hako build` is told
 mod grant; // what files may reach
 mod language; // HCL and JSON, evaluated
 mod list; // `--list`
+mod remote; // files that are elsewhere
 mod resolve; // the targets that were asked for, whole
 mod services; // Compose files
 mod target; // one image to be built
@@ -35,6 +36,7 @@ use crate::{
 use definition::Definition;
 use grant::Granted;
 use language::{FILE_BYTES_MAX, Source};
+use remote::Remote;
 use resolve::Resolved;
 use target::Target;
 
@@ -48,11 +50,13 @@ pub(crate) struct Bake {
     builder: Option<String>,
     call: Option<String>,
     check: bool,
+    debug: bool,
     files: Vec<String>,
     list: Option<String>,
     load: bool,
     metadata_file: Option<String>,
     no_cache: Option<bool>,
+    policy: Vec<String>,
     print: bool,
     progress: Option<String>,
     provenance: Option<String>,
@@ -65,7 +69,7 @@ pub(crate) struct Bake {
 
 impl Command for Bake {
     const SHAPE: &'static Shape = &Shape {
-        paths: &["buildx bake", "buildx f"],
+        paths: &["buildx bake", "buildx f", "bake"],
         usage: "[OPTIONS] [TARGET...]",
         about: "Build what a file describes",
         arguments: Arguments::AtLeast(0),
@@ -78,12 +82,15 @@ impl Command for Bake {
         set.add(&mut self.builder, "--builder", "Builder that makes them (default: what is in use)");
         set.add(&mut self.call, "--call", "build, check, outline or targets (default \"build\")");
         set.add(&mut self.check, "--check", "Look for mistakes in the Dockerfiles, and build nothing");
+        set.add(&mut self.debug, "-D, --debug", "Of Buildx: it tells more").hide();
         set.add(&mut self.files, "-f, --file", "The file (docker-bake.hcl, docker-bake.json, compose.yaml, …)")
             .kind("stringArray");
         set.add(&mut self.list, "--list", "List targets or variables (targets, type=variables,format=json)");
         set.add(&mut self.load, "--load", "Leave the images with the daemon, which is the default");
         set.add(&mut self.metadata_file, "--metadata-file", "Write what is known of the results to this file");
         set.add(&mut self.no_cache, "--no-cache", "Do everything anew");
+        set.add(&mut self.policy, "--policy", "Policies are not built; disabled=true says that none is wanted")
+            .kind("stringArray");
         set.add(&mut self.print, "--print", "Print what would be built, and build nothing");
         set.add(&mut self.progress, "--progress", "auto, plain, tty, quiet or rawjson (default \"auto\")");
         set.add(&mut self.provenance, "--provenance", "Shorthand for --set=*.attest=type=provenance");
@@ -98,7 +105,8 @@ impl Command for Bake {
         if self.print && self.list.is_some() {
             return Err(said("--print and --list are mutually exclusive"));
         }
-        let definition = self.read(cx)?;
+        let remote = Remote::take(&mut names);
+        let definition = self.read(cx, remote.as_ref()).await?;
         if let Some(asked) = &self.list {
             return cx.print(&list::list(&definition, asked).map_err(said)?);
         }
@@ -106,7 +114,7 @@ impl Command for Bake {
             names.push("default".to_owned());
         }
         let mut resolved = definition.resolve(&names, &self.all_sets()).map_err(said)?;
-        resolved.targets.values_mut().for_each(placed);
+        resolved.targets.values_mut().try_for_each(|target| placed(target, remote.as_ref())).map_err(said)?;
         if self.print {
             return cx.print_line(&resolved.json());
         }
@@ -134,37 +142,60 @@ fn asking(missing: &[(String, String)]) -> String {
 }
 
 // Where a target's files are, as it is printed.
-fn placed(target: &mut Target) {
+fn placed(target: &mut Target, remote: Option<&Remote>) -> Result<(), String> {
     let context = target.context.take().unwrap_or_default();
-    target.context = Some(if is_remote(&context) { context } else { path::clean(flags::here(&context)) });
+    target.context = Some(match remote {
+        Some(remote) => remote.place(&context)?,
+        None if is_remote(&context) => context,
+        None => path::clean(flags::here(&context)),
+    });
+    if let Some(remote) = remote {
+        for place in target.contexts.values_mut() {
+            *place = remote.place(place)?;
+        }
+    }
     if let (false, Ok(epoch)) = (target.args.contains_key(EPOCH), env::var(EPOCH))
         && !epoch.is_empty()
     {
         target.args.insert(EPOCH.to_owned(), epoch);
     }
+    Ok(())
 }
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl Bake {
-    fn read(&self, cx: &mut Context) -> Result<Definition, CommandError> {
-        let files = self.files()?;
+    async fn read(&self, cx: &mut Context, remote: Option<&Remote>) -> Result<Definition, CommandError> {
         let mut definition = Definition::default();
         let mut sources = Vec::new();
-        for file in files {
-            let source = match Path::new(&file).extension().and_then(|it| it.to_str()) {
-                Some("yml" | "yaml") => None,
-                Some("hcl" | "json") => Some(text(&file)?),
-                // By another name it may be any of them.
-                _ => Some(text(&file)?).filter(|text| file == "-" || language::is_read(&file, text)),
-            };
-            match source {
-                Some(text) => sources.push(Source { name: file, text }),
-                None => services::add(cx, &file, &mut definition)?,
+        let mut files = self.files(remote.is_some())?;
+        if let Some(remote) = remote {
+            let (local, named): (Vec<String>, Vec<String>) =
+                files.into_iter().partition(|file| file.starts_with("cwd://"));
+            let looked_for: Vec<&str> = COMPOSE.iter().chain(&OWN).copied().collect();
+            let fetched = remote.fetch(cx, self.builder.as_deref(), &named, &looked_for).await?;
+            let mut compose = false;
+            for (name, at) in &fetched.files {
+                let is_second =
+                    named.is_empty() && COMPOSE.contains(&name.as_str()) && std::mem::replace(&mut compose, true);
+                if !is_second {
+                    add(cx, (name, at), &mut sources, &mut definition)?;
+                }
+            }
+            files = local;
+            if fetched.files.is_empty() && files.is_empty() {
+                return Err(said(format!("couldn't find a bake definition at {remote}")));
             }
         }
+        for file in files {
+            let file = file.strip_prefix("cwd://").unwrap_or(&file);
+            add(cx, (file, Path::new(file)), &mut sources, &mut definition)?;
+        }
         let platform = default_platform().unwrap_or_else(|| hako_model::Platform::host().to_string());
-        let given = [("BAKE_CMD_CONTEXT", "cwd://".to_owned()), ("BAKE_LOCAL_PLATFORM", platform)];
+        let given = [
+            ("BAKE_CMD_CONTEXT", remote.map_or("cwd://", |remote| &remote.command).to_owned()),
+            ("BAKE_LOCAL_PLATFORM", platform),
+        ];
         let given = given.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
         let set = self.variables()?;
         let is_alone = switch("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
@@ -179,7 +210,7 @@ impl Bake {
     }
 
     // What is named, by flags or the environment; else what is there.
-    fn files(&self) -> Result<Vec<String>, CommandError> {
+    fn files(&self, is_remote: bool) -> Result<Vec<String>, CommandError> {
         if !self.files.is_empty() {
             return Ok(self.files.clone());
         }
@@ -190,6 +221,9 @@ impl Bake {
             if !all.is_empty() {
                 return Ok(all);
             }
+        }
+        if is_remote {
+            return Ok(Vec::new());
         }
         let is_there = |name: &&str| Path::new(name).exists();
         let compose = COMPOSE.iter().copied().find(is_there);
@@ -214,6 +248,7 @@ impl Bake {
     // What the command line says of all targets is said by `--set`, after what was said of some.
     fn all_sets(&self) -> Vec<String> {
         let mut sets = self.sets.clone();
+        sets.extend(self.policy.iter().map(|policy| format!("*.policy+={policy}")));
         let mut all = |key: &str, value: &str| sets.push(format!("*.{key}={value}"));
         if self.push {
             all("push", "true");
@@ -281,6 +316,32 @@ impl Bake {
             }
         }
     }
+}
+
+// A file by its name, read from where it is.
+fn add(
+    cx: &mut Context,
+    (name, at): (&str, &Path),
+    sources: &mut Vec<Source>,
+    definition: &mut Definition,
+) -> Result<(), CommandError> {
+    let place = at.display().to_string();
+    let source = match Path::new(name).extension().and_then(|it| it.to_str()) {
+        Some("yml" | "yaml") => None,
+        Some("hcl" | "json") => Some(text(&place)?),
+        // By another name it may be any of them.
+        _ => Some(text(&place)?).filter(|text| name == "-" || language::is_read(name, text)),
+    };
+    match source {
+        Some(text) => sources.push(Source { name: name.to_owned(), text }),
+        None if name == place => services::add(cx, &place, &env::current_dir().unwrap_or_default(), definition)?,
+        None => {
+            // Directories are those of where it comes from, wherever it is for now.
+            let depth = Path::new(&path::clean(name)).components().count();
+            services::add(cx, &place, at.ancestors().nth(depth).unwrap_or(at), definition)?;
+        }
+    }
+    Ok(())
 }
 
 fn switch(name: &str) -> bool {

@@ -13,10 +13,10 @@ pub(crate) fn absolute(text: &str) -> String {
     clean(&base.join(text).to_string_lossy())
 }
 
-/// A path as it is called from the working directory, if it is there or below; else as it is.
-pub(crate) fn relative(text: &str) -> String {
-    let below = std::env::current_dir().ok().and_then(|base| Some(Path::new(text).strip_prefix(base).ok()?.to_owned()));
-    below.map_or_else(|| text.to_owned(), |below| clean(&below.to_string_lossy()))
+/// A path as it is called from `base`, if it is there or below; else as it is.
+pub(crate) fn relative(text: &str, base: &Path) -> String {
+    let below = Path::new(text).strip_prefix(base);
+    below.map_or_else(|_| text.to_owned(), |below| clean(&below.to_string_lossy()))
 }
 
 /// Resolves `.`, `..` and doubled slashes by text alone.

@@ -1,9 +1,15 @@
 //! A target as what `hako build` would be told.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{entry::Entry, resolve::Resolved, target::Target};
-use crate::{build::BuildFlags, flag::FlagSet};
+use crate::{
+    build::{BuildFlags, is_remote},
+    flag::FlagSet,
+};
 
 /// # Errors
 /// Where a limit is none.
@@ -24,8 +30,8 @@ pub(super) fn of(resolved: &Resolved, name: &str) -> Result<BuildFlags, String> 
         cache_from: texts(&target.cache_from),
         cache_to: texts(target.cache_to.as_deref().unwrap_or_default()),
         call: target.call.clone(),
-        file: dockerfile(&context, target.dockerfile.as_deref()).filter(|_| target.dockerfile_inline.is_none()),
-        inline: target.dockerfile_inline.clone(),
+        file: dockerfile(&context, target.dockerfile.as_deref()),
+        inline: inline(target)?,
         labels: target.labels.iter().map(pairs).collect(),
         network: target.network.clone(),
         no_cache: target.no_cache.unwrap_or(false),
@@ -40,6 +46,9 @@ pub(super) fn of(resolved: &Resolved, name: &str) -> Result<BuildFlags, String> 
         ulimits: target.ulimits.clone(),
         ..BuildFlags::default()
     };
+    if flags.inline.is_some() {
+        flags.file = None;
+    }
     if target.is_linked {
         // The image is for the other targets alone.
         (flags.tags, flags.outputs) = (vec![kept_as(name)], Vec::new());
@@ -53,6 +62,17 @@ pub(super) fn of(resolved: &Resolved, name: &str) -> Result<BuildFlags, String> 
     set.parse(&limits, true).map_err(|error| error.to_string())?;
     drop(set);
     Ok(flags)
+}
+
+// A Dockerfile of this machine for a context that is elsewhere goes along.
+fn inline(target: &Target) -> Result<Option<String>, String> {
+    let own = target.dockerfile.as_deref().and_then(|file| file.strip_prefix("cwd://"));
+    match (&target.dockerfile_inline, own, target.context.as_deref().is_some_and(is_remote)) {
+        (None, Some(file), true) => {
+            fs::read_to_string(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
+        }
+        (inline, ..) => Ok(inline.clone()),
+    }
 }
 
 fn is_taken_from(resolved: &Resolved, name: &str) -> bool {

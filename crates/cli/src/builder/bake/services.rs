@@ -1,6 +1,6 @@
 //! Compose files as bake files: services that are built are targets, and all of them are the default.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     definition::Definition,
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{compose, context::Context, error::CommandError, parse::path};
 
-/// Adds what a Compose file says.
+/// Adds what a Compose file says; directories below `base` are called from there.
 ///
 /// # Errors
 /// What Compose says of the file, or what a target cannot be.
-pub(super) fn add(cx: &mut Context, file: &str, definition: &mut Definition) -> Result<(), CommandError> {
+pub(super) fn add(cx: &mut Context, file: &str, base: &Path, definition: &mut Definition) -> Result<(), CommandError> {
     let default = definition.groups.entry("default".to_owned()).or_default();
     for (name, (context, flags)) in compose::build::recipes(cx, file)? {
         // A service may have a dot in its name, a target may not.
@@ -51,7 +51,7 @@ pub(super) fn add(cx: &mut Context, file: &str, definition: &mut Definition) -> 
             ulimits: flags.ulimits.clone(),
             ssh: entries(Of::Agent, &flags.ssh)?,
             extra_hosts: pairs(&flags.add_hosts),
-            context: Some(path::relative(&context)),
+            context: Some(path::relative(&context, base)),
             ..Target::default()
         };
         let before = definition.targets.remove(&name).unwrap_or_default();
