@@ -6,6 +6,7 @@
 mod actions;
 mod bake;
 mod bootstrap;
+mod bucket;
 mod examples;
 mod images;
 

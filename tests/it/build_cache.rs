@@ -166,7 +166,7 @@ fn caches_that_are_not_built_are_refused_by_name() {
         host.run(&format!("hako build -q {flags} ctx")).code(1).says(text);
     };
     refused("--cache-to type=azblob,name=n", "--cache-to type=azblob is not built yet");
-    refused("--cache-from type=s3,bucket=b", "--cache-from type=s3 is not built yet");
+    refused("--cache-from type=azblob,name=n", "--cache-from type=azblob is not built yet");
     refused("--cache-to type=inline,mode=max", "an image has the layers of its own stage only");
     refused("--cache-to type=local,dest=d,compression=zstd", "with compression is not built yet");
     host.run("test -e d; echo $?").says("1");

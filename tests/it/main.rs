@@ -33,6 +33,7 @@ mod bad; // bad input: what it says, and that it leaves nothing
 mod build; // builds through the classic API
 mod build_actions; // caches in GitHub's Actions
 mod build_bake; // images that files describe
+mod build_bucket; // caches in Amazon's S3
 mod build_cache; // caches that are elsewhere, builds that are remembered
 mod build_cli; // builds by our own command line
 mod build_copy; // what COPY, ADD and WORKDIR leave, file by file

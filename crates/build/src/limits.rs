@@ -47,8 +47,8 @@ pub(crate) const ACTIONS_TOKEN_BYTES_MAX: usize = 64 << 10;
 /// Scopes of one token: a branch, the one that it goes into, and the default branch. Each is a request.
 pub(crate) const ACTIONS_SCOPES_MAX: usize = 32;
 
-/// An answer of the cache service: an address, or why there is none.
-pub(crate) const ACTIONS_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// An answer of a service that keeps blobs: an address, or why there is none.
+pub(crate) const SERVICE_ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// A key of the cache service, which takes no longer ones.
 pub(crate) const ACTIONS_KEY_BYTES_MAX: usize = 512;
@@ -67,12 +67,12 @@ pub(crate) const ACTIONS_PIECE_BYTES: u64 = 32 << 20;
 pub(crate) const ACTIONS_BLOBS_AT_ONCE: usize = 4;
 
 /// How often one request or transfer is begun again when nothing of it went on: after that nobody is there.
-pub(crate) const ACTIONS_TRIES_MAX: u32 = 3;
+pub(crate) const SERVICE_TRIES_MAX: u32 = 3;
 
 /// Pauses before the next request of one who was told to wait: doubling, from the first to the longest, as BuildKit.
-pub(crate) const ACTIONS_PAUSE: Duration = Duration::from_secs(1);
-/// See [`ACTIONS_PAUSE`].
-pub(crate) const ACTIONS_PAUSE_MAX: Duration = Duration::from_secs(90);
+pub(crate) const SERVICE_PAUSE: Duration = Duration::from_secs(1);
+/// See [`SERVICE_PAUSE`].
+pub(crate) const SERVICE_PAUSE_MAX: Duration = Duration::from_secs(90);
 
 /// How long an export waits, all in all, for those who have taken keys and not saved anything under them, as BuildKit.
 /// They may have died, and then their keys are skipped.
@@ -84,7 +84,23 @@ pub(crate) const ACTIONS_TAKEN_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) const ACTIONS_TAKEN_MAX: u64 = 100;
 
 /// How long whoever asks for too much is waited for, if nobody says otherwise, as BuildKit.
-pub(crate) const ACTIONS_PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const SERVICE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Objects that go to a bucket at once, if nobody says otherwise, as BuildKit; and if somebody does.
+pub(crate) const S3_BLOBS_AT_ONCE: usize = 4;
+/// See [`S3_BLOBS_AT_ONCE`].
+pub(crate) const S3_BLOBS_AT_ONCE_MAX: usize = 64;
+
+/// What a bucket is sent at once; a larger object goes in parts, so that what breaks is not sent anew as a whole.
+pub(crate) const S3_OBJECT_BYTES_AT_ONCE: u64 = 64 << 20;
+/// One part; there are ten thousand at most, each of 5 MiB at least.
+pub(crate) const S3_PART_BYTES: u64 = 32 << 20;
+
+/// What a bucket copies in one go.
+pub(crate) const S3_COPY_BYTES_MAX: u64 = 5 << 30;
+
+/// What is older is written anew when it is used, as BuildKit.
+pub(crate) const S3_REFRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// Builds that are remembered after they are over, beside those that somebody pinned.
 pub(crate) const HISTORY_BUILDS_MAX: usize = 100;

@@ -11,6 +11,7 @@ mod output; // `--output`
 mod plain; // progress as lines
 mod progress; // which way a build is shown
 mod request; // from flags to what the client takes
+mod s3; // what Amazon's tools know of a bucket
 mod screen; // progress on a terminal
 mod source; // where the context and the Dockerfile are
 mod spread; // one build on several nodes

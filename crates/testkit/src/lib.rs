@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 mod actions_cache; // GitHub's cache service, played
+mod answer; // requests and answers of services that tests play
+mod bucket; // Amazon's S3, played
 pub mod cgroup; // a control group of the host's own in every hierarchy, and the sweep
 mod daemon; // hako daemons on a host: start, kill, start again
 pub mod emulator; // programs of another machine
@@ -30,6 +32,7 @@ pub mod wait; // waiting for a condition, by a deadline
 pub mod way_out; // a proxy to archives of packages, for a machine that reaches nothing
 
 pub use actions_cache::{ActionsCache, Fault, GITHUB_TOKEN};
+pub use bucket::{Bucket, KEY, SECRET, SESSION};
 pub use daemon::Daemon;
 pub use host::{ADDRESS, Host, Options};
 pub use rustix::process::Signal;

@@ -65,8 +65,9 @@ const CAPABILITIES: [&str; 16] = [
 ];
 
 /// What graphs and exports can have, by the names that clients look for (one of them has a slip of the pen).
-const LLB_CAPABILITIES: [&str; 58] = [
+const LLB_CAPABILITIES: [&str; 59] = [
     "cache.gha",
+    "cache.s3",
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.multiple",

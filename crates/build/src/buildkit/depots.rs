@@ -35,7 +35,7 @@ use super::{
 use crate::{
     depot::{
         ACTIONS_ATTRIBUTES, ACTIONS_SCOPE, Actions, ActionsPlace, Blob, BlobFuture, CONFIG, Depot, Extent,
-        RegistrySource, RemoteLayer, Source, Written, reader,
+        RegistrySource, RemoteLayer, S3, S3_ATTRIBUTES, S3Place, Source, Written, reader,
     },
     event::Progress,
     limits,
@@ -63,6 +63,7 @@ enum Place {
     /// A store of the client's.
     Local(String),
     Actions(ActionsPlace),
+    S3(S3Place),
 }
 
 impl Export {
@@ -108,6 +109,7 @@ impl Export {
                 let place = ActionsPlace::parse(&entry.attrs).map_err(Status::invalid_argument)?;
                 (Place::Actions(place), ACTIONS_ATTRIBUTES)
             }
+            "s3" => (Place::S3(S3Place::parse(&entry.attrs).map_err(Status::invalid_argument)?), S3_ATTRIBUTES),
             other => return Err(Status::unimplemented(format!("--cache-to type={other} is not built yet"))),
         };
         let common = ["mode", "mounts", "image-manifest", "oci-mediatypes", "ignore-error"];
@@ -278,6 +280,10 @@ impl BuildKit {
                     let title = title(&format!("gha:{scope}"));
                     news::around(progress, vertex, &title, self.actions_depots(&entry.attrs)).await
                 }
+                "s3" => {
+                    let title = title(&format!("s3:{}", attribute("bucket")));
+                    news::around(progress, vertex, &title, self.s3_depots(&entry.attrs)).await
+                }
                 other => return Err(Status::unimplemented(format!("--cache-from type={other} is not built yet"))),
             };
             depots.extend(found.into_iter().flatten().map(Arc::new));
@@ -335,6 +341,10 @@ impl BuildKit {
         Actions::new(self.0.builder.engine().clone(), place).depots().await
     }
 
+    async fn s3_depots(&self, attributes: &HashMap<String, String>) -> Result<Vec<Depot>, String> {
+        S3::new(self.0.builder.engine().clone(), S3Place::parse(attributes)?).depots().await
+    }
+
     /// Who the client is at the registry of a name.
     pub(super) async fn credentials(&self, solve: &Solve, name: &Reference) -> Result<Credentials, Status> {
         if solve.session.is_empty() {
@@ -359,6 +369,7 @@ impl BuildKit {
                     Place::Registry(_) => "exporting cache to registry",
                     Place::Local(_) => "exporting cache to client directory",
                     Place::Actions(_) => "exporting to GitHub Actions Cache",
+                    Place::S3(_) => "exporting cache to Amazon S3",
                 };
                 let vertex = news::DEPOT - 1000 - number as u64;
                 match news::around(&progress, vertex, title, self.leave_one(solve, built, export)).await {
@@ -397,6 +408,12 @@ impl BuildKit {
                 let config = Bytes::from(written.config.clone());
                 let blobs = written.files().map_err(|error| failed(&error))?;
                 actions.leave(blobs, config).await.map(|()| None).map_err(Status::unknown)
+            }
+            Place::S3(place) => {
+                let bucket = S3::new(self.0.builder.engine().clone(), place.clone());
+                let config = Bytes::from(written.config.clone());
+                let blobs = written.files().map_err(|error| failed(&error))?;
+                bucket.leave(blobs, config).await.map(|()| None).map_err(Status::unknown)
             }
             Place::Local(store) => {
                 let session = self.0.sessions.get(&solve.session).await?;
@@ -474,7 +491,8 @@ mod tests {
         );
         check("local", &[], "--cache-to type=local needs dest");
         check("gha", &[], "url not set for github actions cache");
-        check("s3", &[], "--cache-to type=s3 is not built yet");
+        check("s3", &[], "bucket ($AWS_BUCKET) not set for s3 cache");
+        check("azblob", &[], "--cache-to type=azblob is not built yet");
         check(
             "local",
             &[("dest", "d"), ("compression", "zstd")],

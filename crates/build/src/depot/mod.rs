@@ -8,7 +8,9 @@
 
 mod actions; // in the cache of GitHub's Actions
 mod document; // BuildKit's JSON, and ours in it
+mod s3; // in a bucket
 mod source; // blobs that are elsewhere
+mod web; // requests to services that keep blobs
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -35,6 +37,7 @@ use crate::{
 pub(crate) use actions::{ATTRIBUTES as ACTIONS_ATTRIBUTES, Actions, ActionsPlace, SCOPE as ACTIONS_SCOPE};
 pub(crate) use document::Blob;
 use document::Document;
+pub(crate) use s3::{ATTRIBUTES as S3_ATTRIBUTES, S3, S3Place};
 pub(crate) use source::{RegistrySource, reader};
 
 /// The type of a cache configuration, by which BuildKit knows it.

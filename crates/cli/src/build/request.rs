@@ -15,7 +15,7 @@ use hako_client::{
 };
 use hako_model::Reference;
 
-use super::{BuildFlags, actions, commit, output, source, token::Keeper};
+use super::{BuildFlags, actions, commit, output, s3, source, token::Keeper};
 use crate::{
     builder::site::Site,
     context::Context,
@@ -158,9 +158,13 @@ fn cache_from(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, Comman
 
 fn cache(cx: &Context, texts: &[String]) -> Result<Vec<BuildOption>, CommandError> {
     let mut options = Vec::new();
+    let variable = |name: &str| env::var(name).ok();
     for text in texts {
         let mut option = output::option(text, ("registry", "ref"))?;
-        if option.kind != "gha" || actions::complete(&mut option, |name| env::var(name).ok()) {
+        if option.kind == "s3" {
+            s3::complete(&mut option, variable, |path| std::fs::read_to_string(path).ok());
+        }
+        if option.kind != "gha" || actions::complete(&mut option, variable) {
             options.push(option);
         } else {
             cx.remark("WARNING: the cache type=gha is left out: it needs token and url, or the environment of a GitHub Actions runner (ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL)");

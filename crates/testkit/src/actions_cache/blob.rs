@@ -2,10 +2,8 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{
-    Entry, Fault, State,
-    wire::{Reply, Request},
-};
+use super::{Entry, Fault, State};
+use crate::answer::{Reply, Request};
 
 /// An id is at most so long, before it is written in base64.
 const BLOCK_ID_BYTES_MAX: usize = 64;

@@ -11,7 +11,6 @@
 
 mod blob; // what signed addresses are for
 mod service; // what is asked by token
-mod wire; // requests and answers
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -21,8 +20,11 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use crate::{Host, namespace};
-use wire::{Reply, Request};
+use crate::{
+    Host,
+    answer::{Connection, Reply, Request},
+    namespace,
+};
 
 /// By this GitHub's REST API tells the keys of the repository `own/app`.
 pub const GITHUB_TOKEN: &str = "ghs_of_the_test";
@@ -254,7 +256,7 @@ impl State {
 }
 
 fn serve(client: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
-    let mut connection = wire::Connection::new(client)?;
+    let mut connection = Connection::new(client)?;
     while let Some(request) = connection.read()? {
         let request = match request {
             Ok(request) => request,

@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Entry, GITHUB_TOKEN, Grant, State,
-    wire::{Reply, Request},
-};
+use super::{Entry, GITHUB_TOKEN, Grant, State};
+use crate::answer::{Reply, Request};
 
 const READ: u64 = 1;
 const WRITE: u64 = 2;

@@ -14,15 +14,15 @@ use std::{collections::HashSet, fs::File, io, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hako_engine::{Engine, timer};
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::JoinSet,
-};
+use tokio::{sync::Mutex, task::JoinSet};
 
 pub(crate) use place::{ATTRIBUTES, ActionsPlace, SCOPE};
-use service::{Content, Entry, Service};
+use service::{Entry, Service};
 
-use super::{Blob, BlobFuture, Depot, Source, reader};
+use super::{
+    Blob, BlobFuture, Depot, Source, reader,
+    web::{self, Content},
+};
 use crate::{cache::digest, limits};
 
 /// How keys of blobs begin, as BuildKit has them.
@@ -34,7 +34,7 @@ pub(crate) struct Actions(Arc<Service>);
 
 impl Actions {
     pub(crate) fn new(engine: Engine, place: ActionsPlace) -> Self {
-        Self(Arc::new(Service { engine, place }))
+        Self(Arc::new(Service::new(engine, place)))
     }
 
     /// What was left there, in each scope that may be read: of the own branch, and of those that it comes from.
@@ -92,18 +92,8 @@ impl Actions {
     }
 
     async fn document(&self, entry: Entry) -> Result<Vec<u8>, String> {
-        let most = limits::DEPOT_DOCUMENT_BYTES_MAX;
-        let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(limits::PACKETS_QUEUED);
-        let collecting = async {
-            let mut all = Vec::new();
-            while let Some(Ok(chunk)) = chunks.recv().await {
-                all.extend_from_slice(&chunk);
-            }
-            all
-        };
-        let reading = async move { self.0.read(entry, (None, most as u64), &sender).await };
-        let (read, all) = tokio::join!(reading, collecting);
-        read.map(|()| all)
+        let most = limits::DEPOT_DOCUMENT_BYTES_MAX as u64;
+        web::document(|sender| async move { self.0.read(entry, (None, most), &sender).await }).await
     }
 
     // `is_new`: that nobody has saved it is known.

@@ -3,13 +3,14 @@
 //! The token says itself what it is good for. Nobody here can tell whether that is true, and nobody has to: it is used to
 //! ask for what can be had, and the service decides.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hako_base::{clock, duration};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::super::web::Secret;
 use crate::limits;
 
 /// The scope of caches when nobody names one, as in BuildKit.
@@ -53,16 +54,6 @@ pub(super) struct KeyList {
     /// With the repository.
     pub(super) address: String,
     pub(super) token: Secret,
-}
-
-/// A word that is shown to nobody but whom it is for.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(pub(super) String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Proves who we are.
@@ -115,7 +106,7 @@ impl ActionsPlace {
             return Err(format!("invalid scope {scope:?} of the github actions cache: no commas, at most 256 bytes"));
         }
         let patience = match text("timeout").map(|text| (text, duration::parse_go(text))) {
-            None => limits::ACTIONS_PATIENCE,
+            None => limits::SERVICE_PATIENCE,
             Some((_, Ok(nanos))) if nanos >= 0 => Duration::from_nanos(nanos.unsigned_abs()),
             Some((text, _)) => {
                 return Err(format!("failed to parse timeout {text:?} for github actions cache: expected 10m or 90s"));

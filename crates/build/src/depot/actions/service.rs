@@ -11,27 +11,23 @@
 //! A key is taken once and for all, and found by whoever asks for what it begins with; what is not committed is found by
 //! nobody. Whoever is told to wait waits, as long as the place says; what broke is tried again a few times.
 
-use std::{
-    collections::HashSet,
-    fs::File,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, io};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use hako_base::{backoff::Doubling, error::chain};
 use hako_engine::{
-    Engine, timer,
-    view::{WebAnswer, WebBody, WebRequest, WebSent},
+    Engine,
+    view::{WebBody, WebRequest, WebSent},
 };
 use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::place::{ActionsPlace, Protocol};
+use super::{
+    super::web::{self, Content, Readable, Said, Web},
+    place::{ActionsPlace, Protocol},
+};
 use crate::{cache::digest, limits};
 
 const JSON: &str = "application/json";
@@ -42,7 +38,7 @@ const VERSION: &str = "|go-actionscache-1.0";
 
 /// A cache service and who asks it.
 pub(super) struct Service {
-    pub(super) engine: Engine,
+    web: Web,
     pub(super) place: ActionsPlace,
 }
 
@@ -59,43 +55,6 @@ pub(super) struct Taken {
     place: String,
 }
 
-/// What is saved.
-#[derive(Clone)]
-pub(super) enum Content {
-    Bytes(Bytes),
-    File(Arc<File>, u64),
-}
-
-impl Content {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, size) => *size,
-        }
-    }
-
-    // Where pieces begin and how long they are.
-    fn pieces(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let size = self.size();
-        let step = usize::try_from(limits::ACTIONS_PIECE_BYTES).unwrap_or(usize::MAX);
-        (0..size).step_by(step).map(move |start| (start, limits::ACTIONS_PIECE_BYTES.min(size - start)))
-    }
-
-    fn piece(&self, (start, size): (u64, u64)) -> WebBody {
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        match self {
-            Self::Bytes(bytes) => WebBody::Bytes(bytes.slice(place(start)..place(start + size))),
-            Self::File(file, _) => WebBody::File { file: file.clone(), start, size },
-        }
-    }
-}
-
-/// An answer and what it said.
-struct Said {
-    status: u16,
-    bytes: Vec<u8>,
-}
-
 /// Why the service says no; each of its protocols has words of its own.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -107,20 +66,14 @@ struct Refusal {
     kind: String,
 }
 
-impl Said {
-    fn is_good(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
+// Some servers begin with a byte order mark.
+fn refusal(said: &Said) -> Refusal {
+    serde_json::from_slice(said.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&said.bytes)).unwrap_or_default()
+}
 
-    // Some servers begin with a byte order mark.
-    fn refusal(&self) -> Refusal {
-        serde_json::from_slice(self.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.bytes)).unwrap_or_default()
-    }
-
-    fn is_taken(&self) -> bool {
-        let refusal = self.refusal();
-        self.status == 409 || refusal.code == "already_exists" || refusal.kind.contains("AlreadyExists")
-    }
+fn is_taken(said: &Said) -> bool {
+    let refusal = refusal(said);
+    said.status == 409 || refusal.code == "already_exists" || refusal.kind.contains("AlreadyExists")
 }
 
 #[derive(Deserialize)]
@@ -160,6 +113,12 @@ struct ResultsAnswer {
 }
 
 impl Service {
+    pub(super) fn new(engine: Engine, place: ActionsPlace) -> Self {
+        let list = place.list.iter().map(|list| list.token.clone());
+        let secrets = [place.token.text.clone()].into_iter().chain(list).collect();
+        Self { web: Web { engine, patience: place.patience, secrets }, place }
+    }
+
     /// The newest entry whose key begins so; those that are being saved are none.
     pub(super) async fn find(&self, key: &str) -> Result<Option<Entry>, String> {
         let what = format!("cannot look up {key}");
@@ -213,8 +172,8 @@ impl Service {
                     authorization: Some(format!("Bearer {}", list.token.0)),
                     ..WebRequest::default()
                 };
-                let answer = self.answered("cannot list keys", &request).await.ok()?;
-                let said = said_within(answer, limits::ACTIONS_KEY_PAGE_BYTES_MAX).await;
+                let answer = self.web.answered("cannot list keys", || request.clone()).await.ok()?;
+                let said = web::said(answer, limits::ACTIONS_KEY_PAGE_BYTES_MAX).await;
                 let found: KeyPage = self.answer("cannot list keys", &said).ok()?;
                 keys.extend(found.actions_caches.into_iter().map(|listed| listed.key));
                 if found.total_count <= page * limits::ACTIONS_KEYS_ON_PAGE {
@@ -234,19 +193,22 @@ impl Service {
                 let body = WebBody::Bytes(wanted.to_string().into());
                 let request = self.request("_apis/artifactcache/caches", Some((Method::POST, JSON, body)));
                 let said = self.said(&what, &request).await?;
-                if said.is_taken() {
+                if is_taken(&said) {
                     return Ok(None);
                 }
                 self.answer::<ArtifactReserved>(&what, &said)?.id.to_string()
             }
             Protocol::Results => {
                 let said = self.said(&what, &self.call("CreateCacheEntry", &wanted)).await?;
-                if said.is_taken() {
+                if is_taken(&said) {
                     return Ok(None);
                 }
                 let answer: ResultsAnswer = self.answer(&what, &said)?;
                 if !answer.ok {
-                    return Err(format!("{what}: the cache service does not take it{}", self.because(&answer.message)));
+                    return Err(format!(
+                        "{what}: the cache service does not take it{}",
+                        self.web.because(&answer.message)
+                    ));
                 }
                 answer.signed_upload_url
             }
@@ -271,7 +233,7 @@ impl Service {
     async fn send_ranges(&self, taken: &Taken, content: &Content) -> Result<(), String> {
         let what = format!("cannot send {}", taken.key);
         let path = format!("_apis/artifactcache/caches/{}", taken.place);
-        for (start, size) in content.pieces() {
+        for (start, size) in content.pieces(limits::ACTIONS_PIECE_BYTES) {
             let mut request = self.request(&path, Some((Method::PATCH, BYTES, content.piece((start, size)))));
             request.headers.push(("content-range", format!("bytes {start}-{}/*", start + size - 1)));
             self.done(&what, &request).await?;
@@ -290,7 +252,7 @@ impl Service {
             is_secret: true,
             ..WebRequest::default()
         };
-        let pieces: Vec<(u64, u64)> = content.pieces().collect();
+        let pieces: Vec<(u64, u64)> = content.pieces(limits::ACTIONS_PIECE_BYTES).collect();
         if let &[piece] = pieces.as_slice() {
             return self.done(&what, &put(Vec::new(), BYTES, content.piece(piece))).await;
         }
@@ -322,7 +284,7 @@ impl Service {
                 match answer.ok {
                     true => Ok(()),
                     false => {
-                        Err(format!("{what}: the cache service does not take it{}", self.because(&answer.message)))
+                        Err(format!("{what}: the cache service does not take it{}", self.web.because(&answer.message)))
                     }
                 }
             }
@@ -332,103 +294,46 @@ impl Service {
     /// Sends the bytes of an entry on: exactly `size` of them, or at most `most`.
     pub(super) async fn read(
         &self,
-        mut entry: Entry,
-        (size, most): (Option<u64>, u64),
+        entry: Entry,
+        limits: (Option<u64>, u64),
         sender: &mpsc::Sender<io::Result<Bytes>>,
     ) -> Result<(), String> {
         let what = format!("cannot read {}", entry.key);
-        let (mut at, mut tries, mut is_renewed) = (0, 0, false);
-        loop {
-            let before = at;
-            let why = match self.answered(&what, &self.reading(&entry, at)).await? {
-                answer if matches!(answer.status(), 401 | 403) && !is_renewed => {
-                    // What is signed is good for some minutes only.
-                    is_renewed = true;
-                    let found = self.find(&entry.key).await?.filter(|found| found.key == entry.key);
-                    entry = found.ok_or_else(|| format!("{what}: it is gone"))?;
-                    continue;
-                }
-                answer if !goes_on(&answer, at) => return Err(self.refused(&what, &said(answer).await)),
-                answer => match pass_on(answer, &mut at, size.unwrap_or(most), sender).await {
-                    Ok(()) if size.is_none_or(|size| at == size) => return Ok(()),
-                    Ok(()) => format!("it ends after {at} bytes"),
-                    Err(Broken::Over) => {
-                        return Err(format!("{what}: it has more than {} bytes", size.unwrap_or(most)));
-                    }
-                    // Nobody reads any more.
-                    Err(Broken::Unread) => return Ok(()),
-                    Err(Broken::Off(why)) => why,
-                },
-            };
-            (tries, is_renewed) = if at > before { (0, false) } else { (tries + 1, is_renewed) };
-            if tries >= limits::ACTIONS_TRIES_MAX {
-                return Err(format!("{what}: {why}"));
-            }
-            timer::after(limits::ACTIONS_PAUSE).await;
-        }
+        self.web.read(&what, Reading { service: self, entry }, limits, sender).await
     }
+}
 
-    fn reading(&self, entry: &Entry, at: u64) -> WebRequest {
+/// An entry that is read.
+struct Reading<'s> {
+    service: &'s Service,
+    entry: Entry,
+}
+
+impl Readable for Reading<'_> {
+    fn request(&self, at: u64) -> WebRequest {
         let range = (at > 0).then(|| ("range", format!("bytes={at}-")));
         WebRequest {
-            address: entry.address.clone(),
+            address: self.entry.address.clone(),
             headers: range.into_iter().collect(),
             is_secret: true,
             ..WebRequest::default()
         }
     }
-}
 
-/// Why reading ended before its end.
-enum Broken {
-    Over,
-    Unread,
-    Off(String),
-}
-
-fn goes_on(answer: &WebAnswer, at: u64) -> bool {
-    let range = answer.header("content-range").unwrap_or_default();
-    match answer.status() {
-        200 => at == 0,
-        206 => range.strip_prefix("bytes ").and_then(|rest| rest.split('-').next()) == Some(&at.to_string()),
-        _ => false,
+    // What is signed is good for some minutes only.
+    async fn renew(&mut self) -> Result<bool, String> {
+        let found = self.service.find(&self.entry.key).await?.filter(|found| found.key == self.entry.key);
+        self.entry = found.ok_or_else(|| format!("{} is gone", self.entry.key))?;
+        Ok(true)
     }
-}
 
-async fn pass_on(
-    mut answer: WebAnswer,
-    at: &mut u64,
-    most: u64,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> Result<(), Broken> {
-    while let Some(bytes) = answer.chunk().await.map_err(|error| Broken::Off(chain(&error)))? {
-        *at += bytes.len() as u64;
-        if *at > most {
-            return Err(Broken::Over);
-        }
-        sender.send(Ok(bytes)).await.map_err(|_| Broken::Unread)?;
+    fn refused(&self, said: &Said) -> String {
+        self.service.reason(said)
     }
-    Ok(())
 }
 
 fn version() -> String {
-    digest(VERSION.as_bytes()).hex().clone()
-}
-
-// What an answer says, as far as it is read. One that breaks off has said nothing.
-async fn said(answer: WebAnswer) -> Said {
-    said_within(answer, limits::ACTIONS_ANSWER_BYTES_MAX).await
-}
-
-async fn said_within(mut answer: WebAnswer, most: usize) -> Said {
-    let mut bytes = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        if bytes.len() + chunk.len() > most {
-            break;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Said { status: answer.status(), bytes }
+    digest(VERSION.as_bytes()).hex()
 }
 
 impl Service {
@@ -451,38 +356,8 @@ impl Service {
         request
     }
 
-    // Asks until there is an answer that is one: not "wait", not "something broke here".
-    async fn answered(&self, what: &str, request: &WebRequest) -> Result<WebAnswer, String> {
-        let end = Instant::now() + self.place.patience;
-        let mut pauses = Doubling::new(limits::ACTIONS_PAUSE, limits::ACTIONS_PAUSE_MAX);
-        let mut tries = 0;
-        loop {
-            let answer = self.engine.web_fetch(request.clone()).await;
-            let pause = pauses.next().unwrap_or(limits::ACTIONS_PAUSE_MAX);
-            let (pause, why) = match answer {
-                Ok(answer) if answer.status() == 429 => {
-                    let asked = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
-                    (asked.map_or(pause, Duration::from_secs).max(pause), "too many requests".to_owned())
-                }
-                Ok(answer) if answer.status() < 500 => return Ok(answer),
-                answer => {
-                    tries += 1;
-                    if tries > limits::ACTIONS_TRIES_MAX {
-                        return answer.map_err(|error| format!("{what}: {}", self.masked(&chain(&error))));
-                    }
-                    let why = answer.map_or_else(|error| chain(&error), |answer| format!("status {}", answer.status()));
-                    (pause, why)
-                }
-            };
-            if Instant::now() + pause > end {
-                return Err(format!("{what}: the cache service lets nobody in for now: {}", self.masked(&why)));
-            }
-            timer::after(pause).await;
-        }
-    }
-
     async fn said(&self, what: &str, request: &WebRequest) -> Result<Said, String> {
-        Ok(said(self.answered(what, request).await?).await)
+        self.web.said(what, || request.clone()).await
     }
 
     async fn done(&self, what: &str, request: &WebRequest) -> Result<(), String> {
@@ -499,22 +374,12 @@ impl Service {
     }
 
     fn refused(&self, what: &str, said: &Said) -> String {
-        let Refusal { message, msg, code, .. } = said.refusal();
+        format!("{what}: {}", self.reason(said))
+    }
+
+    fn reason(&self, said: &Said) -> String {
+        let Refusal { message, msg, code, .. } = refusal(said);
         let why = [message, msg, code].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        format!("{what}: the cache service answers {}{}", said.status, self.because(&why))
-    }
-
-    fn because(&self, why: &str) -> String {
-        let why: String = self.masked(why).chars().filter(|c| !c.is_control()).take(200).collect();
-        if why.is_empty() { why } else { format!(": {why}") }
-    }
-
-    // A server may repeat what it was sent.
-    fn masked(&self, text: &str) -> String {
-        let list = self.place.list.iter().map(|list| &list.token);
-        [&self.place.token.text]
-            .into_iter()
-            .chain(list)
-            .fold(text.to_owned(), |text, word| text.replace(&word.0, "***"))
+        format!("the cache service answers {}{}", said.status, self.web.because(&why))
     }
 }

@@ -1,4 +1,4 @@
-//! Requests and answers of HTTP/1.1, as far as clients of a cache service need them.
+//! Requests and answers of HTTP/1.1 for services that tests play: as far as clients of services that keep blobs need them.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -9,76 +9,84 @@ use std::{
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Without its query.
-    pub(super) path: String,
-    query: Vec<(String, String)>,
-    headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// Only the head goes.
+    is_bare: bool,
     /// How much of the body goes before the connection ends.
     cut: Option<usize>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None }
+    pub(crate) fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new(), is_bare: false, cut: None }
     }
 
-    pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
+    pub(crate) fn json(status: u16, value: &serde_json::Value) -> Self {
         Self::new(status).header("Content-Type", "application/json").body(value.to_string().into_bytes())
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub(super) fn body(mut self, body: Vec<u8>) -> Self {
+    pub(crate) fn body(mut self, body: Vec<u8>) -> Self {
         self.body = body;
         self
     }
 
+    /// Without the body, as `HEAD` wants it.
+    pub(crate) fn bare(mut self) -> Self {
+        self.is_bare = true;
+        self
+    }
+
     /// The connection ends in the middle of it.
-    pub(super) fn cut(mut self) -> Self {
+    pub(crate) fn cut(mut self) -> Self {
         self.cut = Some(self.body.len() / 2);
         self
     }
 }
 
-pub(super) struct Connection<'c> {
+pub(crate) struct Connection<'c> {
     reader: BufReader<TcpStream>,
     writer: &'c TcpStream,
 }
 
 impl<'c> Connection<'c> {
-    pub(super) fn new(client: &'c TcpStream) -> io::Result<Self> {
+    pub(crate) fn new(client: &'c TcpStream) -> io::Result<Self> {
         Ok(Self { reader: BufReader::new(client.try_clone()?), writer: client })
     }
 
     /// The next request, or what is to be said instead; nothing at the end.
-    pub(super) fn read(&mut self) -> io::Result<Option<Result<Request, Reply>>> {
+    pub(crate) fn read(&mut self) -> io::Result<Option<Result<Request, Reply>>> {
         let mut line = String::new();
         if self.reader.read_line(&mut line)? == 0 {
             return Ok(None);
@@ -99,7 +107,7 @@ impl<'c> Connection<'c> {
         let mut request = Request { method, path, query, headers, body: Vec::new() };
         let length = request.header("content-length").map(str::parse::<usize>);
         match length {
-            None if request.method == "GET" => {}
+            None if matches!(request.method.as_str(), "GET" | "HEAD" | "DELETE") => {}
             Some(Ok(length)) if length <= BODY_BYTES_MAX => {
                 request.body = vec![0; length];
                 self.reader.read_exact(&mut request.body)?;
@@ -112,7 +120,7 @@ impl<'c> Connection<'c> {
     }
 
     /// Answers; one that is cut ends the connection.
-    pub(super) fn write(&mut self, reply: Reply) -> io::Result<()> {
+    pub(crate) fn write(&mut self, reply: Reply) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -123,7 +131,7 @@ impl<'c> Connection<'c> {
         head.push_str("\r\n");
         let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
         self.writer.write_all(head.as_bytes())?;
-        self.writer.write_all(body)?;
+        self.writer.write_all(if reply.is_bare { &[] } else { body })?;
         if reply.cut.is_some() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
