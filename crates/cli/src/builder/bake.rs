@@ -123,6 +123,7 @@ impl Command for Bake {
         if !missing.is_empty() {
             return Err(said(asking(&missing)));
         }
+        resolved.run = hako_base::random::hex(6);
         let result = self.build(cx, &resolved, &granted).await;
         self.forget(cx, &resolved).await;
         result
@@ -310,9 +311,9 @@ impl Bake {
 
     // Images that were for other targets alone lose their names; what was built with them has their layers.
     async fn forget(&self, cx: &Context, resolved: &Resolved) {
-        for name in resolved.targets.iter().filter(|(_, target)| target.is_linked).map(|(name, _)| name) {
+        for name in resolved.targets.keys().filter(|name| flags::is_kept(resolved, name)) {
             if let Ok(client) = cx.client() {
-                let _ = client.image_remove(&flags::kept_as(name), &ImageRemoveQuery::default()).await;
+                let _ = client.image_remove(&resolved.kept_as(name), &ImageRemoveQuery::default()).await;
             }
         }
     }

@@ -51,9 +51,10 @@ pub(super) fn of(resolved: &Resolved, name: &str) -> Result<BuildFlags, String> 
     }
     if target.is_linked {
         // The image is for the other targets alone.
-        (flags.tags, flags.outputs) = (vec![kept_as(name)], Vec::new());
-    } else if flags.tags.is_empty() && is_taken_from(resolved, name) {
-        flags.tags = vec![kept_as(name)];
+        flags.outputs.clear();
+    }
+    if is_kept(resolved, name) {
+        flags.tags = vec![resolved.kept_as(name)];
     }
     let mut limits: Vec<String> = target.resources.iter().map(|(key, value)| format!("--{key}={value}")).collect();
     limits.extend(target.shm_size.iter().map(|size| format!("--shm-size={size}")));
@@ -75,21 +76,22 @@ fn inline(target: &Target) -> Result<Option<String>, String> {
     }
 }
 
+/// Whether the daemon keeps a target under a name by which others find it, while they are built.
+pub(super) fn is_kept(resolved: &Resolved, name: &str) -> bool {
+    let target = &resolved.targets[name];
+    target.is_linked || (target.tags.iter().flatten().next().is_none() && is_taken_from(resolved, name))
+}
+
 fn is_taken_from(resolved: &Resolved, name: &str) -> bool {
     let place = format!("target:{name}");
     resolved.targets.values().any(|other| other.contexts.values().any(|context| *context == place))
-}
-
-/// The name under which the daemon keeps a target for others.
-pub(super) fn kept_as(name: &str) -> String {
-    format!("hako-bake-{}:latest", name.to_lowercase())
 }
 
 fn of_target(resolved: &Resolved, place: &str) -> String {
     let Some(name) = place.strip_prefix("target:") else { return here(place).to_owned() };
     let own = |target: &Target| target.tags.iter().flatten().next().filter(|_| !target.is_linked).cloned();
     let tag = resolved.targets.get(name).and_then(own);
-    format!("docker-image://{}", tag.unwrap_or_else(|| kept_as(name)))
+    format!("docker-image://{}", tag.unwrap_or_else(|| resolved.kept_as(name)))
 }
 
 /// `cwd://` is the working directory, whatever the file is.

@@ -17,6 +17,8 @@ pub(crate) struct Resolved {
     pub targets: BTreeMap<String, Target>,
     /// Names, in the order in which they were asked for.
     pub order: Vec<String>,
+    /// A word of this run alone: another may build the same at the same time.
+    pub run: String,
 }
 
 /// What `--set` says of one target: values by key, and whether they are added.
@@ -264,6 +266,11 @@ impl Resolved {
     pub(crate) fn json(&self) -> String {
         let target = self.targets.iter().map(|(name, target)| (name, target.escaped())).collect();
         escaped(&serde_json::to_string_pretty(&Printed { group: &self.groups, target }).unwrap_or_default())
+    }
+
+    /// The name under which the daemon keeps a target for others.
+    pub(crate) fn kept_as(&self, name: &str) -> String {
+        format!("hako-bake-{}-{}:latest", name.to_lowercase(), self.run)
     }
 
     /// The names, those first that others take files from; `resolve` has refused circles.
