@@ -168,12 +168,11 @@ impl Solving {
         let op = match &node.action {
             Action::Known(op) => &**op,
             Action::Pass(outputs) => {
-                let passed = outputs.iter().map(|output| input(inputs, *output).map(|stack| (*output >= 0, stack)));
-                let passed = passed.collect::<Result<Vec<_>, _>>()?;
-                if passed.iter().any(|(is_input, _)| !is_input) {
-                    return Err(BuildError::invalid("an output of a passthrough is none of its inputs"));
-                }
-                return Ok((passed.into_iter().map(|(_, stack)| stack).collect(), true));
+                let passed = outputs.iter().map(|at| match at {
+                    ..0 => Err(BuildError::invalid("an output of a passthrough is none of its inputs")),
+                    at => input(inputs, *at),
+                });
+                return Ok((passed.collect::<Result<_, _>>()?, true));
             }
         };
         match op {
