@@ -15,7 +15,7 @@ use hako_engine::{
     Engine, timer,
     view::{WebAnswer, WebBody, WebRequest},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::limits;
 
@@ -204,6 +204,26 @@ pub(super) async fn document<F: Future<Output = Result<(), String>>>(
     };
     let (read, all) = tokio::join!(read(sender), collecting);
     read.map(|()| all)
+}
+
+/// Does everything, so much at once. After one that fails nothing is begun, and what goes on comes to its end: half an
+/// upload would stay where it is.
+pub(super) async fn side_by_side<F: Future<Output = Result<(), String>> + Send + 'static>(
+    mut works: impl Iterator<Item = F>,
+    at_once: usize,
+) -> Result<(), String> {
+    let (mut going, mut result) = (JoinSet::new(), Ok(()));
+    loop {
+        while result.is_ok()
+            && going.len() < at_once
+            && let Some(work) = works.next()
+        {
+            going.spawn(work);
+        }
+        let Some(done) = going.join_next().await else { return result };
+        let done = done.unwrap_or_else(|_| Err("the export was cancelled".to_owned()));
+        result = result.and(done);
+    }
 }
 
 /// What is left somewhere.

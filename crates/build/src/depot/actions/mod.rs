@@ -14,7 +14,7 @@ use std::{collections::HashSet, fs::File, io, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hako_engine::{Engine, timer};
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::sync::Mutex;
 
 pub(crate) use place::{ATTRIBUTES, ActionsPlace, SCOPE};
 use service::{Entry, Service};
@@ -61,20 +61,14 @@ impl Actions {
         let has = |listed: &HashSet<String>, key: &str| listed.iter().any(|found| number(key, found).is_some());
         let is_listed = |blob: Blob| listed.as_ref().is_some_and(|listed| has(listed, &blob_key(blob)));
         let is_new = listed.is_some();
-        let (mut known, mut saving) = (HashSet::new(), JoinSet::new());
+        let mut known = HashSet::new();
         // The same blob may be two layers.
-        for (blob, file) in blobs.into_iter().filter(|(blob, _)| known.insert(blob.digest) && !is_listed(*blob)) {
-            if saving.len() >= limits::ACTIONS_BLOBS_AT_ONCE
-                && let Some(saved) = saving.join_next().await
-            {
-                saved.map_err(|_| "the export was cancelled")??;
-            }
+        let blobs = blobs.into_iter().filter(|(blob, _)| known.insert(blob.digest) && !is_listed(*blob));
+        let save = |(blob, file)| {
             let (actions, taken) = (self.clone(), taken.clone());
-            saving.spawn(async move { actions.save_blob(blob, file, is_new, &taken).await });
-        }
-        while let Some(saved) = saving.join_next().await {
-            saved.map_err(|_| "the export was cancelled")??;
-        }
+            async move { actions.save_blob(blob, file, is_new, &taken).await }
+        };
+        web::side_by_side(blobs.map(save), limits::ACTIONS_BLOBS_AT_ONCE).await?;
         self.save_document(&self.index(branch), document, &taken).await
     }
 

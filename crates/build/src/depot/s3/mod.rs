@@ -15,7 +15,6 @@ use std::{collections::HashSet, fs::File, io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use hako_base::clock;
 use hako_engine::Engine;
-use tokio::task::JoinSet;
 
 pub(crate) use place::{ATTRIBUTES, S3Place};
 use service::Service;
@@ -49,20 +48,14 @@ impl S3 {
 
     /// Leaves blobs that are not there yet, and then the document that names them.
     pub(crate) async fn leave(&self, blobs: Vec<(Blob, File)>, document: Bytes) -> Result<(), String> {
-        let (mut known, mut saving) = (HashSet::new(), JoinSet::new());
+        let mut known = HashSet::new();
         // The same blob may be two layers.
-        for (blob, file) in blobs.into_iter().filter(|(blob, _)| known.insert(blob.digest)) {
-            if saving.len() >= self.0.place.at_once
-                && let Some(saved) = saving.join_next().await
-            {
-                saved.map_err(|_| "the export was cancelled")??;
-            }
+        let blobs = blobs.into_iter().filter(|(blob, _)| known.insert(blob.digest));
+        let save = |(blob, file)| {
             let this = self.clone();
-            saving.spawn(async move { this.save_blob(blob, file).await });
-        }
-        while let Some(saved) = saving.join_next().await {
-            saved.map_err(|_| "the export was cancelled")??;
-        }
+            async move { this.save_blob(blob, file).await }
+        };
+        web::side_by_side(blobs.map(save), self.0.place.at_once).await?;
         let hash = digest(&document);
         for name in &self.0.place.names {
             let content = Content::Bytes(document.clone());
