@@ -182,3 +182,28 @@ fn histories_are_told_as_everybody_reads_them() {
             ONBUILD RUN false$
         "#]]);
 }
+
+/// `word` and a Dockerfile that copies it, as tars.
+const XZ: &str = "/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM4Cf/AJBdADubyqrP0zqX0KO5VVFgLBgZ5GJwpi1XYihE7/1HM9UOEkYFenBDNzGVuiMNpWF2xfqs3O3UGlCa9d2Ic6u0O4qCQ9HUVvFIeKgzRugdeNjdvZk+l22bCAlmPb4CKF4PvbOwA9DwOyvk6TbObDJmt3w9URP1XrfdXWK//IgOve766LXVy3M6JFhr9NNss9940gCAfDG5QQvwuAABrAGAUAAAc7QOEbHEZ/sCAAAAAARZWg==";
+const BZIP2: &str = "QlpoOTFBWSZTWbB1HRsAAKbfgMsQQADvgA0C0SRvbJ6ACEggAJINEJoRkNGg0ehpGZqn6gkkFNNqD0hp6IxAAH7LKQPM7AA0UkI0w8GsrB5ObioQhkM0p9HQKYbVUhQLXCJDAYYxAew1ma1iwoVkSjg4VBgqbSwGd6rDL4zHjkZIIHNGkiMlM0kpfw7gSRUWh6iPl/UEQG4u5IpwoSFg6jo2";
+
+#[test]
+fn archives_are_unpacked_however_they_are_compressed() {
+    let host = host!("busybox");
+    host.run(&format!("mkdir ctx && echo {XZ} | base64 -d > ctx/a.tar.xz && echo {BZIP2} | base64 -d > ctx/a.tar.bz2"))
+        .success();
+    host.write("ctx/Dockerfile", "FROM busybox\nADD a.tar.xz /x/\nADD a.tar.bz2 /b/\nCOPY a.tar.xz /kept\n");
+    host.run(
+        "hako build -q -t made ctx >/dev/null && docker run --rm made sh -c 'cat /x/word /b/word && test -f /kept'",
+    )
+    .says("word\nword");
+    // The root filesystem of an image, and the context of a build.
+    for archive in ["xz", "bz2"] {
+        host.run(&format!("docker import ctx/a.tar.{archive} imported-{archive} >/dev/null && docker export $(docker create imported-{archive} x) | tar -xO word")).says("word");
+        host.run(&format!("DOCKER_BUILDKIT=0 docker build -q -t piped-{archive} - < ctx/a.tar.{archive} >/dev/null 2>&1; docker export $(docker create piped-{archive} x) | tar -xO word")).says("word");
+    }
+    // Half of one is no archive that is copied: it is told.
+    host.run("head -c 100 ctx/a.tar.xz > ctx/half.tar.xz").success();
+    host.write("ctx/Half", "FROM busybox\nADD half.tar.xz /x/\n");
+    host.run("hako build -q -t half -f ctx/Half ctx >/dev/null && docker run --rm half ls /x").says("half.tar.xz");
+}

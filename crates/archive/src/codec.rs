@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits;
+use crate::{limits, xz};
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,19 +79,27 @@ impl<R: Read> Read for Peeked<R> {
     }
 }
 
-/// Compressions that Docker knows and hako does not.
-const UNKNOWN: [(&str, &[u8]); 2] = [("bzip2", b"BZh"), ("xz", &[0xfd, b'7', b'z', b'X'])];
-
-/// The plain bytes of a stream that may be compressed, and how it was.
+/// A stream as it is, but for compressions that archives have and layers do not (bzip2, xz): of those, the plain bytes.
 ///
 /// # Errors
-/// Those of the stream; `InvalidData` for a compression that hako does not read.
+/// Those of the stream.
+pub fn without_foreign<'r, R: Read + 'r>(input: R) -> io::Result<Box<dyn Read + 'r>> {
+    let peeked = Peeked::new(input, xz::MAGIC.len())?;
+    Ok(match peeked.start() {
+        start if start.starts_with(b"BZh") => Box::new(bzip2::read::MultiBzDecoder::new(peeked)),
+        start if start == xz::MAGIC => {
+            Box::new(xz::Decoder::new(BufReader::with_capacity(limits::CHUNK_BYTES, peeked)))
+        }
+        _ => Box::new(peeked),
+    })
+}
+
+/// The plain bytes of a stream that may be compressed, and how it was; bzip2 and xz count as plain, since no layer has them.
+///
+/// # Errors
+/// Those of the stream.
 pub fn plain<'r, R: Read + 'r>(input: R) -> io::Result<(Codec, impl BufRead + 'r)> {
-    let peeked = Peeked::new(input, 4)?;
-    if let Some((name, _)) = UNKNOWN.iter().find(|(_, magic)| peeked.start().starts_with(magic)) {
-        let text = format!("it is compressed with {name}: plain, gzip and zstd archives are read");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
+    let peeked = Peeked::new(without_foreign(input)?, 4)?;
     let codec = Codec::of(peeked.start());
     let decoder = codec.decoder(BufReader::with_capacity(limits::CHUNK_BYTES, peeked))?;
     Ok((codec, BufReader::with_capacity(limits::CHUNK_BYTES, decoder)))

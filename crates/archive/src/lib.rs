@@ -13,6 +13,7 @@ mod mode; // permission bits that are wanted
 mod pack; // a tree becomes an archive
 mod recipe; // an archive without its files, and together with them
 mod unpack; // an archive becomes a tree
+mod xz; // a compression of archives
 
 pub mod exchange; // out of and into a root that somebody else controls
 

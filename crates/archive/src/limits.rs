@@ -33,6 +33,9 @@ pub const LAYER_BYTES_MAX: u64 = 1 << 40;
 /// The window a zstd stream may ask for: 128 MiB, what `zstd --ultra -22` makes without `--long`.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// The dictionary an xz stream may ask for: 192 MiB, three times what `xz -9` makes.
+pub const XZ_DICTIONARY_BYTES_MAX: u32 = 192 << 20;
+
 /// Bytes that are read or handed on at a time: 256 KiB keeps the system calls few.
 pub const CHUNK_BYTES: usize = 256 << 10;
 

@@ -82,8 +82,8 @@ impl Index {
         let digest = digest::digest(&digest::SHA256, compressed);
         proof.check(what, compressed.len() as u64, digest.as_ref())?;
         let mut text = String::new();
-        let plain = lzma_rust2::XzReader::new(compressed, true);
-        let read = plain.take(limits::INDEX_PLAIN_BYTES_MAX + 1).read_to_string(&mut text);
+        let plain = hako_archive::plain(compressed);
+        let read = plain.and_then(|plain| plain.take(limits::INDEX_PLAIN_BYTES_MAX + 1).read_to_string(&mut text));
         read.map_err(|source| DebianError::Io { what: format!("unpack {what}"), source })?;
         if text.len() as u64 > limits::INDEX_PLAIN_BYTES_MAX {
             let (found, limit) = (text.len() as u64, limits::INDEX_PLAIN_BYTES_MAX);

@@ -1,14 +1,13 @@
 //! A `.deb`: an `ar` archive of which the member `data.tar` holds the files. What the package wants to be told and done
 //! when it is installed is `dpkg`'s business.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use hako_archive::tar::Reader;
 
 use crate::DebianError;
 
 const MAGIC: &[u8] = b"!<arch>\n";
-const XZ: &[u8] = b"\xfd7zXZ";
 
 /// The files of a package, as a tar that is being unpacked.
 pub struct Files<'r>(pub Reader<Box<dyn BufRead + 'r>>);
@@ -37,7 +36,7 @@ pub fn files<'r>(mut deb: impl BufRead + 'r, what: &str) -> Result<Files<'r>, De
         };
         let name = name.trim_end_matches('/');
         if name == "data.tar" || name.starts_with("data.tar.") {
-            return Ok(Files(Reader::new(plain(deb.take(size)).map_err(io)?)));
+            return Ok(Files(Reader::new(Box::new(hako_archive::plain(deb.take(size)).map_err(io)?))));
         }
         // Members begin at even places.
         let skipped = io::copy(&mut deb.by_ref().take(size + size % 2), &mut io::sink()).map_err(io)?;
@@ -45,14 +44,6 @@ pub fn files<'r>(mut deb: impl BufRead + 'r, what: &str) -> Result<Files<'r>, De
             return Err(DebianError::malformed(what, format!("it ends in its member {name}")));
         }
     }
-}
-
-/// Recognised by its first bytes, as everywhere; `xz` is what Debian uses, and nothing else here.
-fn plain<'r>(mut input: impl BufRead + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
-    if input.fill_buf()?.starts_with(XZ) {
-        return Ok(Box::new(BufReader::with_capacity(1 << 17, lzma_rust2::XzReader::new(input, true))));
-    }
-    Ok(Box::new(hako_archive::plain(input)?))
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use super::{Arrivals, Candidate, Store};
 use crate::{
     ImageError, ImportOptions,
     catalog::ImageRecord,
-    change,
+    change, codec,
     config::{Document, Line, RootFs},
     content::digest_of,
     layer::receive,
 };
 
 impl Store {
-    /// Makes an image of a root filesystem's tar (plain, gzip or zstd). Answers its id.
+    /// Makes an image of a root filesystem's tar (plain or compressed). Answers its id.
     ///
     /// # Errors
     /// When a change is malformed, the tar is not one, or the disk fails; nothing is left then.
@@ -30,6 +30,7 @@ impl Store {
         let mut config = ImageConfig::default();
         change::apply(&mut config, &options.changes)?;
         let label = "the root filesystem archive";
+        let input = codec::without_foreign(input).map_err(|source| ImageError::Stream { what: "read", source })?;
         let received = receive(&self.inner.layers, &self.inner.content, label, input, progress)?;
         let said = options.message.clone().filter(|message| !message.is_empty());
         let comment = said.unwrap_or_else(|| "Imported from -".to_owned());
