@@ -10,7 +10,10 @@ mod bucket;
 mod examples;
 mod images;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use hako_testkit::{Host, Shown, needs, program, require};
 
@@ -106,8 +109,10 @@ fn run(mut command: std::process::Command, what: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(format!("needs {what}")) }
 }
 
-/// A Python with these packages, made once.
+/// A Python with these packages, made once: tests that run at once wait for whoever makes it.
 fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     require::program("python3")?;
     let folder = target_folder().join("clients").join(name);
     let python = folder.join("bin/python");
