@@ -188,15 +188,15 @@ mod tests {
             space: Space::of(reserved, used_max, free_min),
             ..PruneWish::default()
         };
-        check(space(45, 0, 0), "image mount old");
-        check(space(0, 75, 0), "mount old");
-        check(space(75, 45, 0), "mount old");
-        // Until the disk has so much: 1000 are free, and 100 are used.
+        check(space(15, 0, 0), "image mount old");
+        check(space(0, 25, 0), "mount old");
+        check(space(25, 15, 0), "mount old");
+        // Until the disk has so much: 1000 are free, and 40 are used.
         check(space(0, 0, 900), "");
         check(space(0, 0, 1020), "mount old");
-        check(space(0, 45, 1020), "image mount old");
+        check(space(0, 15, 1020), "image mount old");
         check(space(0, 0, 5000), "image mount new old");
-        check(space(75, 0, 5000), "mount old");
+        check(space(25, 0, 5000), "mount old");
         check(PruneWish { space: Space::of(25, 0, 0), ..PruneWish::default() }, "mount old");
         filtered(&[""], "image mount new old");
         filtered(&["type==exec.cachemount"], "mount");
