@@ -71,6 +71,7 @@ def main():
     unknown = Bridge(channel, "unknown")
     unknown.reference = "none"
     of_image(unknown, "unknown", image)
+    sys.stdout.flush()
     os._exit(0)
 
 
